@@ -1,0 +1,107 @@
+"""Decoded data sets, kept on disk so that the second start takes seconds.
+
+A data set is one uncompressed .npz file, named by a fingerprint of all it was made from: changed
+data, another image size or another format of the cache is another file. Files are safe to delete.
+"""
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+from absl import logging
+
+from cnn_jax.data.dataset import Dataset, Split, check_dataset
+
+# Part of every fingerprint: raise it when decoding or the layout of the file changes.
+_FORMAT = 1
+
+
+def fingerprint(*parts: object) -> str:
+    """A short name for `parts`, which are anything that JSON can hold."""
+    text = json.dumps([_FORMAT, *parts])
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def file_stamps(root: Path, paths: Iterable[Path]) -> list[tuple[str, int, int]]:
+    """Path below `root`, size in bytes and time of change in ns of each file, sorted."""
+    stats = ((path, path.stat()) for path in paths)
+    return sorted(
+        (path.relative_to(root).as_posix(), stat.st_size, stat.st_mtime_ns) for path, stat in stats
+    )
+
+
+def cached(
+    build: Callable[[], Dataset],
+    *,
+    name: str,
+    key: str,
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> Dataset:
+    """Reads a data set from the cache, or builds it and puts it there.
+
+    Args:
+        build: makes the data set; called only if the cache has no sound copy.
+        name: a readable beginning for the file's name.
+        key: the fingerprint of everything that the data set depends on.
+        cache_dir: where to keep it; default: the environment variable `CNN_JAX_CACHE`, then
+            `~/.cache/cnn_jax`.
+
+    Returns:
+        The data set. A cache that cannot be read is made anew, one that cannot be written is done
+        without; both are logged.
+
+    Raises:
+        UsageError: what was built is not fit to train on.
+    """
+    directory = Path(cache_dir or os.environ.get("CNN_JAX_CACHE") or "~/.cache/cnn_jax")
+    file_name = re.sub(r"[^\w.-]", "_", name)
+    path = directory.expanduser() / f"{file_name}-{key}.npz"
+    try:
+        return _read(path)
+    except FileNotFoundError:
+        pass
+    # A damaged archive can raise nearly anything, and building anew answers all of it.
+    except Exception as error:
+        logging.info("The cached %s cannot be read (%s) and is made anew.", path, error)
+    dataset = check_dataset(build())
+    try:
+        _write(path, dataset)
+    except OSError as error:
+        logging.warning("%s is not cached, so the next start decodes it again: %s", name, error)
+    return dataset
+
+
+def _read(path: Path) -> Dataset:
+    with np.load(path) as arrays:
+        train, test = (
+            Split(arrays[f"{split}_images"], arrays[f"{split}_labels"])
+            for split in ("train", "test")
+        )
+        dataset = Dataset(str(arrays["name"]), train, test, tuple(arrays["class_names"].tolist()))
+    return check_dataset(dataset)
+
+
+def _write(path: Path, dataset: Dataset) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Written beside its place and then renamed: nobody ever sees half a file.
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".tmp")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            np.savez(
+                file,
+                name=np.array(dataset.name),
+                class_names=np.array(dataset.class_names),
+                train_images=dataset.train.images,
+                train_labels=dataset.train.labels,
+                test_images=dataset.test.images,
+                test_labels=dataset.test.labels,
+            )
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise

@@ -1,0 +1,100 @@
+"""What every source returns, and the check that all of them pass."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int32, UInt8
+
+from cnn_jax.errors import UsageError
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images with their labels.
+
+    Attributes:
+        images: UInt8 `n h w c`, 0 to 255; `c` is 1 (grey) or 3 (RGB).
+        labels: Int32 `n`, the index of the class.
+    """
+
+    images: UInt8[np.ndarray, "n h w c"]
+    labels: Int32[np.ndarray, "n"]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A training split, a test split and what their labels mean.
+
+    Attributes:
+        name: what the data set is called in reports.
+        train: the examples to learn (and hold out) from.
+        test: the examples to read once, at the end.
+        class_names: the name of class `i` at position `i`.
+    """
+
+    name: str
+    train: Split
+    test: Split
+    class_names: tuple[str, ...]
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of every image."""
+        height, width, channels = self.train.images.shape[1:]
+        return height, width, channels
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are, whether or not each has examples."""
+        return len(self.class_names)
+
+
+def check_dataset(dataset: Dataset) -> Dataset:
+    """Returns `dataset` as it is, once it is known to be fit to train on.
+
+    Args:
+        dataset: what a source read.
+
+    Returns:
+        The same data set.
+
+    Raises:
+        UsageError: fewer than two classes, an empty split, images that are not uint8
+            `n h w c` with 1 or 3 channels, labels that are not one int32 per image in
+            `[0, num_classes)`, or splits whose images have different shapes.
+    """
+    if dataset.num_classes < 2:
+        raise UsageError(f"{dataset.name}: found {dataset.num_classes} class, expected two or more")
+    for split_name, split in (("train", dataset.train), ("test", dataset.test)):
+        _check_split(f"{dataset.name}: {split_name}", split, dataset.num_classes)
+    train_shape, test_shape = dataset.train.images.shape[1:], dataset.test.images.shape[1:]
+    if train_shape != test_shape:
+        raise UsageError(
+            f"{dataset.name}: training images are {train_shape} and test images {test_shape} "
+            "(height, width, channels); choose an image size to make them alike"
+        )
+    return dataset
+
+
+def _check_split(where: str, split: Split, num_classes: int) -> None:
+    images, labels = split.images, split.labels
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
+        raise UsageError(
+            f"{where} images are {images.dtype} of shape {images.shape}, "
+            "expected uint8 of shape (n, height, width, 1 or 3)"
+        )
+    if labels.dtype != np.int32 or labels.shape != images.shape[:1]:
+        raise UsageError(
+            f"{where} labels are {labels.dtype} of shape {labels.shape}, "
+            f"expected int32 of shape {images.shape[:1]}"
+        )
+    if not images.size:
+        raise UsageError(f"{where} split is empty (images of shape {images.shape})")
+    lowest, highest = int(labels.min()), int(labels.max())
+    if lowest < 0 or highest >= num_classes:
+        raise UsageError(
+            f"{where} labels run from {lowest} to {highest}, expected 0 to {num_classes - 1}"
+        )

@@ -1,0 +1,72 @@
+"""From a name or a path to a data set."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from cnn_jax.data.dataset import Dataset, check_dataset
+from cnn_jax.data.embedded import read_embedded_mnist
+from cnn_jax.data.idx_folder import holds_idx_files, read_idx_folder
+from cnn_jax.data.image_folder import load_image_folder
+from cnn_jax.data.resize import resize_dataset
+from cnn_jax.data.tfds_source import load_tfds
+from cnn_jax.errors import UsageError
+
+# Names with a source of their own; any other name is one of TensorFlow Datasets.
+DATASETS: dict[str, Callable[[], Dataset]] = {"mnist": read_embedded_mnist}
+
+
+def load(
+    name_or_path: str | os.PathLike[str],
+    *,
+    data_dir: str | os.PathLike[str] | None = None,
+    download: bool = False,
+    image_size: int | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> Dataset:
+    """Reads a data set.
+
+    What `name_or_path` means is decided in this order:
+
+    1. a name in `DATASETS`: `mnist` is embedded in the package;
+    2. a directory, or anything that starts with `/`, `.` or `~`: a folder in MNIST's IDX layout
+       (`cnn_jax.data.idx_folder`) if it holds IDX files, otherwise a folder of pictures
+       (`cnn_jax.data.image_folder`);
+    3. a name of TensorFlow Datasets, with an optional configuration and version: `cifar10`,
+       `emnist/letters`, `mnist:3.0.1` (`cnn_jax.data.tfds_source`).
+
+    Args:
+        name_or_path: what to read.
+        data_dir: where TensorFlow Datasets keeps prepared data; default: the environment
+            variable `TFDS_DATA_DIR`, then `~/tensorflow_datasets`.
+        download: download and prepare a TensorFlow data set that is not there yet.
+        image_size: side in pixels; every image becomes a square of it, by the largest centred
+            square and an antialiased bilinear filter. Default: images as they are.
+        cache_dir: where decoded TensorFlow data sets and folders of pictures are kept; default:
+            the environment variable `CNN_JAX_CACHE`, then `~/.cache/cnn_jax`.
+
+    Returns:
+        The data set, with uint8 images `n h w c` and int32 labels `n`.
+
+    Raises:
+        UsageError: there is no such data set, or what is there cannot be read.
+    """
+    if image_size is not None and image_size < 1:
+        raise UsageError(f"the image size is {image_size}, expected a side of 1 pixel or more")
+    name = os.fspath(name_or_path)
+    if not name:
+        raise UsageError("the name of the data set is empty, expected a name or a folder")
+    path = Path(name).expanduser()
+    if name in DATASETS:
+        return check_dataset(resize_dataset(DATASETS[name](), image_size))
+    if path.is_dir():
+        if holds_idx_files(path):
+            return check_dataset(resize_dataset(read_idx_folder(path), image_size))
+        return load_image_folder(path, image_size=image_size, cache_dir=cache_dir)
+    if path.exists():
+        raise UsageError(f"{name} is a file, expected a folder of pictures or IDX files")
+    if name.startswith(("/", ".", "~")) or path.is_absolute():
+        raise UsageError(f"there is no folder {name}")
+    return load_tfds(
+        name, data_dir=data_dir, download=download, image_size=image_size, cache_dir=cache_dir
+    )

@@ -1,0 +1,111 @@
+"""Gradient descent and its momenta written out: one pure step on any pytree of parameters.
+
+Every update is `(params, grads, state, *, learning_rate, ...) -> (params, state)`. The numbers may
+be traced, so one compiled step serves a whole sweep of learning rates.
+"""
+
+from typing import TypeVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import PyTree, ScalarLike
+
+State = TypeVar("State")
+
+
+def init_velocity(params: PyTree) -> PyTree:
+    """The velocity before the first step: zeros of the shapes and dtypes of params."""
+    return jax.tree.map(jnp.zeros_like, params)
+
+
+def gradient_descent(
+    params: PyTree, grads: PyTree, state: State, *, learning_rate: ScalarLike
+) -> tuple[PyTree, State]:
+    """One step against the gradient: W_new = W_old - learning_rate * dLoss/dW_old.
+
+    Gradient descent and stochastic gradient descent (SGD) are this same update. What differs is
+    the examples that the gradient is of: all of them, or a batch (or one) drawn at random.
+
+    Args:
+        params: any pytree of arrays.
+        grads: the gradient of the loss, of the structure and shapes of params.
+        state: nothing to remember, so returned as given; pass ().
+        learning_rate: step length alpha, positive.
+
+    Returns:
+        The new params, in the dtypes of params, and state.
+
+    References:
+        Robbins and Monro 1951, "A stochastic approximation method".
+    """
+    return _descend(params, grads, learning_rate), state
+
+
+def momentum(
+    params: PyTree,
+    grads: PyTree,
+    velocity: PyTree,
+    *,
+    learning_rate: ScalarLike,
+    momentum: ScalarLike = 0.9,
+) -> tuple[PyTree, PyTree]:
+    """One heavy-ball step: V_new = momentum * V_old + dLoss/dW, W_new = W_old - alpha * V_new.
+
+    The gradient enters whole (not times 1 - momentum), as in optax and PyTorch, so in the long
+    run a constant gradient is followed at learning_rate / (1 - momentum).
+
+    Args:
+        params: any pytree of arrays.
+        grads: the gradient of the loss, of the structure and shapes of params.
+        velocity: the decaying sum of past gradients; `init_velocity(params)` before the first.
+        learning_rate: step length alpha, positive.
+        momentum: how much of the velocity is kept, in [0, 1); 0 is gradient descent.
+
+    Returns:
+        The new params and velocity, in the dtypes of the old.
+
+    References:
+        Polyak 1964, "Some methods of speeding up the convergence of iteration methods".
+    """
+    velocity = _accumulate(velocity, grads, momentum)
+    return _descend(params, velocity, learning_rate), velocity
+
+
+def nesterov(
+    params: PyTree,
+    grads: PyTree,
+    velocity: PyTree,
+    *,
+    learning_rate: ScalarLike,
+    momentum: ScalarLike = 0.9,
+) -> tuple[PyTree, PyTree]:
+    """One step of Nesterov's momentum: the heavy ball, looking one step of velocity ahead.
+
+    V_new = momentum * V_old + dLoss/dW, W_new = W_old - alpha * (dLoss/dW + momentum * V_new).
+
+    Args:
+        params: any pytree of arrays.
+        grads: the gradient of the loss, of the structure and shapes of params.
+        velocity: the decaying sum of past gradients; `init_velocity(params)` before the first.
+        learning_rate: step length alpha, positive.
+        momentum: how much of the velocity is kept, in [0, 1); 0 is gradient descent.
+
+    Returns:
+        The new params and velocity, in the dtypes of the old.
+
+    References:
+        Nesterov 1983, "A method of solving a convex programming problem"; in this form Sutskever
+        et al. 2013, "On the importance of initialization and momentum in deep learning".
+    """
+    velocity = _accumulate(velocity, grads, momentum)
+    lookahead = jax.tree.map(lambda g, v: g + momentum * v, grads, velocity)
+    return _descend(params, lookahead, learning_rate), velocity
+
+
+def _accumulate(velocity: PyTree, grads: PyTree, momentum: ScalarLike) -> PyTree:
+    return jax.tree.map(lambda v, g: (momentum * v + g).astype(v.dtype), velocity, grads)
+
+
+def _descend(params: PyTree, direction: PyTree, learning_rate: ScalarLike) -> PyTree:
+    # A traced float32 learning rate would otherwise promote half-precision parameters.
+    return jax.tree.map(lambda p, d: (p - learning_rate * d).astype(p.dtype), params, direction)

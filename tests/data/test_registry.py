@@ -1,0 +1,65 @@
+"""From names and paths to sources."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cnn_jax import data
+from cnn_jax.errors import UsageError
+
+
+def test_the_image_size_applies_to_the_embedded_set():
+    assert data.load("mnist", image_size=4).image_shape == (4, 4, 1)
+
+
+@pytest.mark.parametrize("name", sorted(data.DATASETS))
+def test_special_names_answer_to_their_name(name: str):
+    assert data.load(name).name == name
+
+
+def test_a_special_name_wins_over_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "mnist").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert len(data.load("mnist").train) == 60000
+    with pytest.raises(UsageError, match="neither IDX files nor a folder train"):
+        data.load("./mnist")
+
+
+def test_a_home_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "pets").mkdir()
+    with pytest.raises(UsageError, match="pets holds neither"):
+        data.load("~/pets")
+
+
+@pytest.mark.parametrize("size", [0, -3])
+def test_bad_sizes_are_refused(size: int):
+    with pytest.raises(UsageError, match="image size"):
+        data.load("mnist", image_size=size)
+
+
+def test_paths_that_lead_nowhere(tmp_path: Path):
+    with pytest.raises(UsageError, match="there is no folder"):
+        data.load(tmp_path / "nowhere")
+    with pytest.raises(UsageError, match="there is no folder"):
+        data.load("./nowhere")
+    with pytest.raises(UsageError, match="is empty"):
+        data.load("")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="file is a file, expected a folder"):
+        data.load(tmp_path / "file")
+
+
+def test_importing_and_reading_mnist_needs_numpy_alone():
+    heavy = ("jax", "tensorflow", "tensorflow_datasets", "PIL", "rich")
+    code = (
+        "import sys, cnn_jax.data; cnn_jax.data.load('mnist');"
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+    printed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert printed.stdout.strip() == "[]"
+    assert printed.stderr == ""
