@@ -1,39 +1,21 @@
 """Figures as pure functions: arrays in, a matplotlib Figure out.
 
 Only matplotlib's object-oriented interface is used, so that drawing touches no global state and
-needs no display. Colors are those of Okabe and Ito; whatever a color says, a line style, a hatch
-or a mark says too.
+needs no display.
 """
 
-import base64
-import io
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from cnn_jax.analysis.figures import FAINT, INK, PALETTE, RIGHT, WRONG, displayable, short, tidy
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-# Okabe and Ito, "Color Universal Design", 2008: told apart with any common color blindness.
-PALETTE = {
-    "black": "#000000",
-    "orange": "#E69F00",
-    "sky blue": "#56B4E9",
-    "green": "#009E73",
-    "yellow": "#F0E442",
-    "blue": "#0072B2",
-    "vermillion": "#D55E00",
-    "purple": "#CC79A7",
-}
-RIGHT = PALETTE["blue"]
-WRONG = PALETTE["orange"]
-INK = "#1f2933"
-FAINT = "#d5dbe1"
 
 # Above this many classes a cell is too small for every count, and only the larger shares have one.
 MAX_CLASSES_FULLY_COUNTED = 30
@@ -106,7 +88,7 @@ def _draw_panel(axes: "Axes", panel: str, history: Sequence[Mapping[str, float]]
         for curve in _PANELS[panel]
         if any(curve.key in row for row in history)
     }
-    _tidy(axes, title=panel.capitalize(), x="epoch")
+    tidy(axes, title=panel.capitalize(), x="epoch")
     for curve, value in values.items():
         axes.plot(
             epochs,
@@ -169,7 +151,7 @@ def confusion_matrix(matrix: Int[np.ndarray, "c c"], class_names: Sequence[str])
 
     matrix = np.asarray(matrix)
     classes = len(class_names)
-    names = [_short(name, 18) for name in class_names]
+    names = [short(name, 18) for name in class_names]
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     cell = max(2.0 / classes, _cell_inches(classes))
     side = cell * classes + 0.075 * max(map(len, names)) + 0.6
@@ -180,7 +162,7 @@ def confusion_matrix(matrix: Int[np.ndarray, "c c"], class_names: Sequence[str])
     )
     size = min(9.0, 72 * cell * 0.6)
     turned = 0.62 * size * max(map(len, names)) > 72 * cell
-    _tidy(axes, x="guessed class", y="true class", grid=False)
+    tidy(axes, x="guessed class", y="true class", grid=False)
     ticks = np.arange(classes)
     axes.set_xticks(ticks, names, fontsize=size, rotation=90 if turned else 0, parse_math=False)
     axes.set_yticks(ticks, names, fontsize=size, parse_math=False)
@@ -267,8 +249,8 @@ def reliability_diagram(
     binned = reliability_bins(probabilities, labels, bins)
     figure = Figure(figsize=(4.2, 4.4), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3.2, 1])
-    _tidy(upper, y="accuracy")
-    _tidy(lower, x="confidence (probability of the first guess)", y="examples")
+    tidy(upper, y="accuracy")
+    tidy(lower, x="confidence (probability of the first guess)", y="examples")
     place = {"x": binned.edges[:-1], "width": np.diff(binned.edges), "align": "edge"}
     gap = binned.confidence - binned.accuracy
     upper.bar(height=binned.accuracy, color=PALETTE["sky blue"], edgecolor="white", **place)
@@ -343,9 +325,9 @@ def ranked_guesses(
 
 
 def _draw_image(axes: "Axes", image: np.ndarray, caption: str) -> None:
-    axes.imshow(_displayable(image), cmap="gray", vmin=0, vmax=255, interpolation="none")
+    axes.imshow(displayable(image), cmap="gray", vmin=0, vmax=255, interpolation="none")
     axes.set(xticks=[], yticks=[])
-    axes.set_xlabel(_short(caption, 24), fontsize=9, weight="bold", color=INK, parse_math=False)
+    axes.set_xlabel(short(caption, 24), fontsize=9, weight="bold", color=INK, parse_math=False)
     for spine in axes.spines.values():
         spine.set_color(FAINT)
 
@@ -370,69 +352,8 @@ def _draw_guesses(
             linewidth=0.5,
         )
         axes.text(1.03, place, f"{probabilities[guess]:.0%}", va="center", fontsize=7, color=INK)
-    names = [_short(class_names[guess], 12) for guess in guesses]
+    names = [short(class_names[guess], 12) for guess in guesses]
     axes.set_yticks(range(len(guesses)), names, fontsize=7, color=INK, parse_math=False)
     axes.set(xlim=(0, 1.3), ylim=(len(guesses) - 0.4, -0.6), xticks=[])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-
-
-def _tidy(axes: "Axes", title: str = "", x: str = "", y: str = "", grid: bool = True) -> None:
-    axes.set_title(title, fontsize=10, color=INK, loc="left")
-    axes.set_xlabel(x, fontsize=8.5, color=INK)
-    axes.set_ylabel(y, fontsize=8.5, color=INK)
-    axes.tick_params(labelsize=8, colors=INK, color=FAINT)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(FAINT)
-    if grid:
-        axes.grid(color=FAINT, linewidth=0.5)
-
-
-def _short(text: str, most: int) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= most else text[: most - 1] + "…"
-
-
-def _displayable(image: np.ndarray) -> np.ndarray:
-    return image if image.shape[-1] in (3, 4) else image[..., 0]
-
-
-def to_svg(figure: "Figure", name: str = "figure") -> str:
-    """The figure as one <svg> element, the same text for the same figure.
-
-    Args:
-        figure: what to write; its text stays text, in the reader's fonts.
-        name: letters, digits and hyphens; begins every id, so that several figures of different
-            names can stand in one page.
-    """
-    import matplotlib
-
-    nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
-    text = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
-        figure.savefig(text, format="svg", bbox_inches="tight", pad_inches=0.04, metadata=nothing)
-    element = text.getvalue()[text.getvalue().index("<svg") :]
-    return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", element)
-
-
-def to_png(figure: "Figure", dpi: int = 144) -> str:
-    """The figure as a `data:image/png;base64,...` address, the same for the same figure."""
-    data = io.BytesIO()
-    figure.savefig(data, format="png", dpi=dpi, bbox_inches="tight", metadata={"Software": None})
-    return _png_address(data)
-
-
-def image_to_png(image: UInt8[np.ndarray, "h w c"], longest: int = 112) -> str:
-    """An image as a `data:image/png;base64,...` address, shrunk to `longest` pixels a side."""
-    from PIL import Image
-
-    picture = Image.fromarray(np.ascontiguousarray(_displayable(image)))
-    picture.thumbnail((longest, longest))
-    data = io.BytesIO()
-    picture.save(data, format="png", optimize=True)
-    return _png_address(data)
-
-
-def _png_address(data: io.BytesIO) -> str:
-    return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode("ascii")

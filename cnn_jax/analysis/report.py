@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from cnn_jax.analysis import plots
+from cnn_jax.analysis import figures, plots
 from cnn_jax.ops import metrics
 
 if TYPE_CHECKING:
@@ -116,12 +116,12 @@ def render_report(record: RunRecord) -> str:
         headline=_headline(record, predictions),
         warnings=_warnings(record, predictions),
         curves=_curves(record.history),
-        confusion_svg=plots.to_svg(
+        confusion_svg=figures.to_svg(
             plots.confusion_matrix(confusion, record.class_names), "confusion"
         ),
         confused_pairs=_confused_pairs(confusion, record.class_names),
         classes=_class_rows(confusion, record.class_names),
-        reliability_svg=plots.to_svg(
+        reliability_svg=figures.to_svg(
             plots.reliability_diagram(
                 record.test_probabilities, record.test_labels, CALIBRATION_BINS
             ),
@@ -142,10 +142,10 @@ def _layout(class_names: Sequence[str]) -> dict[str, Any]:
         "large_share": plots.LARGE_SHARE,
         "long_names": longest_name > LONG_NAME,
         "name_characters": longest_name + 3,  # room for the mark of the true class
-        "right": plots.RIGHT,
-        "wrong": plots.WRONG,
-        "ink": plots.INK,
-        "faint": plots.FAINT,
+        "right": figures.RIGHT,
+        "wrong": figures.WRONG,
+        "ink": figures.INK,
+        "faint": figures.FAINT,
     }
 
 
@@ -213,7 +213,7 @@ def _warnings(record: RunRecord, predictions: np.ndarray) -> list[str]:
 def _curves(history: Sequence[Mapping[str, float]]) -> list[tuple[str, str]]:
     """One figure per panel, so that a narrow page can stack them."""
     return [
-        (panel, plots.to_svg(plots.learning_curves(history, [panel]), panel.replace(" ", "-")))
+        (panel, figures.to_svg(plots.learning_curves(history, [panel]), panel.replace(" ", "-")))
         for panel in plots.history_panels(history)
     ]
 
@@ -296,7 +296,7 @@ def _card(record: RunRecord, index: int) -> _Card:
     finite = np.isfinite(probabilities).all()
     return _Card(
         int(index),
-        plots.image_to_png(record.test_images[index]),
+        figures.image_to_png(record.test_images[index]),
         record.class_names[truth],
         [
             _Guess(record.class_names[guess], float(probabilities[guess]), bool(guess == truth))

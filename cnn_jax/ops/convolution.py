@@ -286,11 +286,12 @@ def _scatter(z: Array, axis: int, taps: Taps) -> Array:
     """The transpose of `_gather`: adds every tap's channels back at the place it was read from."""
     reach = (taps.kernel - 1) * taps.dilation
     last = (taps.outputs - 1) * taps.stride + 1
-    z = _pad(z, axis, reach, max(0, taps.inputs + taps.low - last), taps.stride - 1)
+    lead = max(0, reach - taps.low)
+    z = _pad(z, axis, lead, max(0, taps.inputs + taps.low - last), taps.stride - 1)
     return reduce(
         jnp.add,
         (
-            _slice(tap, axis, reach + taps.low - j * taps.dilation, taps.inputs)
+            _slice(tap, axis, lead + taps.low - j * taps.dilation, taps.inputs)
             for j, tap in enumerate(jnp.split(z, taps.kernel, axis=-1))
         ),
     )

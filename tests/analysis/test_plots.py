@@ -1,5 +1,3 @@
-import base64
-import io
 import math
 import subprocess
 import sys
@@ -7,11 +5,9 @@ import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
-from PIL import Image
 from sklearn.calibration import calibration_curve
 
-from cnn_jax.analysis import plots
+from cnn_jax.analysis import figures, plots
 from cnn_jax.ops import metrics
 
 RNG = np.random.default_rng(0)
@@ -43,7 +39,7 @@ def random_images(examples, channels):
 
 def texts(figure):
     """All the text of a figure, as a reader sees it."""
-    root = ElementTree.fromstring(plots.to_svg(figure))
+    root = ElementTree.fromstring(figures.to_svg(figure))
     return ["".join(node.itertext()).strip() for node in root.iter() if node.tag.endswith("}text")]
 
 
@@ -172,54 +168,6 @@ def test_ranked_guesses_without_labels():
 def test_ranked_guesses_reject_no_image():
     with pytest.raises(ValueError, match="at least one image"):
         plots.ranked_guesses(random_images(0, 1), None, random_probabilities(1, 2)[:0], "ab")
-
-
-def sample_figure() -> Figure:
-    return plots.ranked_guesses(
-        np.zeros((2, 8, 8, 1), np.uint8), np.array([0, 1]), np.array([[0.9, 0.1]] * 2), "ab"
-    )
-
-
-def test_svg_is_deterministic_and_needs_nothing_from_outside():
-    svg = plots.to_svg(sample_figure(), "one")
-    assert svg == plots.to_svg(sample_figure(), "one")
-    assert svg.startswith("<svg")
-    assert "<metadata>" not in svg
-
-
-def test_svg_ids_of_different_names_differ_and_are_all_defined():
-    ids = {}
-    for name in ("one", "two"):
-        root = ElementTree.fromstring(plots.to_svg(plots.learning_curves([epoch_row(1)]), name))
-        ids[name] = {node.get("id") for node in root.iter()} - {None}
-        references = {
-            value.removeprefix("#")
-            for node in root.iter()
-            for key, value in node.attrib.items()
-            if key.endswith("href") and value.startswith("#")
-        }
-        assert references
-        assert references <= ids[name]
-    assert not ids["one"] & ids["two"]
-
-
-def test_png_is_deterministic():
-    assert plots.to_png(sample_figure()) == plots.to_png(sample_figure())
-    assert plots.to_png(sample_figure()).startswith("data:image/png;base64,")
-
-
-@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB"), (4, "RGBA")])
-def test_image_to_png_keeps_pixels(channels, mode):
-    image = random_images(1, channels)[0]
-    data = base64.b64decode(plots.image_to_png(image).split(",")[1])
-    picture = Image.open(io.BytesIO(data))
-    assert picture.mode == mode
-    np.testing.assert_array_equal(np.asarray(picture).reshape(image.shape), image)
-
-
-def test_image_to_png_shrinks_large_images():
-    data = base64.b64decode(plots.image_to_png(np.zeros((300, 200, 3), np.uint8)).split(",")[1])
-    assert Image.open(io.BytesIO(data)).size == (75, 112)
 
 
 def test_import_leaves_matplotlib_alone():

@@ -1,0 +1,97 @@
+"""What every figure shares: the palette, the look of its axes, and its writing as SVG or PNG text.
+
+Colors are those of Okabe and Ito; whatever a color says, a line style, a hatch or a mark should
+say too.
+"""
+
+import base64
+import io
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import UInt8
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito, "Color Universal Design", 2008: told apart with any common color blindness.
+PALETTE = {
+    "black": "#000000",
+    "orange": "#E69F00",
+    "sky blue": "#56B4E9",
+    "green": "#009E73",
+    "yellow": "#F0E442",
+    "blue": "#0072B2",
+    "vermillion": "#D55E00",
+    "purple": "#CC79A7",
+}
+RIGHT = PALETTE["blue"]
+WRONG = PALETTE["orange"]
+INK = "#1f2933"
+FAINT = "#d5dbe1"
+
+
+def tidy(axes: "Axes", title: str = "", x: str = "", y: str = "", grid: bool = True) -> None:
+    """Gives axes the house look, their title and their labels."""
+    axes.set_title(title, fontsize=10, color=INK, loc="left")
+    axes.set_xlabel(x, fontsize=8.5, color=INK)
+    axes.set_ylabel(y, fontsize=8.5, color=INK)
+    axes.tick_params(labelsize=8, colors=INK, color=FAINT)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(FAINT)
+    if grid:
+        axes.grid(color=FAINT, linewidth=0.5)
+
+
+def short(text: str, most: int) -> str:
+    """The text on one line, cut to `most` characters with an ellipsis."""
+    text = " ".join(text.split())
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def displayable(image: UInt8[np.ndarray, "h w c"]) -> np.ndarray:
+    """The image as matplotlib and PIL take it: gray without its channel axis, color as it is."""
+    return image if image.shape[-1] in (3, 4) else image[..., 0]
+
+
+def to_svg(figure: "Figure", name: str = "figure") -> str:
+    """The figure as one <svg> element, the same text for the same figure.
+
+    Args:
+        figure: what to write; its text stays text, in the reader's fonts.
+        name: letters, digits and hyphens; begins every id, so that several figures of different
+            names can stand in one page.
+    """
+    import matplotlib
+
+    nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
+    text = io.StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
+        figure.savefig(text, format="svg", bbox_inches="tight", pad_inches=0.04, metadata=nothing)
+    element = text.getvalue()[text.getvalue().index("<svg") :]
+    return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", element)
+
+
+def to_png(figure: "Figure", dpi: int = 144) -> str:
+    """The figure as a `data:image/png;base64,...` address, the same for the same figure."""
+    data = io.BytesIO()
+    figure.savefig(data, format="png", dpi=dpi, bbox_inches="tight", metadata={"Software": None})
+    return _png_address(data)
+
+
+def image_to_png(image: UInt8[np.ndarray, "h w c"], longest: int = 112) -> str:
+    """An image as a `data:image/png;base64,...` address, shrunk to `longest` pixels a side."""
+    from PIL import Image
+
+    picture = Image.fromarray(np.ascontiguousarray(displayable(image)))
+    picture.thumbnail((longest, longest))
+    data = io.BytesIO()
+    picture.save(data, format="png", optimize=True)
+    return _png_address(data)
+
+
+def _png_address(data: io.BytesIO) -> str:
+    return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode("ascii")

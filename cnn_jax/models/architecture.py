@@ -1,0 +1,34 @@
+"""What a model is built from: the static choices that change the program."""
+
+from dataclasses import dataclass
+
+from cnn_jax.ops.convolution import Lowering
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The choices of a network's shape; hashable, so that programs can be compiled per choice.
+
+    Attributes:
+      model: a key of `MODELS`.
+      activation: a key of `ACTIVATIONS` or `PARAMETRIC_ACTIVATIONS`.
+      normalization: "none", "batch" or "group".
+      dropout: whether the dropout layers are there (their rate is a hyperparameter).
+      pooling: a key of `POOLINGS` (`cnn` and `lenet5`).
+      filters: filters of each block's convolutions (`cnn`).
+      kernel_size: height and width of the kernels in pixels (`cnn`).
+      convolutions_per_block: convolutions before each pooling (`cnn`).
+      hidden: neurons of each dense layer before the output (`cnn`).
+      convolution: lowering of the convolutions, see `conv2d`.
+    """
+
+    model: str = "cnn"
+    activation: str = "relu"
+    normalization: str = "none"
+    dropout: bool = False
+    pooling: str = "max"
+    filters: tuple[int, ...] = (32, 64)
+    kernel_size: int = 3
+    convolutions_per_block: int = 1
+    hidden: tuple[int, ...] = (256,)
+    convolution: Lowering = "auto"

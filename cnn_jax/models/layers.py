@@ -1,0 +1,213 @@
+"""The layers that models are made of: Flax modules that compose `cnn_jax.ops`.
+
+Every layer is called as `layer(x, mode)` and knows its parameter count by the lecture's formulas:
+a convolution (w * h * previous + 1) * filters, pooling 0, a dense layer c * p + 1 * c.
+"""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from cnn_jax.ops import activations, dense, pooling
+from cnn_jax.ops.convolution import Lowering, Padding, conv_general_dilated
+
+NORMALIZATIONS = ("none", "batch", "group")
+_BATCH_NORM_MOMENTUM = 0.9
+_GROUPS = 8
+
+Tap = Callable[[str, Array], Array]
+
+
+class Mode(NamedTuple):
+    """How a model is called.
+
+    Attributes:
+      train: batch statistics and dropout as in training; otherwise running statistics, no dropout.
+      dropout_key: needed in training by a model with dropout.
+      dropout_rate: probability in [0, 1), may be traced.
+    """
+
+    train: bool = False
+    dropout_key: PRNGKeyArray | None = None
+    dropout_rate: Float[Array, ""] | float = 0.0
+
+
+EVALUATION = Mode()
+
+
+class Layer(nnx.Module):
+    """A layer as the parameter table shows it: its kind and its parameter count by formula."""
+
+    kind = "layer"
+
+    def __call__(self, x: Array, mode: Mode) -> Array:
+        raise NotImplementedError
+
+    def formula(self) -> tuple[str, int]:
+        """The parameter count: the formula with its numbers, and its value."""
+        return "0", 0
+
+
+class Convolution(Layer):
+    """`nnx.Conv` on `cnn_jax.ops.conv2d`."""
+
+    kind = "convolution"
+
+    def __init__(
+        self,
+        channels: int,
+        filters: int,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        padding: Padding = "SAME",
+        use_bias: bool = True,
+        lowering: Lowering = "auto",
+        rngs: nnx.Rngs,
+    ):
+        self.conv = nnx.Conv(
+            channels,
+            filters,
+            (kernel_size, kernel_size),
+            strides=stride,
+            padding=padding,
+            use_bias=use_bias,
+            conv_general_dilated=partial(conv_general_dilated, lowering=lowering),
+            rngs=rngs,
+        )
+
+    def __call__(self, x: Float[Array, "n h w c"], mode: Mode) -> Float[Array, "n oh ow f"]:
+        return self.conv(x)
+
+    def formula(self) -> tuple[str, int]:
+        height, width, channels, filters = self.conv.kernel_shape
+        bias = int(self.conv.use_bias)
+        text = f"({width} * {height} * {channels} + {bias}) * {filters}"
+        return text, (width * height * channels + bias) * filters
+
+
+class Dense(Layer):
+    """`nnx.Linear`: a neuron per output, connected to every input."""
+
+    kind = "dense"
+
+    def __init__(self, inputs: int, outputs: int, *, rngs: nnx.Rngs):
+        self.linear = nnx.Linear(inputs, outputs, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "n p"], mode: Mode) -> Float[Array, "n c"]:
+        return dense.dense(x, self.linear.kernel[...], self.linear.bias[...])
+
+    def formula(self) -> tuple[str, int]:
+        inputs, outputs = self.linear.in_features, self.linear.out_features
+        return f"{outputs} * {inputs} + 1 * {outputs}", outputs * inputs + outputs
+
+
+class Normalization(Layer):
+    """Batch (Ioffe and Szegedy 2015) or group norm (Wu and He 2018), with scale and bias."""
+
+    def __init__(self, name: str, channels: int, *, rngs: nnx.Rngs):
+        self.kind = f"{name} norm"
+        self.channels = channels
+        self.by_batch = name == "batch"
+        if self.by_batch:
+            self.norm = nnx.BatchNorm(channels, momentum=_BATCH_NORM_MOMENTUM, rngs=rngs)
+        else:
+            self.norm = nnx.GroupNorm(channels, num_groups=math.gcd(channels, _GROUPS), rngs=rngs)
+
+    def __call__(self, x: Float[Array, "n h w c"], mode: Mode) -> Float[Array, "n h w c"]:
+        if self.by_batch:
+            return self.norm(x, use_running_average=not mode.train)
+        return self.norm(x)
+
+    def formula(self) -> tuple[str, int]:
+        return f"2 * {self.channels}", 2 * self.channels
+
+
+class Activation(Layer):
+    """An activation by its name; one with a learned parameter owns it (one for the whole layer)."""
+
+    def __init__(self, name: str):
+        self.kind = name
+        if name in activations.PARAMETRIC_ACTIVATIONS:
+            initial = activations.PARAMETRIC_ACTIVATIONS[name].initial
+            self.slope = nnx.Param(jnp.asarray(initial, jnp.float32))
+
+    def __call__(self, x: Float[Array, "*dims"], mode: Mode) -> Float[Array, "*dims"]:
+        if self.kind in activations.PARAMETRIC_ACTIVATIONS:
+            function = activations.PARAMETRIC_ACTIVATIONS[self.kind].function
+            return function(x, self.slope[...])
+        return activations.ACTIVATIONS[self.kind](x)
+
+    def formula(self) -> tuple[str, int]:
+        return ("1", 1) if self.kind in activations.PARAMETRIC_ACTIVATIONS else ("0", 0)
+
+
+class Pooling(Layer):
+    """Max or average pooling over square windows that do not overlap."""
+
+    def __init__(self, name: str, window: int = 2):
+        self.kind = f"{name} pooling"
+        self.function = pooling.POOLINGS[name]
+        self.window = window
+
+    def __call__(self, x: Float[Array, "n h w c"], mode: Mode) -> Float[Array, "n oh ow c"]:
+        return self.function(x, self.window)
+
+
+class GlobalAveragePooling(Layer):
+    """The mean of every feature map."""
+
+    kind = "global average pooling"
+
+    def __call__(self, x: Float[Array, "n h w c"], mode: Mode) -> Float[Array, "n c"]:
+        return pooling.global_avg_pool(x)
+
+
+class Flatten(Layer):
+    """One row per example."""
+
+    kind = "flatten"
+
+    def __call__(self, x: Float[Array, "n *dims"], mode: Mode) -> Float[Array, "n d"]:
+        return dense.flatten(x)
+
+
+class Dropout(Layer):
+    """Dropout at the rate of the mode; `index` tells a model's dropout layers apart."""
+
+    kind = "dropout"
+
+    def __init__(self, index: int):
+        self.index = index
+
+    def __call__(self, x: Float[Array, "*dims"], mode: Mode) -> Float[Array, "*dims"]:
+        if not mode.train:
+            return x
+        if mode.dropout_key is None:
+            raise ValueError("a model with dropout needs a dropout_key in training")
+        return dense.dropout(jax.random.fold_in(mode.dropout_key, self.index), x, mode.dropout_rate)
+
+
+class Sequential(nnx.Module):
+    """Named layers, one after the other; `tap` sees (and may replace) what each of them returns."""
+
+    def __init__(self, **layers: nnx.Module):
+        self.names = tuple(layers)
+        for name, layer in layers.items():
+            setattr(self, name, layer)
+
+    def __call__(self, x: Array, mode: Mode, tap: Tap) -> Array:
+        for name in self.names:
+            layer = getattr(self, name)
+            if isinstance(layer, Layer):
+                x = layer(x, mode)
+            else:
+                x = layer(x, mode, lambda inner, value, name=name: tap(f"{name}.{inner}", value))
+            x = tap(name, x)
+        return x

@@ -1,0 +1,119 @@
+"""What is static and what is traced: a `Config` is compiled in, hyperparameters are inputs."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from cnn_jax.errors import UsageError
+from cnn_jax.models import Architecture
+from cnn_jax.ops.losses import LOSSES
+from cnn_jax.training.optimizers import OPTIMIZERS
+from cnn_jax.training.schedules import SCHEDULES
+
+Hparams = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Config:
+    """The static choices of a run; one compiled program per combination.
+
+    Attributes:
+      architecture: the network.
+      loss: a key of `LOSSES`.
+      optimizer: a key of `OPTIMIZERS`.
+      schedule: a key of `SCHEDULES`.
+      batch_size: examples per step; for full-batch gradient descent, per micro-batch.
+      epochs: passes over the training set.
+      clip: whether gradients are clipped (to the hyperparameter `clip_norm`).
+    """
+
+    architecture: Architecture = Architecture()
+    loss: str = "cross_entropy"
+    optimizer: str = "adam"
+    schedule: str = "constant"
+    batch_size: int = 128
+    epochs: int = 1
+    clip: bool = False
+
+
+def hyperparameters(config: Config, chosen: Mapping[str, float] | None = None) -> Hparams:
+    """The numbers that a run of `config` reads, each with its default or its chosen value.
+
+    Args:
+      config: the static choices.
+      chosen: values by name, in place of the defaults.
+
+    Raises:
+      UsageError: if a chosen number is not read by this config or is out of range.
+    """
+    values = {"learning_rate": OPTIMIZERS[config.optimizer].learning_rate}
+    for function in (
+        OPTIMIZERS[config.optimizer].build,
+        SCHEDULES[config.schedule],
+        LOSSES[config.loss],
+    ):
+        values |= keyword_defaults(function)
+    if config.architecture.dropout:
+        values["dropout_rate"] = 0.5
+    if config.clip:
+        values["clip_norm"] = 1.0
+    for name, value in (chosen or {}).items():
+        if name not in values:
+            raise UsageError(_unread(name, config, values))
+        values[name] = value
+    for name, value in values.items():
+        _check_range(name, value)
+    if config.schedule == "exponential" and values["final_fraction"] == 0:
+        raise UsageError("--final_fraction must be positive with --schedule=exponential, got 0")
+    return values
+
+
+def keyword_defaults(function: Callable) -> dict[str, float]:
+    """The keyword-only arguments of a function that have a default, with it."""
+    return {
+        name: parameter.default
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is not parameter.empty
+    }
+
+
+# Lower bound, whether the bound itself is allowed, upper bound, whether it is allowed.
+HPARAM_RANGES: dict[str, tuple[float, bool, float, bool]] = {
+    "b1": (0, True, 1, False),
+    "b2": (0, True, 1, False),
+    "clip_norm": (0, False, float("inf"), False),
+    "decay_factor": (0, True, 1, True),
+    "dropout_rate": (0, True, 1, False),
+    "epsilon": (0, False, float("inf"), False),
+    "final_fraction": (0, True, 1, True),
+    "focal_gamma": (0, True, float("inf"), False),
+    "label_smoothing": (0, True, 1, False),
+    "learning_rate": (0, False, float("inf"), False),
+    "margin": (0, False, float("inf"), False),
+    "momentum": (0, True, 1, False),
+    "warmup_fraction": (0, True, 1, True),
+    "weight_decay": (0, True, float("inf"), False),
+}
+
+
+def describe_range(name: str) -> str:
+    """The values that a hyperparameter may take, as an interval."""
+    low, closed_low, high, closed_high = HPARAM_RANGES[name]
+    return f"{'[' if closed_low else '('}{low:g}, {high:g}{']' if closed_high else ')'}"
+
+
+def _check_range(name: str, value: float) -> None:
+    low, closed_low, high, closed_high = HPARAM_RANGES[name]
+    above = value >= low if closed_low else value > low
+    below = value <= high if closed_high else value < high
+    if not (above and below):
+        raise UsageError(f"--{name} must be in {describe_range(name)}, got {value:g}")
+
+
+def _unread(name: str, config: Config, values: Mapping[str, float]) -> str:
+    if name == "dropout_rate":
+        return "--dropout_rate needs a model with dropout layers"
+    return (
+        f"--{name} has no effect with --optimizer={config.optimizer}, --schedule="
+        f"{config.schedule} and --loss={config.loss}, which read {', '.join(sorted(values))}"
+    )

@@ -1,0 +1,153 @@
+"""Optimizers by name: our pure updates and Optax's, behind one signature.
+
+`build(learning_rate, **hyperparameters)` gives a `Rule`: pure functions `init(params) -> state` and
+`update(params, grads, state) -> (params, state)`. A rule is built anew inside every compiled step,
+from that step's learning rate and the traced hyperparameters, so its state holds neither. The
+keyword arguments of `build` are the hyperparameters that the optimizer reads, their defaults its
+own.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import optax
+from jaxtyping import Array, Float, PyTree
+
+from cnn_jax.ops import updates
+
+Number = Float[Array, ""] | float
+
+
+class Rule(NamedTuple):
+    """How parameters start to be remembered, and how they move."""
+
+    init: Callable[[PyTree], Any]
+    update: Callable[[PyTree, PyTree, Any], tuple[PyTree, Any]]
+
+
+class Optimizer(NamedTuple):
+    """How to build a rule, and the peak learning rate that suits most small networks.
+
+    `full_batch` marks the optimizer whose gradient is of the whole training set.
+    """
+
+    build: Callable[..., Rule]
+    learning_rate: float
+    full_batch: bool = False
+
+
+def _with_l2(grads: PyTree, params: PyTree, weight_decay: Number) -> PyTree:
+    """The gradient of the loss plus weight_decay / 2 times the squared norm of the parameters."""
+    return jax.tree.map(lambda g, p: g + weight_decay * p, grads, params)
+
+
+def _gradient_descent(learning_rate: Number, *, weight_decay: Number = 0.0) -> Rule:
+    def update(params: PyTree, grads: PyTree, state: Any) -> tuple[PyTree, Any]:
+        grads = _with_l2(grads, params, weight_decay)
+        return updates.gradient_descent(params, grads, state, learning_rate=learning_rate)
+
+    return Rule(lambda params: (), update)
+
+
+def _with_velocity(
+    step: Callable[..., tuple[PyTree, PyTree]],
+    learning_rate: Number,
+    *,
+    momentum: Number = 0.9,
+    weight_decay: Number = 0.0,
+) -> Rule:
+    def update(params: PyTree, grads: PyTree, state: Any) -> tuple[PyTree, Any]:
+        grads = _with_l2(grads, params, weight_decay)
+        return step(params, grads, state, learning_rate=learning_rate, momentum=momentum)
+
+    return Rule(updates.init_velocity, update)
+
+
+def _from_optax(transformation: optax.GradientTransformation) -> Rule:
+    def update(params: PyTree, grads: PyTree, state: Any) -> tuple[PyTree, Any]:
+        moves, state = transformation.update(grads, state, params)
+        return optax.apply_updates(params, moves), state
+
+    return Rule(transformation.init, update)
+
+
+def _adam_like(
+    transformation: Callable[..., optax.GradientTransformation],
+    learning_rate: Number,
+    *,
+    b1: Number = 0.9,
+    b2: Number = 0.999,
+    epsilon: Number = 1e-8,
+) -> Rule:
+    return _from_optax(transformation(learning_rate, b1=b1, b2=b2, eps=epsilon))
+
+
+def _adamw(
+    learning_rate: Number,
+    *,
+    b1: Number = 0.9,
+    b2: Number = 0.999,
+    epsilon: Number = 1e-8,
+    weight_decay: Number = 1e-2,
+) -> Rule:
+    return _from_optax(
+        optax.adamw(learning_rate, b1=b1, b2=b2, eps=epsilon, weight_decay=weight_decay)
+    )
+
+
+def _lamb(
+    learning_rate: Number,
+    *,
+    b1: Number = 0.9,
+    b2: Number = 0.999,
+    epsilon: Number = 1e-6,
+    weight_decay: Number = 0.0,
+) -> Rule:
+    return _from_optax(
+        optax.lamb(learning_rate, b1=b1, b2=b2, eps=epsilon, weight_decay=weight_decay)
+    )
+
+
+def _lion(
+    learning_rate: Number, *, b1: Number = 0.9, b2: Number = 0.99, weight_decay: Number = 1e-3
+) -> Rule:
+    return _from_optax(optax.lion(learning_rate, b1=b1, b2=b2, weight_decay=weight_decay))
+
+
+def _rmsprop(learning_rate: Number, *, b2: Number = 0.9, epsilon: Number = 1e-8) -> Rule:
+    return _from_optax(optax.rmsprop(learning_rate, decay=b2, eps=epsilon))
+
+
+def _adagrad(learning_rate: Number, *, epsilon: Number = 1e-7) -> Rule:
+    return _from_optax(optax.adagrad(learning_rate, eps=epsilon))
+
+
+def _adafactor(learning_rate: Number) -> Rule:
+    return _from_optax(optax.adafactor(learning_rate))
+
+
+def _muon(learning_rate: Number, *, momentum: Number = 0.95, weight_decay: Number = 0.0) -> Rule:
+    return _from_optax(optax.contrib.muon(learning_rate, beta=momentum, weight_decay=weight_decay))
+
+
+OPTIMIZERS: dict[str, Optimizer] = {
+    "adabelief": Optimizer(partial(_adam_like, optax.adabelief), 1e-3),
+    "adafactor": Optimizer(_adafactor, 1e-2),
+    "adagrad": Optimizer(_adagrad, 1e-2),
+    "adam": Optimizer(partial(_adam_like, optax.adam), 1e-3),
+    "adamax": Optimizer(partial(_adam_like, optax.adamax), 2e-3),
+    "adamw": Optimizer(_adamw, 1e-3),
+    "gradient_descent": Optimizer(_gradient_descent, 0.1, full_batch=True),
+    "lamb": Optimizer(_lamb, 3e-3),
+    "lion": Optimizer(_lion, 1e-4),
+    "momentum": Optimizer(partial(_with_velocity, updates.momentum), 2e-2),
+    "muon": Optimizer(_muon, 5e-3),
+    "nadam": Optimizer(partial(_adam_like, optax.nadam), 1e-3),
+    "nesterov": Optimizer(partial(_with_velocity, updates.nesterov), 2e-2),
+    "radam": Optimizer(partial(_adam_like, optax.radam), 1e-3),
+    "rmsprop": Optimizer(_rmsprop, 1e-3),
+    "sgd": Optimizer(_gradient_descent, 0.1),
+    "yogi": Optimizer(partial(_adam_like, optax.yogi), 1e-2),
+}

@@ -1,0 +1,68 @@
+"""Learning-rate schedules: pure functions of the training's progress.
+
+Each maps progress t in [0, 1] (the fraction of all steps that are done) to a factor of the peak
+learning rate. The keyword arguments that shape a schedule are hyperparameters, so that a sweep can
+vary them without compiling anew.
+"""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+Number = Float[Array, ""] | float
+
+
+def constant(t: Number) -> Number:
+    """1 throughout."""
+    return jnp.ones_like(t)
+
+
+def cosine(t: Number, *, final_fraction: Number = 0.0) -> Number:
+    """Half a cosine from 1 to `final_fraction` (Loshchilov and Hutter 2017, without restarts)."""
+    return final_fraction + (1 - final_fraction) * 0.5 * (1 + jnp.cos(jnp.pi * t))
+
+
+def warmup_cosine(
+    t: Number, *, warmup_fraction: Number = 0.2, final_fraction: Number = 0.0
+) -> Number:
+    """Linear from 0 to 1 in the first `warmup_fraction` of training, then `cosine`."""
+    rest = (t - warmup_fraction) / jnp.maximum(1 - warmup_fraction, 1e-8)
+    return jnp.where(
+        t < warmup_fraction,
+        t / jnp.maximum(warmup_fraction, 1e-8),
+        cosine(jnp.clip(rest, 0, 1), final_fraction=final_fraction),
+    )
+
+
+def one_cycle(t: Number, *, warmup_fraction: Number = 0.2, final_fraction: Number = 0.0) -> Number:
+    """A triangle: linear from 0 to 1 at `warmup_fraction`, then linear to `final_fraction`.
+
+    The shape of Smith 2018 (super-convergence) that the fastest CIFAR-10 recipes use.
+    """
+    fall = (t - warmup_fraction) / jnp.maximum(1 - warmup_fraction, 1e-8)
+    return jnp.where(
+        t < warmup_fraction,
+        t / jnp.maximum(warmup_fraction, 1e-8),
+        1 - (1 - final_fraction) * jnp.clip(fall, 0, 1),
+    )
+
+
+def step(t: Number, *, decay_factor: Number = 0.1) -> Number:
+    """1, then multiplied by `decay_factor` at one half and again at three quarters of training."""
+    return jnp.where(t < 0.5, 1.0, jnp.where(t < 0.75, decay_factor, decay_factor**2))
+
+
+def exponential(t: Number, *, final_fraction: Number = 0.01) -> Number:
+    """Geometric decay from 1 to `final_fraction`, which must be positive."""
+    return jnp.exp(t * jnp.log(final_fraction))
+
+
+SCHEDULES: dict[str, Callable[..., Number]] = {
+    "constant": constant,
+    "cosine": cosine,
+    "exponential": exponential,
+    "one_cycle": one_cycle,
+    "step": step,
+    "warmup_cosine": warmup_cosine,
+}
