@@ -1,12 +1,13 @@
 """Networks: Flax NNX modules that compose the pure functions of `cnn_jax.ops`."""
 
-from cnn_jax.models.architecture import Architecture
+from cnn_jax.models.architecture import MODEL_OPTIONS, Architecture
 from cnn_jax.models.layers import NORMALIZATIONS, Mode
 from cnn_jax.models.networks import MODELS, Classifier, build
 from cnn_jax.models.parameters import ParameterRow, count_parameters
 
 __all__ = [
     "MODELS",
+    "MODEL_OPTIONS",
     "NORMALIZATIONS",
     "Architecture",
     "Classifier",

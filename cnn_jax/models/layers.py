@@ -93,18 +93,20 @@ class Convolution(Layer):
 
 
 class Dense(Layer):
-    """`nnx.Linear`: a neuron per output, connected to every input."""
+    """A neuron per output, connected to every input."""
 
     kind = "dense"
 
     def __init__(self, inputs: int, outputs: int, *, rngs: nnx.Rngs):
-        self.linear = nnx.Linear(inputs, outputs, rngs=rngs)
+        kernel = nnx.initializers.lecun_normal()(rngs.params(), (inputs, outputs))
+        self.kernel = nnx.Param(kernel)
+        self.bias = nnx.Param(jnp.zeros(outputs))
 
     def __call__(self, x: Float[Array, "n p"], mode: Mode) -> Float[Array, "n c"]:
-        return dense.dense(x, self.linear.kernel[...], self.linear.bias[...])
+        return dense.dense(x, self.kernel[...], self.bias[...])
 
     def formula(self) -> tuple[str, int]:
-        inputs, outputs = self.linear.in_features, self.linear.out_features
+        inputs, outputs = self.kernel.shape
         return f"{outputs} * {inputs} + 1 * {outputs}", outputs * inputs + outputs
 
 
@@ -114,14 +116,14 @@ class Normalization(Layer):
     def __init__(self, name: str, channels: int, *, rngs: nnx.Rngs):
         self.kind = f"{name} norm"
         self.channels = channels
-        self.by_batch = name == "batch"
-        if self.by_batch:
+        self.norm: nnx.BatchNorm | nnx.GroupNorm
+        if name == "batch":
             self.norm = nnx.BatchNorm(channels, momentum=_BATCH_NORM_MOMENTUM, rngs=rngs)
         else:
             self.norm = nnx.GroupNorm(channels, num_groups=math.gcd(channels, _GROUPS), rngs=rngs)
 
     def __call__(self, x: Float[Array, "n h w c"], mode: Mode) -> Float[Array, "n h w c"]:
-        if self.by_batch:
+        if isinstance(self.norm, nnx.BatchNorm):
             return self.norm(x, use_running_average=not mode.train)
         return self.norm(x)
 

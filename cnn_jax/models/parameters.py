@@ -1,18 +1,19 @@
 """The number of parameters, layer by layer: by formula and by counting the arrays."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array
 
-from cnn_jax.models.layers import Layer
+from cnn_jax.models.layers import Layer, Sequential
 from cnn_jax.models.networks import Classifier, ImageShape
 
 
-class ParameterRow(NamedTuple):
+@dataclass(frozen=True)
+class ParameterRow:
     """One layer: `count` parameters by `formula`, `counted` numbers in its arrays."""
 
     name: str
@@ -49,7 +50,7 @@ def count_parameters(model: Classifier, image_shape: ImageShape) -> list[Paramet
     ]
 
 
-def _layers(network: nnx.Module, prefix: str = "") -> Iterator[tuple[str, Layer]]:
+def _layers(network: Sequential, prefix: str = "") -> Iterator[tuple[str, Layer]]:
     for name in network.names:
         module = getattr(network, name)
         if isinstance(module, Layer):

@@ -284,3 +284,10 @@ LOSSES: dict[str, Callable[..., Float[Array, "*b"]]] = {
 LOSS_OUTPUT: dict[str, str] = {
     name: "sigmoid" if name == "binary_cross_entropy" else "softmax" for name in LOSSES
 }
+
+# The losses whose minimum is at the true probabilities (proper scoring rules): what their output
+# activation gives may be read as probabilities. The hinges learn scores only, the focal loss is
+# drawn to less confidence and the absolute error to more.
+CALIBRATED: frozenset[str] = frozenset(
+    {"binary_cross_entropy", "cross_entropy", "kl_divergence", "squared_error"}
+)

@@ -1,0 +1,34 @@
+"""Training: a run as pure functions, compiled once per static choice."""
+
+from cnn_jax.training.config import HPARAM_RANGES, Config, describe_range, hyperparameters
+from cnn_jax.training.fit import Epoch, Programs, compile_programs, fit, to_device
+from cnn_jax.training.optimizers import OPTIMIZERS
+from cnn_jax.training.run import (
+    Examples,
+    Run,
+    Task,
+    TrainState,
+    make_run,
+    steps_per_epoch,
+)
+from cnn_jax.training.schedules import SCHEDULES
+
+__all__ = [
+    "HPARAM_RANGES",
+    "OPTIMIZERS",
+    "SCHEDULES",
+    "Config",
+    "Epoch",
+    "Examples",
+    "Programs",
+    "Run",
+    "Task",
+    "TrainState",
+    "compile_programs",
+    "describe_range",
+    "fit",
+    "hyperparameters",
+    "make_run",
+    "steps_per_epoch",
+    "to_device",
+]

@@ -126,7 +126,7 @@ def make_run(config: Config, task: Task) -> Run:
     Raises:
       UsageError: if the images are too small for the network.
     """
-    skeleton, _, _ = nnx.split(_abstract_model(config, task), nnx.Param, ...)
+    skeleton, *_ = nnx.split(_abstract_model(config, task))
     optimizer = OPTIMIZERS[config.optimizer]
     schedule = SCHEDULES[config.schedule]
     loss_function = LOSSES[config.loss]
@@ -270,7 +270,8 @@ def _abstract_model(config: Config, task: Task) -> Classifier:
 
 
 def _parts(model: Classifier) -> tuple[PyTree, PyTree]:
-    _, params, statistics = nnx.split(model, nnx.Param, ...)
+    _, *parts = nnx.split(model, nnx.Param, ...)
+    params, statistics = parts
     return nnx.to_pure_dict(params), nnx.to_pure_dict(statistics)
 
 

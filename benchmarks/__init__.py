@@ -1,0 +1,1 @@
+"""Side-by-side timings against PyTorch and stock Flax, one command each."""

@@ -1,0 +1,259 @@
+"""Who takes part in the timings: one training step each, of the same network on the same shapes.
+
+A step is forward, backward and an update of SGD with momentum, in float32. Examples and labels are
+random: what they are does not change how long a step takes.
+"""
+
+import importlib.util
+import itertools
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from jax import lax
+from jaxtyping import Array, Float, Int32, UInt8
+
+from benchmarks import flax_networks
+from cnn_jax.models import Architecture
+from cnn_jax.training import Config, Examples, Task, hyperparameters, make_run
+
+CLASSES = 10
+LEARNING_RATE = 0.02
+MOMENTUM = 0.9
+# A loop of one step would be unrolled by XLA, and no loop.
+STOCK_STEPS = 2
+# Uniform bytes, scaled to [0, 1].
+MEAN, STD = 0.5, 0.29
+
+
+class Network(NamedTuple):
+    """One network in three libraries.
+
+    Attributes:
+      image_shape: height, width, channels.
+      architecture: for cnn_jax.
+      stock: the stock Flax module's constructor.
+      torch_name: the class in `benchmarks.torch_networks`.
+      epoch_steps: steps in our compiled epoch, about as many as fit in a second.
+    """
+
+    image_shape: tuple[int, int, int]
+    architecture: Architecture
+    stock: Callable[[nnx.Rngs], nnx.Module]
+    torch_name: str
+    epoch_steps: int
+
+
+NETWORKS = {
+    "flax-mnist-cnn": Network(
+        (28, 28, 1),
+        Architecture(model="cnn", pooling="average"),
+        flax_networks.MnistCnn,
+        "MnistCnn",
+        4,
+    ),
+    "lenet5": Network(
+        (28, 28, 1),
+        Architecture(model="lenet5", activation="tanh", pooling="average"),
+        flax_networks.LeNet5,
+        "LeNet5",
+        20,
+    ),
+    "resnet20": Network(
+        (32, 32, 3),
+        Architecture(model="resnet20", normalization="batch"),
+        flax_networks.ResNet20,
+        "ResNet20",
+        4,
+    ),
+}
+
+
+class Contender(NamedTuple):
+    """One way to take training steps.
+
+    Attributes:
+      name: as the table shows it.
+      parameters: trained numbers of its network.
+      steps: training steps in a call.
+      advance: makes that many calls, one after the other, and waits for the last.
+      program: compiled, if the contender compiles.
+      compile_seconds: what that took.
+    """
+
+    name: str
+    parameters: int
+    steps: int
+    advance: Callable[[int], None]
+    program: jax.stages.Compiled | None = None
+    compile_seconds: float | None = None
+
+
+def contenders(network: Network, batch_size: int) -> list[Contender]:
+    """All that can take part here, ours first, built and compiled."""
+    found = [
+        our_epoch(network, batch_size),
+        stock_scan(network, batch_size),
+        stock_loop(network, batch_size),
+    ]
+    if has_torch():
+        found.append(torch_loop(network, batch_size))
+    return found
+
+
+def has_torch() -> bool:
+    """Whether PyTorch is installed."""
+    return importlib.util.find_spec("torch") is not None
+
+
+def our_epoch(network: Network, batch_size: int) -> Contender:
+    """cnn_jax as `experiments.train` runs it: shuffle, gather and normalising are in the program."""
+    config = Config(network.architecture, optimizer="momentum", batch_size=batch_size)
+    channels = network.image_shape[2]
+    run = make_run(config, Task(network.image_shape, CLASSES, (MEAN,) * channels, (STD,) * channels))
+    chosen = {"learning_rate": LEARNING_RATE, "momentum": MOMENTUM}
+    hparams = {
+        name: jnp.asarray(value, jnp.float32)
+        for name, value in hyperparameters(config, chosen).items()
+    }
+    images, labels = _examples(network, network.epoch_steps * batch_size)
+    examples = Examples(jnp.asarray(images), jnp.asarray(labels))
+    key = jax.random.key(0)
+    state = jax.jit(run.init)(hparams, key)
+    program, seconds = _compile(jax.jit(run.epoch, donate_argnums=0), state, hparams, key, examples)
+    return Contender(
+        "cnn_jax, compiled epoch",
+        _size(state.params),
+        network.epoch_steps,
+        _advancing(lambda state: program(state, hparams, key, examples)[0], state),
+        program,
+        seconds,
+    )
+
+
+def stock_scan(network: Network, batch_size: int) -> Contender:
+    """Stock Flax, its step in a `lax.scan` over prepared batches."""
+    step, state = _stock_step(network)
+    batches = _batches(network, batch_size, STOCK_STEPS)
+    scan = jax.jit(lambda state, batches: lax.scan(step, state, batches), donate_argnums=0)
+    program, seconds = _compile(scan, state, batches)
+    return Contender(
+        "stock Flax, in lax.scan",
+        _size(state[0]),
+        STOCK_STEPS,
+        _advancing(lambda state: program(state, batches)[0], state),
+        program,
+        seconds,
+    )
+
+
+def stock_loop(network: Network, batch_size: int) -> Contender:
+    """Stock Flax, its compiled step called from a Python loop over prepared batches."""
+    step, state = _stock_step(network)
+    images, labels = _batches(network, batch_size, STOCK_STEPS)
+    batches = itertools.cycle(list(zip(images, labels, strict=True)))
+    program, seconds = _compile(jax.jit(step, donate_argnums=0), state, next(batches))
+    return Contender(
+        "stock Flax, Python loop",
+        _size(state[0]),
+        1,
+        _advancing(lambda state: program(state, next(batches))[0], state),
+        program,
+        seconds,
+    )
+
+
+def torch_loop(network: Network, batch_size: int) -> Contender:
+    """PyTorch: eager, channels last, threads as PyTorch picks them."""
+    import torch
+
+    from benchmarks import torch_networks
+
+    model = getattr(torch_networks, network.torch_name)()
+    model = model.to(memory_format=torch.channels_last).train()
+    optimizer = torch.optim.SGD(model.parameters(), LEARNING_RATE, momentum=MOMENTUM)
+    images, labels = _examples(network, STOCK_STEPS * batch_size)
+    batches = itertools.cycle(
+        zip(
+            torch.from_numpy(_normalized(images))
+            .permute(0, 3, 1, 2)
+            .contiguous(memory_format=torch.channels_last)
+            .split(batch_size),
+            torch.from_numpy(labels).long().split(batch_size),
+            strict=True,
+        )
+    )
+
+    def advance(calls: int) -> None:
+        for _ in range(calls):
+            x, y = next(batches)
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(model(x), y).backward()
+            optimizer.step()
+
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return Contender("PyTorch, channels last", parameters, 1, advance)
+
+
+def _stock_step(network: Network) -> tuple[Callable, tuple]:
+    """A pure step `(state, batch) -> (state, loss)` of the stock module, and its first state."""
+    skeleton, params, statistics = nnx.split(network.stock(nnx.Rngs(0)), nnx.Param, ...)
+    optimizer = optax.sgd(LEARNING_RATE, momentum=MOMENTUM)
+
+    def step(state: tuple, batch: tuple[Array, Array]) -> tuple[tuple, Array]:
+        params, statistics, opt_state = state
+        images, labels = batch
+
+        def objective(params: Any) -> tuple:
+            model = nnx.merge(skeleton, params, statistics)
+            losses = optax.softmax_cross_entropy_with_integer_labels(model(images), labels)
+            return jnp.mean(losses), nnx.split(model, nnx.Param, ...)[2]
+
+        (loss, statistics), grads = jax.value_and_grad(objective, has_aux=True)(params)
+        moves, opt_state = optimizer.update(grads, opt_state, params)
+        return (optax.apply_updates(params, moves), statistics, opt_state), loss
+
+    return step, (params, statistics, optimizer.init(params))
+
+
+def _advancing(call: Callable[[Any], Any], state: Any) -> Callable[[int], None]:
+    def advance(calls: int) -> None:
+        nonlocal state
+        for _ in range(calls):
+            state = call(state)
+        jax.block_until_ready(state)
+
+    return advance
+
+
+def _compile(function: Any, *arguments: Any) -> tuple[jax.stages.Compiled, float]:
+    start = time.perf_counter()
+    program = function.lower(*arguments).compile()
+    return program, time.perf_counter() - start
+
+
+def _examples(network: Network, count: int) -> tuple[UInt8[np.ndarray, "n h w c"], np.ndarray]:
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (count, *network.image_shape), np.uint8)
+    return images, random.integers(0, CLASSES, count, np.int32)
+
+
+def _normalized(images: UInt8[np.ndarray, "n h w c"]) -> Float[np.ndarray, "n h w c"]:
+    return (images.astype(np.float32) / 255 - np.float32(MEAN)) / np.float32(STD)
+
+
+def _batches(
+    network: Network, batch_size: int, steps: int
+) -> tuple[Float[Array, "steps n h w c"], Int32[Array, "steps n"]]:
+    images, labels = _examples(network, steps * batch_size)
+    images = _normalized(images).reshape(steps, batch_size, *network.image_shape)
+    return jnp.asarray(images), jnp.asarray(labels).reshape(steps, batch_size)
+
+
+def _size(params: Any) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(params))

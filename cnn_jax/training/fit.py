@@ -1,0 +1,92 @@
+"""The loop around the compiled epoch: everything that happens between epochs happens here."""
+
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import PRNGKeyArray
+
+from cnn_jax.data import Split
+from cnn_jax.training.run import Examples, Hparams, Metrics, Run, TrainState
+
+
+class Programs(NamedTuple):
+    """A run's functions, compiled, and the seconds that took."""
+
+    epoch: jax.stages.Compiled
+    evaluate: jax.stages.Compiled | None
+    seconds: float
+
+
+class Epoch(NamedTuple):
+    """What one epoch left behind.
+
+    Attributes:
+      state: after the epoch; its memory is reused by the next one, so save it before going on.
+      metrics: epoch, learning_rate, train_loss, train_accuracy and, where examples are held out,
+        validation_loss and validation_accuracy; the same bits for the same flags and seed.
+      seconds: wall time of the training pass.
+    """
+
+    state: TrainState
+    metrics: dict[str, float]
+    seconds: float
+
+
+def to_device(split: Split) -> Examples:
+    """A split of the data set as arrays on the device."""
+    return Examples(jnp.asarray(split.images), jnp.asarray(split.labels))
+
+
+def compile_programs(
+    run: Run,
+    state: TrainState,
+    hparams: Hparams,
+    key: PRNGKeyArray,
+    train: Examples,
+    validation: Examples | None,
+) -> Programs:
+    """Compiles one epoch and, where examples are held out, the evaluation on them."""
+    start = time.perf_counter()
+    epoch = jax.jit(run.epoch, donate_argnums=0).lower(state, hparams, key, train).compile()
+    evaluate = None
+    if validation is not None:
+        evaluate = jax.jit(run.evaluate).lower(state, hparams, validation).compile()
+    return Programs(epoch, evaluate, time.perf_counter() - start)
+
+
+def fit(
+    programs: Programs,
+    state: TrainState,
+    hparams: Hparams,
+    key: PRNGKeyArray,
+    train: Examples,
+    validation: Examples | None,
+    epochs: int,
+) -> Iterator[Epoch]:
+    """Trains from `state` until `epochs` epochs are done, pausing after each.
+
+    Args:
+      programs: compiled for these arguments.
+      state: before the first step or from a checkpoint; its memory is given up.
+      hparams: the numbers that the run reads.
+      key: of the seed.
+      train: the training set.
+      validation: examples held out, or None.
+      epochs: in all, those that `state` has behind it included.
+    """
+    for done in range(int(state.epoch) + 1, epochs + 1):
+        start = time.perf_counter()
+        state, trained = jax.block_until_ready(programs.epoch(state, hparams, key, train))
+        seconds = time.perf_counter() - start
+        metrics = {"epoch": done, **_floats(trained)}
+        if programs.evaluate is not None:
+            held_out = programs.evaluate(state, hparams, validation)
+            metrics |= {f"validation_{k}": v for k, v in _floats(held_out).items()}
+        yield Epoch(state, metrics, seconds)
+
+
+def _floats(metrics: Metrics) -> dict[str, float]:
+    return {name: float(value) for name, value in metrics.items()}

@@ -1,0 +1,220 @@
+"""The flags of a training run, and what they say as a `Config`, hyperparameters and a data set."""
+
+from absl import flags
+
+from cnn_jax import data
+from cnn_jax.errors import UsageError
+from cnn_jax.models import MODEL_OPTIONS, MODELS, NORMALIZATIONS, Architecture
+from cnn_jax.ops.activations import ACTIVATIONS, PARAMETRIC_ACTIVATIONS
+from cnn_jax.ops.convolution import LOWERINGS
+from cnn_jax.ops.losses import LOSSES
+from cnn_jax.ops.pooling import POOLINGS
+from cnn_jax.training import (
+    HPARAM_RANGES,
+    OPTIMIZERS,
+    SCHEDULES,
+    Config,
+    describe_range,
+    hyperparameters,
+)
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string(
+    "dataset",
+    "mnist",
+    "What to train on: mnist (comes with the package), the name of any image-classification set "
+    "of TensorFlow Datasets (cifar10, fashion_mnist, ...), a folder of IDX files in MNIST's "
+    "layout, or a folder of pictures train/<class>/*.png|jpg and test/<class>/*.png|jpg.",
+)
+flags.DEFINE_string(
+    "data_dir",
+    None,
+    "Where TensorFlow Datasets are prepared; TFDS_DATA_DIR or ~/tensorflow_datasets if not given.",
+)
+flags.DEFINE_bool(
+    "download",
+    False,
+    "Download and prepare a TensorFlow data set that is not there yet; needs the network and "
+    "pip install 'cnn_jax[prepare]'.",
+)
+flags.DEFINE_integer(
+    "image_size", None, "Crop and resize every image to this many pixels square.", lower_bound=1
+)
+flags.DEFINE_integer(
+    "train_examples", None, "Train on this many examples only, drawn by class.", lower_bound=1
+)
+flags.DEFINE_float(
+    "validation_fraction",
+    0.1,
+    "Fraction of the training examples held out, drawn by class: what to choose hyperparameters "
+    "on. The test split is read once, at the end.",
+)
+
+flags.DEFINE_enum("model", Architecture.model, sorted(MODELS), "The network.")
+flags.DEFINE_enum(
+    "activation",
+    Architecture.activation,
+    sorted(ACTIVATIONS | PARAMETRIC_ACTIVATIONS),
+    "The activation function after every hidden layer.",
+)
+flags.DEFINE_enum(
+    "normalization", Architecture.normalization, NORMALIZATIONS, "After every convolution."
+)
+flags.DEFINE_enum(
+    "pooling", Architecture.pooling, sorted(POOLINGS), "How cnn and lenet5 shrink feature maps."
+)
+flags.DEFINE_list(
+    "filters",
+    [str(n) for n in Architecture.filters],
+    "cnn: the filters of each block's convolutions, which pooling follows.",
+)
+flags.DEFINE_integer(
+    "kernel_size",
+    Architecture.kernel_size,
+    "cnn: height and width of the kernels in pixels.",
+    lower_bound=1,
+)
+flags.DEFINE_integer(
+    "convolutions_per_block",
+    Architecture.convolutions_per_block,
+    "cnn: convolutions before each pooling.",
+    lower_bound=1,
+)
+flags.DEFINE_list(
+    "hidden",
+    [str(n) for n in Architecture.hidden],
+    "cnn: neurons of each dense layer before the output; empty for none.",
+)
+flags.DEFINE_enum(
+    "convolution",
+    Architecture.convolution,
+    LOWERINGS,
+    "How convolutions are computed: by platform, as matrix products, or as XLA's convolution.",
+)
+
+flags.DEFINE_enum("loss", Config.loss, sorted(LOSSES), "What training minimises.")
+flags.DEFINE_enum(
+    "optimizer",
+    Config.optimizer,
+    sorted(OPTIMIZERS),
+    "How parameters move. gradient_descent takes one step an epoch, along the gradient of the "
+    "whole training set.",
+)
+flags.DEFINE_enum(
+    "schedule",
+    Config.schedule,
+    sorted(SCHEDULES),
+    "The learning rate over training, as a factor of --learning_rate.",
+)
+flags.DEFINE_integer(
+    "batch_size", Config.batch_size, "Examples per step (per micro-batch in gradient_descent).",
+    lower_bound=1,
+)  # fmt: skip
+flags.DEFINE_integer("epochs", 5, "Passes over the training set.", lower_bound=1)
+flags.DEFINE_integer(
+    "seed",
+    0,
+    "Decides initialisation, data order, dropout and the examples held out.",
+    lower_bound=0,
+    upper_bound=2**31 - 1,
+)
+
+_HPARAM_HELP = {
+    "b1": "decay of the mean of past gradients (Adam's family, lion, lamb)",
+    "b2": "decay of the mean of past squared gradients (Adam's family, rmsprop)",
+    "clip_norm": "clip gradients to this global norm; not clipped if not given",
+    "decay_factor": "factor at each of the two decays of --schedule=step",
+    "dropout_rate": "probability of dropping a value; no dropout layers if not given or 0",
+    "epsilon": "added to the denominator of adaptive optimizers",
+    "final_fraction": "the learning rate at the end, as a fraction of its peak",
+    "focal_gamma": "how much --loss=focal turns from what is easy",
+    "label_smoothing": "weight of the uniform distribution in the targets",
+    "learning_rate": "the peak learning rate; depends on the optimizer if not given",
+    "margin": "of the hinge losses",
+    "momentum": "decay of the velocity",
+    "warmup_fraction": "fraction of training until the learning rate's peak",
+    "weight_decay": "decoupled in adamw, lamb, lion and muon; else the L2 penalty's gradient",
+}
+for _name, _help in _HPARAM_HELP.items():
+    flags.DEFINE_float(_name, None, f"Hyperparameter in {describe_range(_name)}: {_help}.")
+
+
+def read_config() -> Config:
+    """The static choices that the flags make.
+
+    Raises:
+      UsageError: if a flag has no effect with the others or is not a list of positive integers.
+    """
+    specific = frozenset().union(*MODEL_OPTIONS.values())
+    for name in sorted(specific - MODEL_OPTIONS[FLAGS.model]):
+        if FLAGS[name].present:
+            readers = [model for model, options in MODEL_OPTIONS.items() if name in options]
+            raise UsageError(
+                f"--{name} has no effect with --model={FLAGS.model}; it is for "
+                f"--model={' or '.join(readers)}"
+            )
+    return Config(
+        architecture=Architecture(
+            model=FLAGS.model,
+            activation=FLAGS.activation,
+            normalization=FLAGS.normalization,
+            dropout=bool(FLAGS.dropout_rate),
+            pooling=FLAGS.pooling,
+            filters=_positive_integers("filters", at_least=1),
+            kernel_size=FLAGS.kernel_size,
+            convolutions_per_block=FLAGS.convolutions_per_block,
+            hidden=_positive_integers("hidden", at_least=0),
+            convolution=FLAGS.convolution,
+        ),
+        loss=FLAGS.loss,
+        optimizer=FLAGS.optimizer,
+        schedule=FLAGS.schedule,
+        batch_size=FLAGS.batch_size,
+        epochs=FLAGS.epochs,
+        clip=FLAGS.clip_norm is not None,
+    )
+
+
+def read_hparams(config: Config) -> dict[str, float]:
+    """The numbers that the run reads: the flags given, defaults for the rest.
+
+    Raises:
+      UsageError: if a number is given that this config does not read, or is out of range.
+    """
+    given = {name: FLAGS[name].value for name in HPARAM_RANGES}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    if chosen.get("dropout_rate") == 0:
+        del chosen["dropout_rate"]
+    return hyperparameters(config, chosen)
+
+
+def read_dataset() -> tuple[data.Dataset, data.Split]:
+    """The data set with what the flags leave to train on, and the examples held out.
+
+    Raises:
+      UsageError: if the data cannot be read or the split cannot be made.
+    """
+    if not 0 <= FLAGS.validation_fraction < 1:
+        raise UsageError(
+            f"--validation_fraction must be in [0, 1), got {FLAGS.validation_fraction:g}"
+        )
+    dataset = data.load(
+        FLAGS.dataset,
+        data_dir=FLAGS.data_dir,
+        download=FLAGS.download,
+        image_size=FLAGS.image_size,
+    )
+    train, validation = data.hold_out(dataset.train, FLAGS.validation_fraction, FLAGS.seed)
+    if FLAGS.train_examples is not None:
+        train = data.take(train, FLAGS.train_examples, FLAGS.seed)
+    return data.Dataset(dataset.name, train, dataset.test, dataset.class_names), validation
+
+
+def _positive_integers(name: str, at_least: int) -> tuple[int, ...]:
+    words = [word.strip() for word in FLAGS[name].value or () if word.strip()]
+    if len(words) < at_least or not all(word.isdecimal() and int(word) > 0 for word in words):
+        raise UsageError(
+            f"--{name} must be positive integers with commas between, got {','.join(words)!r}"
+        )
+    return tuple(int(word) for word in words)

@@ -1,0 +1,308 @@
+"""Trains one network and writes a report: `python -m experiments.train --dataset=mnist`.
+
+Every choice is a flag. The run directory holds flags.txt (a flagfile that repeats the run),
+metrics.jsonl (one line an epoch), the checkpoint, environment.json, result.json and report.html.
+"""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from cnn_jax import data, training
+from cnn_jax.errors import UsageError
+from cnn_jax.models import ParameterRow, build, count_parameters
+from cnn_jax.ops.activations import OUTPUT_ACTIVATIONS
+from cnn_jax.ops.losses import CALIBRATED, LOSS_OUTPUT
+from experiments import options
+from experiments.launch import launch
+from experiments.run_directory import (
+    METRICS_FILE,
+    REPORT_FILE,
+    RESULT_FILE,
+    TIMINGS_FILE,
+    RunDirectory,
+    adopt_flags,
+    default_path,
+    environment,
+    flags_text,
+)
+
+FLAGS = flags.FLAGS
+flags.adopt_module_key_flags(options)
+flags.DEFINE_string(
+    "workdir", None, "The run directory; runs/<dataset>-<model>-<time> if not given."
+)
+flags.DEFINE_bool(
+    "resume",
+    False,
+    "Go on with the run in --workdir from its last checkpoint, to the same bits as if it had not "
+    "stopped. Flags that are not given are those of the run.",
+)
+flags.DEFINE_integer(
+    "checkpoint_every", 1, "Epochs between checkpoints; there is always one at the end.",
+    lower_bound=1,
+)  # fmt: skip
+flags.DEFINE_bool("tensorboard", False, "Write TensorBoard event files to the run directory too.")
+
+
+class Prepared(NamedTuple):
+    """A run that has all it needs to start."""
+
+    config: training.Config
+    hparams: dict[str, float]
+    dataset: data.Dataset
+    validation: data.Split
+    run: training.Run
+    parameters: list[ParameterRow]
+
+
+def main() -> None:
+    """Trains as the flags say."""
+    console = terminal()
+    if FLAGS.resume:
+        if FLAGS.workdir is None:
+            raise UsageError("--resume needs the --workdir of the run to go on with")
+        adopt_flags(Path(FLAGS.workdir))
+    directory = RunDirectory(
+        Path(FLAGS.workdir) if FLAGS.workdir else default_path(FLAGS.dataset, FLAGS.model)
+    )
+    prepared = prepare()
+    if FLAGS.resume:
+        directory.check_same(prepared.config, prepared.hparams)
+    else:
+        directory.check_new()
+        content = flags_text(options.__name__, prepared.hparams)
+        directory.create(content, prepared.config, prepared.hparams)
+    describe(console, prepared)
+    state, timing = train(console, directory, prepared)
+    conclude(console, directory, prepared, state, timing)
+
+
+def terminal() -> Console:
+    """Where progress is printed; into a file or a pipe, in lines that are long enough."""
+    console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = 110
+    return console
+
+
+def prepare() -> Prepared:
+    """Reads flags and data, and builds the run; refuses whatever cannot work.
+
+    Raises:
+      UsageError: for impossible flags or data.
+    """
+    config = options.read_config()
+    hparams = options.read_hparams(config)
+    dataset, validation = options.read_dataset()
+    training.steps_per_epoch(config, len(dataset.train))
+    mean, std = data.channel_statistics(dataset.train.images)
+    task = training.Task(
+        dataset.image_shape,
+        dataset.num_classes,
+        tuple(map(float, mean)),
+        tuple(map(float, std)),
+    )
+    run = training.make_run(config, task)
+    model = build(config.architecture, task.image_shape, task.num_classes, jax.random.key(0))
+    return Prepared(
+        config, hparams, dataset, validation, run, count_parameters(model, task.image_shape)
+    )
+
+
+def describe(console: Console, prepared: Prepared) -> None:
+    """Prints the data set and the parameter table."""
+    dataset = prepared.dataset
+    height, width, channels = dataset.image_shape
+    console.print(
+        f"[bold]{dataset.name}[/]: {len(dataset.train):,} training, "
+        f"{len(prepared.validation):,} validation and {len(dataset.test):,} test images, "
+        f"{height}x{width}x{channels}, {dataset.num_classes} classes"
+    )
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("layer", "kind", "output"):
+        table.add_column(heading)
+    for heading in ("formula", "parameters", "counted"):
+        table.add_column(heading, justify="right")
+    for row in prepared.parameters:
+        shape = "x".join(map(str, row.output_shape))
+        table.add_row(row.name, row.kind, shape, row.formula, f"{row.count:,}", f"{row.counted:,}")
+    table.add_section()
+    total = sum(row.count for row in prepared.parameters)
+    counted = sum(row.counted for row in prepared.parameters)
+    table.add_row("total", "", "", "", f"{total:,}", f"{counted:,}")
+    console.print(table, soft_wrap=False)
+    numbers = ", ".join(f"{name} {value:g}" for name, value in prepared.hparams.items())
+    config = prepared.config
+    console.print(
+        f"{config.loss}, {config.optimizer} ({numbers}), {config.schedule} schedule, "
+        f"batches of {config.batch_size}"
+    )
+
+
+class Timing(NamedTuple):
+    """Seconds of wall time: training passes without compilation, and compilation."""
+
+    train: float
+    compilation: float
+
+
+def train(
+    console: Console, directory: RunDirectory, prepared: Prepared
+) -> tuple[training.TrainState, Timing]:
+    """Trains to the last epoch, writing metrics and checkpoints after each."""
+    config = prepared.config
+    key = jax.random.key(FLAGS.seed)
+    hparams = {name: jnp.float32(value) for name, value in prepared.hparams.items()}
+    examples = training.to_device(prepared.dataset.train)
+    held_out = training.to_device(prepared.validation) if len(prepared.validation) else None
+    state = jax.jit(prepared.run.init)(hparams, key)
+    if FLAGS.resume:
+        state = directory.restore(state)
+    done = int(state.epoch)
+    directory.history(METRICS_FILE, done)
+    seconds = sum(line["seconds"] for line in directory.history(TIMINGS_FILE, done))
+    if done:
+        console.print(f"going on after epoch {done} of {config.epochs}")
+    with console.status("compiling"):
+        programs = training.compile_programs(prepared.run, state, hparams, key, examples, held_out)
+    console.print(f"compiled in {programs.seconds:.1f} s")
+    board = _tensorboard(directory) if FLAGS.tensorboard else None
+    columns = (
+        SpinnerColumn(),
+        TextColumn("epoch {task.completed:.0f} of {task.total:.0f}"),
+        BarColumn(),
+        TextColumn("{task.fields[left]}"),
+        TimeElapsedColumn(),
+    )
+    try:
+        with Progress(*columns, console=console, transient=True) as progress:
+            bar = progress.add_task("", total=config.epochs, completed=done, left="")
+            for epoch in training.fit(
+                programs, state, hparams, key, examples, held_out, config.epochs
+            ):
+                state, done = epoch.state, int(epoch.metrics["epoch"])
+                seconds += epoch.seconds
+                rate = len(prepared.dataset.train) / epoch.seconds
+                timing = {"epoch": done, "seconds": epoch.seconds, "images_per_second": rate}
+                directory.append(METRICS_FILE, epoch.metrics)
+                directory.append(TIMINGS_FILE, timing)
+                if done % FLAGS.checkpoint_every == 0 or done == config.epochs:
+                    directory.save(state)
+                if board is not None:
+                    for name, value in epoch.metrics.items():
+                        board.add_scalar(name, value, done)
+                progress.console.print(_line(epoch.metrics, config.epochs, rate))
+                left = (config.epochs - done) * epoch.seconds
+                progress.update(bar, completed=done, left=f"about {left:.0f} s left")
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"interrupted; go on with: python -m experiments.train --workdir={directory.path} "
+            "--resume"
+        ) from None
+    finally:
+        if board is not None:
+            board.close()
+    return state, Timing(seconds, programs.seconds)
+
+
+def conclude(
+    console: Console,
+    directory: RunDirectory,
+    prepared: Prepared,
+    state: training.TrainState,
+    timing: Timing,
+) -> None:
+    """Reads the test split, once, and writes the result and the report."""
+    from cnn_jax.analysis import report
+
+    test = training.to_device(prepared.dataset.test)
+    hparams = {name: jnp.float32(value) for name, value in prepared.hparams.items()}
+    evaluation = jax.jit(prepared.run.evaluate)(state, hparams, test)
+    logits = jax.jit(prepared.run.predict)(state, test.images)
+    probabilities = OUTPUT_ACTIVATIONS[LOSS_OUTPUT[prepared.config.loss]](logits)
+    correct = int(round(float(evaluation["accuracy"]) * len(prepared.dataset.test)))
+    low, high = report.wilson_interval(correct, len(prepared.dataset.test))
+    directory.write_json(
+        RESULT_FILE,
+        {
+            "test_accuracy": correct / len(prepared.dataset.test),
+            "test_accuracy_interval_95": [low, high],
+            "test_loss": float(evaluation["loss"]),
+            "test_examples": len(prepared.dataset.test),
+            "train_seconds": timing.train,
+            "compile_seconds": timing.compilation,
+        },
+    )
+    console.print(
+        f"[bold]test accuracy {correct / len(prepared.dataset.test):.2%}[/] "
+        f"(95% interval {low:.2%} to {high:.2%}, {len(prepared.dataset.test):,} images) "
+        f"after {timing.train:.1f} s of training"
+    )
+    record = _record(directory, prepared, probabilities, float(evaluation["loss"]), timing)
+    with console.status("writing the report"):
+        directory.write(REPORT_FILE, report.render_report(record))
+    console.print(f"report: {directory.path / REPORT_FILE}")
+    console.print(
+        f"repeat it: python -m experiments.train --flagfile={directory.path / 'flags.txt'}"
+    )
+
+
+def _record(
+    directory: RunDirectory,
+    prepared: Prepared,
+    probabilities: jax.Array,
+    test_loss: float,
+    timing: Timing,
+) -> Any:
+    from cnn_jax.analysis.report import RunRecord
+
+    metrics = directory.history(METRICS_FILE, prepared.config.epochs)
+    timings = directory.history(TIMINGS_FILE, prepared.config.epochs)
+    return RunRecord(
+        dataset=prepared.dataset.name,
+        model=prepared.config.architecture.model,
+        class_names=prepared.dataset.class_names,
+        history=[m | t for m, t in zip(metrics, timings, strict=True)],
+        test_loss=test_loss,
+        test_probabilities=np.asarray(probabilities),
+        test_labels=prepared.dataset.test.labels,
+        test_images=prepared.dataset.test.images,
+        parameters=prepared.parameters,
+        flags=(directory.path / "flags.txt").read_text(),
+        environment=environment(),
+        train_seconds=timing.train,
+        compile_seconds=timing.compilation,
+        calibrated=prepared.config.loss in CALIBRATED,
+    )
+
+
+def _line(metrics: dict[str, float], epochs: int, rate: float) -> str:
+    text = (
+        f"epoch {metrics['epoch']:>{len(str(epochs))}} of {epochs}  "
+        f"loss {metrics['train_loss']:.4f}  accuracy {metrics['train_accuracy']:.2%}"
+    )
+    if "validation_accuracy" in metrics:
+        text += (
+            f"  validation loss {metrics['validation_loss']:.4f}  "
+            f"accuracy {metrics['validation_accuracy']:.2%}"
+        )
+    return f"{text}  {rate:,.0f} images/s"
+
+
+def _tensorboard(directory: RunDirectory) -> Any:
+    from tensorboardX import SummaryWriter
+
+    return SummaryWriter(str(directory.path / "tensorboard"))
+
+
+if __name__ == "__main__":
+    launch(main)
