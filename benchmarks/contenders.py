@@ -112,10 +112,12 @@ def has_torch() -> bool:
 
 
 def our_epoch(network: Network, batch_size: int) -> Contender:
-    """cnn_jax as `experiments.train` runs it: shuffle, gather and normalising are in the program."""
+    """cnn_jax as it trains: shuffle, gather and normalising are in the program."""
     config = Config(network.architecture, optimizer="momentum", batch_size=batch_size)
     channels = network.image_shape[2]
-    run = make_run(config, Task(network.image_shape, CLASSES, (MEAN,) * channels, (STD,) * channels))
+    run = make_run(
+        config, Task(network.image_shape, CLASSES, (MEAN,) * channels, (STD,) * channels)
+    )
     chosen = {"learning_rate": LEARNING_RATE, "momentum": MOMENTUM}
     hparams = {
         name: jnp.asarray(value, jnp.float32)
@@ -202,7 +204,8 @@ def torch_loop(network: Network, batch_size: int) -> Contender:
 
 def _stock_step(network: Network) -> tuple[Callable, tuple]:
     """A pure step `(state, batch) -> (state, loss)` of the stock module, and its first state."""
-    skeleton, params, statistics = nnx.split(network.stock(nnx.Rngs(0)), nnx.Param, ...)
+    skeleton, *parts = nnx.split(network.stock(nnx.Rngs(0)), nnx.Param, ...)
+    params, statistics = (nnx.to_pure_dict(part) for part in parts)
     optimizer = optax.sgd(LEARNING_RATE, momentum=MOMENTUM)
 
     def step(state: tuple, batch: tuple[Array, Array]) -> tuple[tuple, Array]:
@@ -212,7 +215,8 @@ def _stock_step(network: Network) -> tuple[Callable, tuple]:
         def objective(params: Any) -> tuple:
             model = nnx.merge(skeleton, params, statistics)
             losses = optax.softmax_cross_entropy_with_integer_labels(model(images), labels)
-            return jnp.mean(losses), nnx.split(model, nnx.Param, ...)[2]
+            _, *after = nnx.split(model, nnx.Param, ...)
+            return jnp.mean(losses), nnx.to_pure_dict(after[1])
 
         (loss, statistics), grads = jax.value_and_grad(objective, has_aux=True)(params)
         moves, opt_state = optimizer.update(grads, opt_state, params)

@@ -84,6 +84,4 @@ def _halve(x: jax.Array) -> jax.Array:
 
 
 def _convolution(channels: int, filters: int, stride: int, rngs: nnx.Rngs) -> nnx.Conv:
-    return nnx.Conv(
-        channels, filters, (3, 3), strides=stride, padding=1, use_bias=False, rngs=rngs
-    )
+    return nnx.Conv(channels, filters, (3, 3), strides=stride, padding=1, use_bias=False, rngs=rngs)

@@ -36,9 +36,7 @@ class Architecture:
 
 # The choices that some models do not have; every other field is read by all of them.
 MODEL_OPTIONS: dict[str, frozenset[str]] = {
-    "cnn": frozenset(
-        {"pooling", "filters", "kernel_size", "convolutions_per_block", "hidden"}
-    ),
+    "cnn": frozenset({"pooling", "filters", "kernel_size", "convolutions_per_block", "hidden"}),
     "lenet5": frozenset({"pooling"}),
     "resnet20": frozenset(),
 }

@@ -33,6 +33,9 @@ Padding = str | int | Sequence[tuple[int, int]]
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 # Measured: up to this many channels per group the patches of a window fit a few vector registers.
 _PATCHES_UP_TO = 4
+# With so few channels a patch is short and the product narrow. A patch that serves several outputs
+# side by side costs products with zeros and saves more in copies (measured: 2 to 3 times faster).
+_BLOCKS = (4, 2, 1)
 
 
 class Taps(NamedTuple):
@@ -249,8 +252,19 @@ def _products(geometry: Geometry, images: Array, kernel: Array) -> Array:
 def _one_group(geometry: Geometry, images: Array, kernel: Array) -> Array:
     rows, columns = geometry.rows, geometry.columns
     channels, filters = kernel.shape[2:]
+    if channels <= _PATCHES_UP_TO:
+        block = _block(columns)
+        kernel = _blocked_kernel(kernel, block)
+        columns = columns._replace(
+            kernel=columns.kernel + block - 1,
+            stride=columns.stride * block,
+            outputs=columns.outputs // block,
+        )
+        patches = _gather(_gather(images, 2, columns), 1, rows)
+        maps = _product(patches, kernel.reshape(-1, block * filters), geometry.precision)
+        return maps.reshape(*maps.shape[:2], -1, filters)
     wide = _gather(images, 2, columns)
-    if channels <= _PATCHES_UP_TO or rows.stride > 1:
+    if rows.stride > 1:
         patches = _gather(wide, 1, rows)
         return _product(patches, kernel.reshape(-1, filters), geometry.precision)
     # All rows of the kernel at once; row i of the kernel, meeting input row t, adds to output row
@@ -262,6 +276,19 @@ def _one_group(geometry: Geometry, images: Array, kernel: Array) -> Array:
         geometry.precision,
     )
     return _scatter(products, 1, _reversed(rows))
+
+
+def _block(columns: Taps) -> int:
+    """How many neighbouring outputs share one patch: the largest block that divides a row."""
+    if columns.stride > 1 or columns.dilation > 1:
+        return 1
+    return next(block for block in _BLOCKS if columns.outputs % block == 0)
+
+
+def _blocked_kernel(kernel: Float[Array, "kh kw c f"], block: int) -> Float[Array, "kh w c bf"]:
+    """The kernel at each of `block` neighbouring columns, over the w = kw + block - 1 they span."""
+    shifted = [_pad(kernel, 1, b, block - 1 - b) for b in range(block)]
+    return jnp.concatenate(shifted, axis=3)
 
 
 def _reversed(taps: Taps) -> Taps:

@@ -1,9 +1,12 @@
 """Checkpoints of the training state, written and read by Orbax."""
 
+import contextlib
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
+from absl import logging
 
 from cnn_jax.errors import UsageError
 from cnn_jax.training.run import TrainState
@@ -20,7 +23,7 @@ def save(folder: Path, state: TrainState) -> None:
     import orbax.checkpoint as ocp
 
     target = folder.absolute() / f"{_PREFIX}{int(state.epoch):05d}"
-    with ocp.StandardCheckpointer() as checkpointer:
+    with _quiet(), ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(target, state)
     for other in folder.glob(f"{_PREFIX}*"):
         if other.name != target.name:
@@ -41,16 +44,29 @@ def restore(path: Path, like: TrainState) -> TrainState:
     """
     import orbax.checkpoint as ocp
 
-    with ocp.StandardCheckpointer() as checkpointer:
+    damaged = f"the checkpoint {path} is damaged or cannot be read; remove it to start the run anew"
+    with _quiet(), ocp.StandardCheckpointer() as checkpointer:
         try:
             held = checkpointer.metadata(path.absolute()).item_metadata
+            if held is None:
+                raise UsageError(damaged)
             _compare(path, held, like)
             return checkpointer.restore(path.absolute(), like)
         except UsageError:
             raise
         except Exception as error:
-            first_line = str(error).strip().split("\n")[0]
-            raise UsageError(f"cannot read the checkpoint {path}: {first_line}") from error
+            raise UsageError(damaged) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps off the terminal that Orbax found half a checkpoint, which is provided for here."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
 
 
 def _compare(path: Path, held: object, like: TrainState) -> None:
