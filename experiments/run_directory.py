@@ -75,19 +75,22 @@ def adopt_flags(path: Path) -> None:
     """Gives every flag that the command line left out the value it has in `path`/flags.txt.
 
     Raises:
-      UsageError: if there is no such file or it names an unknown flag.
+      UsageError: if there is no such file or it names an unknown flag or a value of the wrong kind.
     """
     file = path / FLAGS_FILE
     if not file.is_file():
         raise UsageError(f"--resume found no {FLAGS_FILE} in {path}; give the folder of a run")
     for line in file.read_text().splitlines():
-        name, _, value = line.strip().removeprefix("--").partition("=")
+        name, equals, value = line.strip().removeprefix("--").partition("=")
         negated = name.removeprefix("no") if name not in flags.FLAGS else name
         if negated not in flags.FLAGS:
             raise UsageError(f"{file} gives --{name}, which is not a flag of this version")
         flag = flags.FLAGS[negated]
         if not flag.present:
-            flag.parse(value if name == negated and value else str(name == negated).lower())
+            try:
+                flag.parse(value if equals else str(name == negated).lower())
+            except flags.Error as error:
+                raise UsageError(f"{file}: {error}") from error
             flag.using_default_value = False
 
 
@@ -128,9 +131,13 @@ class RunDirectory:
         """Refuses to go on with a run that another config began.
 
         Raises:
-          UsageError: naming what differs.
+          UsageError: naming what differs, or if it cannot be known.
         """
-        stored = json.loads((self.path / CONFIG_FILE).read_text())
+        file = self.path / CONFIG_FILE
+        try:
+            stored = json.loads(file.read_text())
+        except (OSError, ValueError) as error:
+            raise UsageError(f"cannot read {file}: {error}; start the run anew") from error
         wanted = json.loads(json.dumps(describe(config, hparams)))
         for name in sorted(stored.keys() | wanted.keys()):
             if stored.get(name) != wanted.get(name):

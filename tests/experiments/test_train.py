@@ -1,0 +1,288 @@
+"""The training program: what a run leaves behind, that it repeats, and that it goes on."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cnn_jax.training import checkpoints
+from experiments import options
+from experiments.run_directory import RunDirectory
+from experiments.train import FLAGS
+
+# Every kind of state: running statistics, a velocity, dropout, a schedule, a held-out split.
+SMALL = (
+    "--filters=4",
+    "--hidden=8",
+    "--batch_size=16",
+    "--epochs=3",
+    "--seed=5",
+    "--normalization=batch",
+    "--dropout_rate=0.2",
+    "--optimizer=momentum",
+    "--schedule=one_cycle",
+)
+FILES = {
+    "checkpoints",
+    "config.json",
+    "environment.json",
+    "flags.txt",
+    "metrics.jsonl",
+    "report.html",
+    "result.json",
+    "timings.jsonl",
+}
+
+
+@pytest.fixture(scope="module")
+def unbroken(program, digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of three epochs that nothing disturbed."""
+    workdir = tmp_path_factory.mktemp("runs") / "unbroken"
+    outcome = program(f"--dataset={digits}", f"--workdir={workdir}", *SMALL)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "test accuracy" in outcome.out
+    return workdir
+
+
+@pytest.fixture
+def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves out the report where a test does not read it: drawing it takes longest."""
+    monkeypatch.setattr("cnn_jax.analysis.report.render_report", lambda record: "")
+
+
+def lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def parameters(run: Path) -> list[tuple[str, bytes]]:
+    """Every array of the last checkpoint, by name, in bytes."""
+    import orbax.checkpoint as ocp
+
+    path = checkpoints.latest(run / "checkpoints")
+    assert path is not None
+    with ocp.StandardCheckpointer() as checkpointer:
+        state = checkpointer.restore(path)
+    return [(name, np.asarray(leaf).tobytes()) for name, leaf in checkpoints._leaves(state)]
+
+
+def assert_same_end(run: Path, unbroken: Path) -> None:
+    """The same bits: the parameters, the metrics of every epoch and the test result."""
+    assert parameters(run) == parameters(unbroken)
+    assert (run / "metrics.jsonl").read_bytes() == (unbroken / "metrics.jsonl").read_bytes()
+    assert [line["epoch"] for line in lines(run / "timings.jsonl")] == [1, 2, 3]
+    ours, theirs = (json.loads((path / "result.json").read_text()) for path in (run, unbroken))
+    assert {k: v for k, v in ours.items() if k.startswith("test")} == {
+        k: v for k, v in theirs.items() if k.startswith("test")
+    }
+
+
+def test_run_directory_has_all_files(unbroken: Path, digits: Path):
+    assert {path.name for path in unbroken.iterdir()} == FILES
+    assert [path.name for path in (unbroken / "checkpoints").iterdir()] == ["epoch_00003"]
+    metrics = lines(unbroken / "metrics.jsonl")
+    assert [line["epoch"] for line in metrics] == [1, 2, 3]
+    assert metrics[0].keys() == {
+        "epoch",
+        "learning_rate",
+        "train_accuracy",
+        "train_loss",
+        "validation_accuracy",
+        "validation_loss",
+    }
+    result = json.loads((unbroken / "result.json").read_text())
+    assert result["test_examples"] == 40
+    low, high = result["test_accuracy_interval_95"]
+    assert 0 <= low <= result["test_accuracy"] <= high <= 1
+    config = json.loads((unbroken / "config.json").read_text())
+    assert config["filters"] == [4]
+    assert config["momentum"] == 0.9
+    assert config["dataset"] == str(digits)
+    assert json.loads((unbroken / "environment.json").read_text())["jax"]
+
+
+def test_report_is_one_file_without_external_references(unbroken: Path):
+    page = (unbroken / "report.html").read_text()
+    assert "</html>" in page
+    assert not re.search(r"""(src|href)\s*=\s*(?!["']?(data:|#))""", page)
+    assert not re.search(r"""url\(\s*(?!["']?(data:|#))|@import|<link|<iframe""", page)
+
+
+def test_flagfile_repeats_the_run_byte_for_byte(program, unbroken: Path, tmp_path: Path):
+    again = tmp_path / "again"
+    outcome = program(f"--flagfile={unbroken / 'flags.txt'}", f"--workdir={again}")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert_same_end(again, unbroken)
+    for name in ("flags.txt", "config.json"):
+        assert (again / name).read_bytes() == (unbroken / name).read_bytes()
+
+
+def test_another_seed_is_another_run(program, unbroken: Path, tmp_path: Path, no_report):
+    outcome = program(f"--flagfile={unbroken / 'flags.txt'}", f"--workdir={tmp_path}/b", "--seed=6")
+    assert outcome.code == 0
+    assert (tmp_path / "b/metrics.jsonl").read_text() != (unbroken / "metrics.jsonl").read_text()
+
+
+def interrupt_before(write: int, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sends a signal before a run's n-th write after it began: metrics, timings, checkpoint, ..."""
+    count = iter(range(1, 100))
+
+    def interrupting(method: Callable) -> Callable:
+        def wrapped(*arguments: object) -> None:
+            if next(count) == write:
+                signal.raise_signal(number)
+            method(*arguments)
+
+        return wrapped
+
+    monkeypatch.setattr(RunDirectory, "append", interrupting(RunDirectory.append))
+    monkeypatch.setattr(RunDirectory, "save", interrupting(RunDirectory.save))
+
+
+@pytest.mark.parametrize("write", [1, 3, 4, 5, 7, 9])
+def test_resumed_after_an_interruption_it_ends_in_the_same_bits(
+    program, unbroken: Path, digits: Path, tmp_path: Path, no_report, write: int
+):
+    """Three writes an epoch, three epochs: stopped before the first, between two, after each."""
+    run = tmp_path / "run"
+    number = signal.SIGTERM if write % 2 else signal.SIGINT
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt_before(write, number, patch)
+        outcome = program(f"--dataset={digits}", f"--workdir={run}", *SMALL)
+    assert outcome.code == 130
+    assert outcome.err == (
+        f"error: interrupted; go on with: python -m experiments.train --workdir={run} --resume\n"
+    )
+    assert not (run / "result.json").exists()
+    if write == 5:  # As if killed in the middle of a line and of a checkpoint.
+        with (run / "metrics.jsonl").open("a") as file:
+            file.write('{"epoch": 2, "learni')
+        (run / "checkpoints" / "epoch_00002.orbax-checkpoint-tmp").mkdir()
+    outcome = program(f"--workdir={run}", "--resume")
+    assert (outcome.code, outcome.err) == (0, "")
+    done = (write - 1) // 3
+    assert (f"going on after epoch {done} of 3" in outcome.out) == (done > 0)
+    assert_same_end(run, unbroken)
+
+
+def test_checkpoints_may_be_rare(program, unbroken: Path, digits: Path, tmp_path: Path, no_report):
+    run = tmp_path / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        interrupt_before(7, signal.SIGINT, patch)  # After the metrics of the third epoch.
+        program(f"--dataset={digits}", f"--workdir={run}", "--checkpoint_every=2", *SMALL)
+    assert len(lines(run / "metrics.jsonl")) == 3
+    assert checkpoints.latest(run / "checkpoints").name == "epoch_00002"
+    assert program(f"--workdir={run}", "--resume").code == 0
+    assert_same_end(run, unbroken)
+
+
+def test_resuming_a_finished_run_changes_nothing(program, unbroken: Path, no_report):
+    before = (unbroken / "metrics.jsonl").read_bytes(), parameters(unbroken)
+    outcome = program(f"--workdir={unbroken}", "--resume")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert ((unbroken / "metrics.jsonl").read_bytes(), parameters(unbroken)) == before
+
+
+def test_empty_flags_survive_flagfile_and_resume(program, digits: Path, tmp_path: Path, no_report):
+    run, again = tmp_path / "run", tmp_path / "again"
+    flags = ("--filters=2", "--hidden=", "--validation_fraction=0", "--dropout_rate=0")
+    first = program(
+        f"--workdir={run}", f"--dataset={digits}", "--batch_size=20", "--epochs=1", *flags
+    )
+    resumed = program(f"--workdir={run}", "--resume")
+    repeated = program(f"--workdir={again}", f"--flagfile={run / 'flags.txt'}")
+    assert [(o.code, o.err) for o in (first, resumed, repeated)] == [(0, "")] * 3
+    assert (run / "metrics.jsonl").read_bytes() == (again / "metrics.jsonl").read_bytes()
+    assert "validation_loss" not in lines(run / "metrics.jsonl")[0]
+
+
+def test_mnist_is_at_hand_and_runs_have_a_default_place(program, elsewhere: Path, no_report):
+    outcome = program(
+        "--model=lenet5",
+        "--train_examples=500",
+        "--validation_fraction=0",
+        "--epochs=1",
+        "--batch_size=50",
+        "--tensorboard",
+    )
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "mnist: 500 training, 0 validation and 10,000 test images, 28x28x1" in outcome.out
+    assert "61,706" in outcome.out
+    (run,) = (elsewhere / "runs").iterdir()
+    assert re.fullmatch(r"mnist-lenet5-\d{8}-\d{6}", run.name)
+    assert {path.name for path in run.iterdir()} == FILES | {"tensorboard"}
+    assert any((run / "tensorboard").iterdir())
+    # A flagfile may hold what lenet5 reads, and nothing else.
+    repeating = (run / "flags.txt").read_text()
+    assert "--pooling=max\n" in repeating
+    assert "--filters" not in repeating
+
+
+def test_a_diverged_run_says_so_and_still_ends_in_a_report(program, digits: Path, tmp_path: Path):
+    outcome = program(
+        f"--dataset={digits}",
+        f"--workdir={tmp_path / 'run'}",
+        "--filters=4",
+        "--hidden=8",
+        "--batch_size=16",
+        "--epochs=3",
+        "--optimizer=sgd",
+        "--learning_rate=1e30",
+    )
+    assert (outcome.code, outcome.err) == (0, "")
+    assert np.isnan(lines(tmp_path / "run/metrics.jsonl")[-1]["train_loss"])
+    assert json.loads((tmp_path / "run/result.json").read_text())["test_accuracy"] == 0
+    assert (tmp_path / "run/report.html").stat().st_size > 10_000
+
+
+def test_a_killed_process_can_be_resumed(
+    program, digits: Path, tmp_path: Path, environment: dict, no_report
+):
+    """SIGKILL from outside, at no moment in particular."""
+    flags = (f"--dataset={digits}", "--filters=4", "--hidden=8", "--batch_size=16", "--epochs=20")
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    command = [sys.executable, "-m", "experiments.train", f"--workdir={killed}", *flags]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as process:
+        metrics = killed / "metrics.jsonl"
+        while process.poll() is None and not (metrics.exists() and len(lines(metrics)) >= 2):
+            time.sleep(0.005)
+        process.kill()
+        _, err = process.communicate()
+    assert (process.returncode, err) == (-signal.SIGKILL, b"")
+    assert program(f"--workdir={killed}", "--resume").code == 0
+    assert program(f"--workdir={whole}", *flags).code == 0
+    assert parameters(killed) == parameters(whole)
+    assert (killed / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
+
+
+def test_importing_is_light(environment: dict):
+    """Drawing, TensorFlow Datasets and Orbax are imported where they are used."""
+    check = "print(sorted({'matplotlib', 'tensorflow_datasets', 'orbax', 'PIL'} & {*sys.modules}))"
+    code = f"import sys\nimport cnn_jax\n{check}\nimport experiments.train\n{check}"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert (done.stdout, done.stderr) == ("[]\n[]\n", "")
+
+
+def test_help_lists_every_flag_with_its_choices(environment: dict):
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.train", "--help"],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "python -m experiments.train --dataset=mnist" in done.stdout
+    for flag in FLAGS.flags_by_module_dict()[options.__name__]:
+        assert re.search(rf"--(\[no\])?{flag.name}\b", done.stdout), flag.name
+    for choice in ("prelu", "weston_watkins", "resnet20", "gradient_descent", "warmup_cosine"):
+        assert choice in done.stdout

@@ -1,0 +1,120 @@
+"""Every optimizer against Optax's of that name, its numbers traced and vmapped as in a sweep."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from cnn_jax.training import OPTIMIZERS
+from cnn_jax.training.config import keyword_defaults
+
+# None of them a default, so that a number which is not passed on shows.
+NUMBERS = {"b1": 0.8, "b2": 0.95, "epsilon": 1e-4, "momentum": 0.7, "weight_decay": 0.03}
+RATES = (0.001, 0.1)
+STEPS = 4
+
+ADAM = {"b1": 0.8, "b2": 0.95, "eps": 1e-4}
+
+
+def with_l2(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+    return optax.chain(optax.add_decayed_weights(0.03), optimizer)
+
+
+EXPECTED: dict[str, Callable[[float], optax.GradientTransformation]] = {
+    "adabelief": lambda rate: optax.adabelief(rate, **ADAM),
+    "adafactor": lambda rate: optax.adafactor(rate),
+    "adagrad": lambda rate: optax.adagrad(rate, eps=1e-4),
+    "adam": lambda rate: optax.adam(rate, **ADAM),
+    "adamax": lambda rate: optax.adamax(rate, **ADAM),
+    "adamw": lambda rate: optax.adamw(rate, **ADAM, weight_decay=0.03),
+    "gradient_descent": lambda rate: with_l2(optax.sgd(rate)),
+    "lamb": lambda rate: optax.lamb(rate, **ADAM, weight_decay=0.03),
+    "lion": lambda rate: optax.lion(rate, b1=0.8, b2=0.95, weight_decay=0.03),
+    "momentum": lambda rate: with_l2(optax.sgd(rate, momentum=0.7)),
+    "muon": lambda rate: optax.contrib.muon(rate, beta=0.7, weight_decay=0.03),
+    "nadam": lambda rate: optax.nadam(rate, **ADAM),
+    "nesterov": lambda rate: with_l2(optax.sgd(rate, momentum=0.7, nesterov=True)),
+    "radam": lambda rate: optax.radam(rate, **ADAM),
+    "rmsprop": lambda rate: optax.rmsprop(rate, decay=0.95, eps=1e-4),
+    "sgd": lambda rate: with_l2(optax.sgd(rate)),
+    "yogi": lambda rate: optax.yogi(rate, **ADAM),
+}
+
+
+def start() -> dict[str, np.ndarray]:
+    """A matrix large enough for adafactor to factor, and a vector."""
+    rng = np.random.default_rng(0)
+    return {
+        "kernel": rng.normal(size=(128, 130)).astype(np.float32),
+        "bias": rng.normal(size=3).astype(np.float32),
+    }
+
+
+def loss(params: dict) -> jax.Array:
+    """A quadratic of condition 10."""
+    curvature = jnp.linspace(0.1, 1, 130)
+    return 0.5 * jnp.sum(curvature * params["kernel"] ** 2) + 0.5 * jnp.sum(params["bias"] ** 2)
+
+
+def test_every_optimizer_is_compared():
+    assert EXPECTED.keys() == OPTIMIZERS.keys()
+
+
+@pytest.mark.parametrize("name", sorted(OPTIMIZERS))
+def test_rule_is_that_of_optax(name: str):
+    build = OPTIMIZERS[name].build
+    read = keyword_defaults(build)
+    assert all(read[number] != NUMBERS[number] for number in read)
+
+    def ours(rate: jax.Array, numbers: dict) -> dict:
+        def step(carry: tuple, _: None) -> tuple:
+            # Built anew in every step, as in training.
+            params, state = carry
+            return build(rate, **numbers).update(params, jax.grad(loss)(params), state), None
+
+        state = build(rate, **numbers).init(start())
+        return jax.lax.scan(step, (start(), state), length=STEPS)[0][0]
+
+    def theirs(rate: float) -> dict:
+        optimizer = EXPECTED[name](rate)
+
+        def step(carry: tuple, _: None) -> tuple:
+            params, state = carry
+            moves, state = optimizer.update(jax.grad(loss)(params), state, params)
+            return (optax.apply_updates(params, moves), state), None
+
+        return jax.lax.scan(step, (start(), optimizer.init(start())), length=STEPS)[0][0]
+
+    traced = {number: jnp.float32(NUMBERS[number]) for number in read}
+    swept, expected = jax.jit(
+        lambda numbers: (jax.vmap(ours, (0, None))(jnp.asarray(RATES), numbers), theirs(RATES[1]))
+    )(traced)
+    for leaf, wanted in expected.items():
+        np.testing.assert_allclose(swept[leaf][1], wanted, rtol=1e-4, atol=1e-5)
+        assert not np.allclose(swept[leaf][0], wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(OPTIMIZERS))
+def test_defaults_descend(name: str):
+    optimizer = OPTIMIZERS[name]
+    rule = optimizer.build(optimizer.learning_rate)
+
+    def step(carry: tuple, _: None) -> tuple:
+        params, state = carry
+        return rule.update(params, jax.grad(loss)(params), state), loss(params)
+
+    @jax.jit
+    def descend(params: dict) -> tuple:
+        (params, _), losses = jax.lax.scan(step, (params, rule.init(params)), length=20)
+        return losses, loss(params)
+
+    losses, last = descend(start())
+    assert last < losses[0]
+    assert np.mean(np.diff(losses) < 0) > 0.8
+
+
+def test_one_optimizer_takes_the_whole_training_set():
+    assert [name for name, rule in OPTIMIZERS.items() if rule.full_batch] == ["gradient_descent"]
