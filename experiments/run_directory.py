@@ -75,7 +75,8 @@ def adopt_flags(path: Path) -> None:
     """Gives every flag that the command line left out the value it has in `path`/flags.txt.
 
     Raises:
-      UsageError: if there is no such file or it names an unknown flag or a value of the wrong kind.
+      UsageError: if there is no such file, if it names an unknown flag or a value of the wrong
+        kind, or if the command line says otherwise.
     """
     file = path / FLAGS_FILE
     if not file.is_file():
@@ -86,12 +87,20 @@ def adopt_flags(path: Path) -> None:
         if negated not in flags.FLAGS:
             raise UsageError(f"{file} gives --{name}, which is not a flag of this version")
         flag = flags.FLAGS[negated]
-        if not flag.present:
-            try:
-                flag.parse(value if equals else str(name == negated).lower())
-            except flags.Error as error:
-                raise UsageError(f"{file}: {error}") from error
-            flag.using_default_value = False
+        stored = value if equals else str(name == negated).lower()
+        try:
+            if not flag.present:
+                flag.parse(stored)
+                flag.using_default_value = False
+            elif flag.value != flag.parser.parse(stored):
+                raise UsageError(
+                    f"the run in {path} has --{negated}={stored}, but the flags say "
+                    f"{flag.serialize()}; leave the flag out to go on with it"
+                )
+        except (flags.Error, ValueError) as error:
+            if isinstance(error, UsageError):
+                raise
+            raise UsageError(f"{file}: {error}") from error
 
 
 class RunDirectory:

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from cnn_jax import data, training
 from cnn_jax.errors import UsageError
-from cnn_jax.models import ParameterRow, build, count_parameters
+from cnn_jax.models import ParameterRow, build_abstract, count_parameters
 from cnn_jax.ops.activations import OUTPUT_ACTIVATIONS
 from cnn_jax.ops.losses import CALIBRATED, LOSS_OUTPUT
 from experiments import options
@@ -112,7 +112,7 @@ def prepare() -> Prepared:
         tuple(map(float, std)),
     )
     run = training.make_run(config, task)
-    model = build(config.architecture, task.image_shape, task.num_classes, jax.random.key(0))
+    model = build_abstract(config.architecture, task.image_shape, task.num_classes)
     return Prepared(
         config, hparams, dataset, validation, run, count_parameters(model, task.image_shape)
     )

@@ -2,7 +2,7 @@
 
 from cnn_jax.models.architecture import MODEL_OPTIONS, Architecture
 from cnn_jax.models.layers import NORMALIZATIONS, Mode
-from cnn_jax.models.networks import MODELS, Classifier, build
+from cnn_jax.models.networks import MODELS, Classifier, build, build_abstract
 from cnn_jax.models.parameters import ParameterRow, count_parameters
 
 __all__ = [
@@ -14,5 +14,6 @@ __all__ = [
     "Mode",
     "ParameterRow",
     "build",
+    "build_abstract",
     "count_parameters",
 ]

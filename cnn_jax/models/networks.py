@@ -61,6 +61,13 @@ def build(
     return Classifier(layers)
 
 
+def build_abstract(
+    architecture: Architecture, image_shape: ImageShape, num_classes: int
+) -> Classifier:
+    """The network with shapes in place of arrays: nothing is computed. Raises as `build` does."""
+    return nnx.eval_shape(lambda: build(architecture, image_shape, num_classes, jax.random.key(0)))
+
+
 def cnn(
     architecture: Architecture, image_shape: ImageShape, num_classes: int, rngs: nnx.Rngs
 ) -> dict[str, nnx.Module]:

@@ -31,7 +31,7 @@ def count_parameters(model: Classifier, image_shape: ImageShape) -> list[Paramet
     normalisation: 2 * channels. Without a bias the 1 is a 0.
 
     Args:
-      model: any network.
+      model: any network, its arrays or their shapes.
       image_shape: height, width and channels of its images.
     """
     shapes: dict[str, tuple[int, ...]] = {}
@@ -40,8 +40,9 @@ def count_parameters(model: Classifier, image_shape: ImageShape) -> list[Paramet
         shapes[name] = value.shape[1:]
         return value
 
-    jax.eval_shape(
-        lambda images: model(images, tap=record),
+    nnx.eval_shape(
+        lambda network, images: network(images, tap=record),
+        model,
         jax.ShapeDtypeStruct((1, *image_shape), jnp.float32),
     )
     return [

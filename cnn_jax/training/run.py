@@ -16,7 +16,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int, Int32, PRNGKeyArray, PyTree, UInt8
 
 from cnn_jax.errors import UsageError
-from cnn_jax.models import Classifier, Mode, build
+from cnn_jax.models import Classifier, Mode, build, build_abstract
 from cnn_jax.ops.losses import LOSSES
 from cnn_jax.ops.metrics import accuracy
 from cnn_jax.training.config import Config, keyword_defaults
@@ -126,7 +126,9 @@ def make_run(config: Config, task: Task) -> Run:
     Raises:
       UsageError: if the images are too small for the network.
     """
-    skeleton, *_ = nnx.split(_abstract_model(config, task))
+    skeleton, *_ = nnx.split(
+        build_abstract(config.architecture, task.image_shape, task.num_classes)
+    )
     optimizer = OPTIMIZERS[config.optimizer]
     schedule = SCHEDULES[config.schedule]
     loss_function = LOSSES[config.loss]
@@ -261,12 +263,6 @@ def make_run(config: Config, task: Task) -> Run:
 
     epoch = full_batch_epoch if optimizer.full_batch else stochastic_epoch
     return Run(init, epoch, predict, evaluate)
-
-
-def _abstract_model(config: Config, task: Task) -> Classifier:
-    return nnx.eval_shape(
-        lambda: build(config.architecture, task.image_shape, task.num_classes, jax.random.key(0))
-    )
 
 
 def _parts(model: Classifier) -> tuple[PyTree, PyTree]:

@@ -186,12 +186,15 @@ def run(finished: Path, tmp_path: Path) -> Path:
     "flags, message",
     [
         ([], "already exists; give a new folder, or --resume"),
-        (["--resume", "--filters=8"], "has filters=4, but the flags say filters=8"),
-        (["--resume", "--optimizer=momentum"], "--optimizer=momentum"),
-        (["--resume", "--model=resnet20"], "--model=resnet20"),
-        (["--resume", "--epochs=2"], "has epochs=1, but the flags say epochs=2"),
-        (["--resume", "--seed=1"], "has seed=0, but the flags say seed=1"),
-        (["--resume", "--learning_rate=0.5"], "has learning_rate=0.001, but the flags"),
+        (["--resume", "--filters=8"], "has --filters=4, but the flags say --filters=8"),
+        (["--resume", "--optimizer=momentum"], "but the flags say --optimizer=momentum"),
+        (["--resume", "--model=resnet20"], "but the flags say --model=resnet20"),
+        (["--resume", "--epochs=2"], "has --epochs=1, but the flags say --epochs=2"),
+        (["--resume", "--seed=1"], "has --seed=0, but the flags say --seed=1"),
+        (
+            ["--resume", "--learning_rate=0.5"],
+            "has --learning_rate=0.001, but the flags say --learning_rate=0.5",
+        ),
     ],
     ids=lambda value: " ".join(value) or "existing" if isinstance(value, list) else "",
 )
