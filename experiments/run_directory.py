@@ -14,6 +14,7 @@ from absl import flags
 
 import cnn_jax
 from cnn_jax.errors import UsageError
+from cnn_jax.models import MODEL_OPTIONS
 from cnn_jax.training import Config, TrainState, checkpoints
 
 # Flags that say where and how to write, not what to compute.
@@ -59,16 +60,8 @@ def flags_text(module: str, hparams: dict[str, float]) -> str:
 
 def _has_effect(flag: flags.Flag) -> bool:
     # A flag that only other models read must not be given to this one.
-    return flag.present > 0 or not _is_model_specific(flag.name)
-
-
-def _is_model_specific(name: str) -> bool:
-    from cnn_jax.models import MODEL_OPTIONS
-
-    chosen = flags.FLAGS.model
-    return any(name in names for names in MODEL_OPTIONS.values()) and (
-        name not in MODEL_OPTIONS[chosen]
-    )
+    specific = frozenset().union(*MODEL_OPTIONS.values())
+    return flag.name not in specific - MODEL_OPTIONS[flags.FLAGS.model]
 
 
 def adopt_flags(path: Path) -> None:

@@ -24,6 +24,7 @@ from cnn_jax.ops.losses import CALIBRATED, LOSS_OUTPUT
 from experiments import options
 from experiments.launch import launch
 from experiments.run_directory import (
+    FLAGS_FILE,
     METRICS_FILE,
     REPORT_FILE,
     RESULT_FILE,
@@ -62,6 +63,10 @@ class Prepared(NamedTuple):
     validation: data.Split
     run: training.Run
     parameters: list[ParameterRow]
+
+    def traced(self) -> dict[str, jax.Array]:
+        """The hyperparameters as the compiled programs take them."""
+        return {name: jnp.float32(value) for name, value in self.hparams.items()}
 
 
 def main() -> None:
@@ -161,7 +166,7 @@ def train(
     """Trains to the last epoch, writing metrics and checkpoints after each."""
     config = prepared.config
     key = jax.random.key(FLAGS.seed)
-    hparams = {name: jnp.float32(value) for name, value in prepared.hparams.items()}
+    hparams = prepared.traced()
     examples = training.to_device(prepared.dataset.train)
     held_out = training.to_device(prepared.validation) if len(prepared.validation) else None
     state = jax.jit(prepared.run.init)(hparams, key)
@@ -225,7 +230,7 @@ def conclude(
     from cnn_jax.analysis import report
 
     test = training.to_device(prepared.dataset.test)
-    hparams = {name: jnp.float32(value) for name, value in prepared.hparams.items()}
+    hparams = prepared.traced()
     evaluation = jax.jit(prepared.run.evaluate)(state, hparams, test)
     logits = jax.jit(prepared.run.predict)(state, test.images)
     probabilities = OUTPUT_ACTIVATIONS[LOSS_OUTPUT[prepared.config.loss]](logits)
@@ -252,7 +257,7 @@ def conclude(
         directory.write(REPORT_FILE, report.render_report(record))
     console.print(f"report: {directory.path / REPORT_FILE}")
     console.print(
-        f"repeat it: python -m experiments.train --flagfile={directory.path / 'flags.txt'}"
+        f"repeat it: python -m experiments.train --flagfile={directory.path / FLAGS_FILE}"
     )
 
 
@@ -277,7 +282,7 @@ def _record(
         test_labels=prepared.dataset.test.labels,
         test_images=prepared.dataset.test.images,
         parameters=prepared.parameters,
-        flags=(directory.path / "flags.txt").read_text(),
+        flags=(directory.path / FLAGS_FILE).read_text(),
         environment=environment(),
         train_seconds=timing.train,
         compile_seconds=timing.compilation,
