@@ -1,0 +1,253 @@
+"""Pictures of explanations as pure functions: arrays in, a matplotlib Figure out.
+
+Values with a sign are blue where they speak for something and vermillion where against; values
+without one go from light to dark. A map has its own scale, so that weak ones show as well.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float, Int, Shaped, UInt8
+
+from cnn_jax.analysis.figures import FAINT, INK, PALETTE, displayable, short
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
+    from matplotlib.figure import Figure
+
+FOR = PALETTE["blue"]
+AGAINST = PALETTE["vermillion"]
+MIDDLE = PALETTE["purple"]
+MOST = "#2d0a4e"
+# A map is drawn up to this quantile of its absolute values: single pixels would outshine it.
+STRONGEST = 0.995
+# Beneath a map the image keeps this much of its contrast, and none of its color.
+CONTRAST = 0.25
+
+
+def colors(signed: bool) -> "Colormap":
+    """The diverging color map of values with a sign, or the sequential one of those without."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    if signed:
+        return LinearSegmentedColormap.from_list("against to for", [AGAINST, "white", FOR])
+    return LinearSegmentedColormap.from_list("nothing to most", ["white", MIDDLE, MOST])
+
+
+def heat_scale(heat: Float[np.ndarray, "*dims"]) -> float:
+    """The absolute value at which a map, or several that are to be compared, has all its color."""
+    strength = np.abs(np.where(np.isfinite(heat), heat, 0))
+    return float(np.quantile(strength, STRONGEST) or strength.max() or 1.0)
+
+
+def heat_over_image(
+    image: UInt8[np.ndarray, "h w c"], heat: Float[np.ndarray, "h w"], signed: bool, scale: float
+) -> Float[np.ndarray, "h w 3"]:
+    """The map over the faded image as RGB in [0, 1], as if one were printed on the other.
+
+    Args:
+        image: 1, 3 or 4 channels.
+        heat: the map; a value that is not finite is drawn as 0.
+        signed: which of the `colors` to take.
+        scale: the absolute value that has the strongest color, as `heat_scale` finds it.
+    """
+    gray = displayable(image)
+    gray = (gray if gray.ndim == 2 else gray[..., :3].mean(-1)) / 255
+    faded = (1 - CONTRAST + CONTRAST * gray)[..., None]
+    values = np.clip(np.where(np.isfinite(heat), heat, 0) / scale, -1, 1)
+    return faded * colors(signed)((values + 1) / 2 if signed else values)[..., :3]
+
+
+def explanation_rows(
+    images: UInt8[np.ndarray, "n h w c"],
+    heats: Mapping[str, Float[np.ndarray, "n h w"]],
+    captions: Sequence[str],
+) -> "Figure":
+    """A row for each image: the image, then the map of every method over it.
+
+    Args:
+        images: 1, 3 or 4 channels.
+        heats: by the name of the method, one map for each image. A method whose maps have both
+            signs is drawn with the sign.
+        captions: one per image, beside it: what is explained, for example.
+    """
+    from matplotlib.figure import Figure
+
+    columns = len(heats) + 1
+    figure = Figure(figsize=(1.5 * columns + 0.3, 1.5 * len(images) + 0.9), layout="constrained")
+    grid = figure.subplots(len(images), columns, squeeze=False)
+    for axes, title in zip(grid[0], ["image", *heats], strict=True):
+        axes.set_title(short(title, 22), fontsize=9, color=INK, parse_math=False)
+    signed = {name: bool(np.nanmin(heat) < 0) for name, heat in heats.items()}
+    for row, image, caption in zip(range(len(images)), images, captions, strict=True):
+        _draw_image(grid[row, 0], image)
+        grid[row, 0].set_ylabel(short(caption, 22), fontsize=9, color=INK, parse_math=False)
+        for axes, (name, heat) in zip(grid[row, 1:], heats.items(), strict=True):
+            bare(axes)
+            values = np.asarray(heat[row])
+            over = heat_over_image(image, values, signed[name], heat_scale(values))
+            axes.imshow(over, interpolation="none")
+    for sign in sorted(set(signed.values()), reverse=True):
+        _heat_bar(figure, grid.flat, sign)
+    return figure
+
+
+def neighbor_rows(
+    images: UInt8[np.ndarray, "n h w c"],
+    captions: Sequence[str],
+    neighbors: UInt8[np.ndarray, "n k h w c"],
+    neighbor_captions: Sequence[Sequence[str]],
+) -> "Figure":
+    """A row for each image: the image, then its nearest neighbors, nearest first.
+
+    Args:
+        images: the images looked up.
+        captions: one per image, its class for example.
+        neighbors: the images found for each of them.
+        neighbor_captions: one per neighbor, class and distance for example.
+    """
+    from matplotlib.figure import Figure
+
+    count, most = neighbors.shape[:2]
+    figure = Figure(figsize=(1.15 * (most + 1.3), 1.4 * count), layout="constrained")
+    widths = [1, 0.12, *[1] * most]
+    grid = figure.subplots(count, most + 2, squeeze=False, width_ratios=widths)
+    for row in range(count):
+        _draw_image(grid[row, 0], images[row], captions[row], weight="bold")
+        grid[row, 1].axis("off")
+        for axes, image, caption in zip(
+            grid[row, 2:], neighbors[row], neighbor_captions[row], strict=True
+        ):
+            _draw_image(axes, image, caption)
+    return figure
+
+
+def image_grid(
+    images: Shaped[np.ndarray, "n h w c"],
+    captions: Sequence[str],
+    columns: int = 5,
+    patches: Int[np.ndarray, "n 4"] | None = None,
+) -> "Figure":
+    """Images with a caption beneath each, those that `maximize` found for example.
+
+    Args:
+        images: bytes, or any floats, whose least and greatest of each image become black and white.
+        captions: one per image.
+        columns: images in a row.
+        patches: first row and column, height and width of a place to frame in each image: that
+            of `first_seen` for example.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+
+    columns = min(columns, len(images))
+    rows = math.ceil(len(images) / columns)
+    figure = Figure(figsize=(1.3 * columns, 1.55 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat[len(images) :]:
+        axes.set_visible(False)
+    for index, (image, caption) in enumerate(zip(images, captions, strict=True)):
+        axes = grid.flat[index]
+        _draw_image(axes, as_bytes(image), caption)
+        if patches is not None:
+            top, left, height, width = patches[index]
+            # A pixel's center is its coordinate, so that its corner is half a pixel before.
+            place = Rectangle((left - 0.5, top - 0.5), width, height, fill=False, linewidth=2)
+            place.set_edgecolor(PALETTE["orange"])
+            axes.add_patch(place)
+    return figure
+
+
+def as_bytes(image: Shaped[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "h w c"]:
+    """The image as bytes; of floats, the least becomes 0 and the greatest 255."""
+    image = np.asarray(image)
+    if image.dtype == np.uint8:
+        return image
+    span = image.max() - image.min()
+    return np.round(255 * (image - image.min()) / (span if span > 0 else 1)).astype(np.uint8)
+
+
+def ambiguous_card(
+    image: UInt8[np.ndarray, "h w c"],
+    probabilities: Float[np.ndarray, " classes"],
+    class_names: Sequence[str],
+    evidence: Float[np.ndarray, "2 h w"],
+    caption: str = "",
+) -> "Figure":
+    """One image, its two first guesses, and the evidence for each: duck or rabbit?
+
+    Args:
+        image: 1, 3 or 4 channels.
+        probabilities: one per class, each in [0, 1].
+        class_names: one name per class.
+        evidence: the map that speaks for the first guess, and the one for the second; they share
+            a scale.
+        caption: beneath the image, its true class for example.
+    """
+    from matplotlib.figure import Figure
+
+    guesses = np.argsort(-np.asarray(probabilities), kind="stable")[:2]
+    names = [short(class_names[guess], 14) for guess in guesses]
+    figure = Figure(figsize=(6.6, 3.0), layout="constrained")
+    shown, first, second = figure.subplots(1, 3)
+    _draw_image(shown, image, caption, most=36)
+    shown.set_title(f"{names[0]} or {names[1]}?", fontsize=10, color=INK, parse_math=False)
+    signed = bool(np.min(evidence) < 0)
+    for axes, name, guess, heat in zip((first, second), names, guesses, evidence, strict=True):
+        bare(axes)
+        over = heat_over_image(image, np.asarray(heat), signed, heat_scale(evidence))
+        axes.imshow(over, interpolation="none")
+        title = f"for {name}: {probabilities[guess]:.0%}"
+        axes.set_title(title, fontsize=10, color=INK, parse_math=False)
+    _heat_bar(figure, [shown, first, second], signed)
+    return figure
+
+
+def _draw_image(
+    axes: "Axes",
+    image: UInt8[np.ndarray, "h w c"],
+    caption: str = "",
+    most: int = 20,
+    weight: str = "normal",
+) -> None:
+    """The image and its caption, cut to `most` characters to stay beneath it."""
+    bare(axes)
+    axes.imshow(displayable(image), cmap="gray", vmin=0, vmax=255, interpolation="none")
+    caption = short(caption, most)
+    axes.set_xlabel(caption, fontsize=8, weight=weight, color=INK, parse_math=False)
+
+
+def bare(axes: "Axes") -> None:
+    """Axes of a picture: a faint frame and no ticks."""
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_color(FAINT)
+
+
+def color_bar(figure: "Figure", axes: Iterable["Axes"], signed: bool, marks: Sequence[str]) -> None:
+    """A color bar beneath, its marks at the least, the middle and the greatest value."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    scale = ScalarMappable(Normalize(-1 if signed else 0, 1), colors(signed))
+    bar = figure.colorbar(
+        scale,
+        ax=list(axes),
+        orientation="horizontal",
+        ticks=[-1, 0, 1] if signed else [0, 0.5, 1],
+        shrink=0.5,
+        aspect=40,
+        pad=0.02,
+    )
+    bar.ax.set_xticklabels(marks, fontsize=8, color=INK)
+    bar.ax.tick_params(length=0)
+    bar.outline.set_visible(False)  # type: ignore[operator]
+
+
+def _heat_bar(figure: "Figure", axes: Iterable["Axes"], signed: bool) -> None:
+    if signed:
+        color_bar(figure, axes, True, ("against", "nothing", "for"))
+    else:
+        color_bar(figure, axes, False, ("nothing", "", "most"))
