@@ -111,7 +111,7 @@ def render_report(record: RunRecord) -> str:
     confusion = np.asarray(
         metrics.confusion_matrix(labels, jnp.asarray(predictions), len(record.class_names))
     )
-    return _template().render(
+    return page_template("report.html").render(
         record=record,
         headline=_headline(record, predictions),
         warnings=_warnings(record, predictions),
@@ -142,10 +142,6 @@ def _layout(class_names: Sequence[str]) -> dict[str, Any]:
         "large_share": plots.LARGE_SHARE,
         "long_names": longest_name > LONG_NAME,
         "name_characters": longest_name + 3,  # room for the mark of the true class
-        "right": figures.RIGHT,
-        "wrong": figures.WRONG,
-        "ink": figures.INK,
-        "faint": figures.FAINT,
     }
 
 
@@ -306,15 +302,30 @@ def _card(record: RunRecord, index: int) -> _Card:
     )
 
 
-def _template() -> "Template":
-    from jinja2 import Environment, StrictUndefined
+def page_template(name: str) -> "Template":
+    """The Jinja2 template of a page, with the colors and the number formats of all pages.
 
+    Args:
+        name: of a file beside this one.
+    """
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+    folder = resources.files("cnn_jax.analysis")
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FunctionLoader(lambda file: folder.joinpath(file).read_text(encoding="utf-8")),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    environment.filters |= {"percent": _percent, "decimal": _decimal, "duration": _duration}
-    page = resources.files("cnn_jax.analysis").joinpath("report.html")
-    return environment.from_string(page.read_text(encoding="utf-8"))
+    environment.filters |= {"percent": _percent, "decimal": _decimal, "duration": duration}
+    environment.globals["colors"] = {
+        "right": figures.RIGHT,
+        "wrong": figures.WRONG,
+        "ink": figures.INK,
+        "faint": figures.FAINT,
+    }
+    return environment.get_template(name)
 
 
 def _percent(fraction: float, digits: int = 2) -> str:
@@ -325,7 +336,8 @@ def _decimal(value: float, digits: int = 4) -> str:
     return f"{value:,.{digits}f}" if math.isfinite(value) else "not finite"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds as a reader says them: "1 min 05 s"."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
