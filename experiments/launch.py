@@ -1,12 +1,16 @@
 """How every experiment starts and ends: flags parsed, and one clear line for what went wrong."""
 
+import os
 import signal
 import sys
 from collections.abc import Callable
 from types import FrameType
 
+import jax
 from absl import app, flags, logging
+from rich.console import Console
 
+from cnn_jax.data.cache import default_folder
 from cnn_jax.errors import UsageError
 
 
@@ -21,6 +25,7 @@ def launch(main: Callable[[], None]) -> None:
     def run(arguments: list[str]) -> None:
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)
+        _keep_programs()
         try:
             if len(arguments) > 1:
                 raise UsageError(f"unexpected argument {arguments[1]!r}; options start with --")
@@ -31,6 +36,21 @@ def launch(main: Callable[[], None]) -> None:
             _fail(str(interruption) or "interrupted", 130)
 
     app.run(run, flags_parser=_parse)
+
+
+def terminal() -> Console:
+    """Where progress is printed; into a file or a pipe, in lines that are long enough."""
+    console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = 110
+    return console
+
+
+def _keep_programs() -> None:
+    """Keeps compiled programs on disk, so that the same run starts at once the next time."""
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        jax.config.update("jax_compilation_cache_dir", str(default_folder() / "programs"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
 def _parse(arguments: list[str]) -> list[str]:

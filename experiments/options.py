@@ -1,5 +1,9 @@
 """The flags of a training run, and what they say as a `Config`, hyperparameters and a data set."""
 
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
 from absl import flags
 
 from cnn_jax import data
@@ -14,6 +18,7 @@ from cnn_jax.training import (
     OPTIMIZERS,
     SCHEDULES,
     Config,
+    Task,
     describe_range,
     hyperparameters,
 )
@@ -49,6 +54,14 @@ flags.DEFINE_float(
     0.1,
     "Fraction of the training examples held out, drawn by class: what to choose hyperparameters "
     "on. The test split is read once, at the end.",
+)
+flags.DEFINE_integer(
+    "split_seed",
+    0,
+    "Decides which training examples are held out and which --train_examples are drawn, so that "
+    "runs of several seeds have the same.",
+    lower_bound=0,
+    upper_bound=2**31 - 1,
 )
 
 flags.DEFINE_enum("model", Architecture.model, sorted(MODELS), "The network.")
@@ -115,7 +128,7 @@ flags.DEFINE_integer("epochs", 5, "Passes over the training set.", lower_bound=1
 flags.DEFINE_integer(
     "seed",
     0,
-    "Decides initialisation, data order, dropout and the examples held out.",
+    "Decides initialisation, data order and dropout.",
     lower_bound=0,
     upper_bound=2**31 - 1,
 )
@@ -140,79 +153,140 @@ for _name, _help in _HPARAM_HELP.items():
     flags.DEFINE_float(_name, None, f"Hyperparameter in {describe_range(_name)}: {_help}.")
 
 
-def read_config() -> Config:
-    """The static choices that the flags make.
+DATA_OPTIONS = (
+    "dataset",
+    "data_dir",
+    "download",
+    "image_size",
+    "train_examples",
+    "validation_fraction",
+    "split_seed",
+)
+
+Choices = Mapping[str, Any]
+
+
+def given() -> dict[str, Any]:
+    """The options that the command line or a flagfile gives, by name, with their values."""
+    return {
+        flag.name: flag.value
+        for flag in FLAGS.get_key_flags_for_module(__name__)
+        if not flag.using_default_value and flag.value is not None
+    }
+
+
+def read_config(choices: Choices) -> Config:
+    """The static choices; options that are not among `choices` have their defaults.
 
     Raises:
-      UsageError: if a flag has no effect with the others or is not a list of positive integers.
+      UsageError: if a choice has no effect with the others or is not a list of positive integers.
     """
-    specific = frozenset().union(*MODEL_OPTIONS.values())
-    for name in sorted(specific - MODEL_OPTIONS[FLAGS.model]):
-        if FLAGS[name].present:
-            readers = [model for model, options in MODEL_OPTIONS.items() if name in options]
-            raise UsageError(
-                f"--{name} has no effect with --model={FLAGS.model}; it is for "
-                f"--model={' or '.join(readers)}"
-            )
+    model = _value(choices, "model")
+    for name in sorted(_of_other_models(model) & choices.keys()):
+        readers = [other for other, options in MODEL_OPTIONS.items() if name in options]
+        raise UsageError(
+            f"--{name} has no effect with --model={model}; it is for --model={' or '.join(readers)}"
+        )
     return Config(
         architecture=Architecture(
-            model=FLAGS.model,
-            activation=FLAGS.activation,
-            normalization=FLAGS.normalization,
-            dropout=bool(FLAGS.dropout_rate),
-            pooling=FLAGS.pooling,
-            filters=_positive_integers("filters", at_least=1),
-            kernel_size=FLAGS.kernel_size,
-            convolutions_per_block=FLAGS.convolutions_per_block,
-            hidden=_positive_integers("hidden", at_least=0),
-            convolution=FLAGS.convolution,
+            model=model,
+            activation=_value(choices, "activation"),
+            normalization=_value(choices, "normalization"),
+            dropout=bool(_value(choices, "dropout_rate")),
+            pooling=_value(choices, "pooling"),
+            filters=_positive_integers(choices, "filters", at_least=1),
+            kernel_size=_value(choices, "kernel_size"),
+            convolutions_per_block=_value(choices, "convolutions_per_block"),
+            hidden=_positive_integers(choices, "hidden", at_least=0),
+            convolution=_value(choices, "convolution"),
         ),
-        loss=FLAGS.loss,
-        optimizer=FLAGS.optimizer,
-        schedule=FLAGS.schedule,
-        batch_size=FLAGS.batch_size,
-        epochs=FLAGS.epochs,
-        clip=FLAGS.clip_norm is not None,
+        loss=_value(choices, "loss"),
+        optimizer=_value(choices, "optimizer"),
+        schedule=_value(choices, "schedule"),
+        batch_size=_value(choices, "batch_size"),
+        epochs=_value(choices, "epochs"),
+        clip=_value(choices, "clip_norm") is not None,
     )
 
 
-def read_hparams(config: Config) -> dict[str, float]:
-    """The numbers that the run reads: the flags given, defaults for the rest.
+def read_hparams(config: Config, choices: Choices) -> dict[str, float]:
+    """The numbers that the run reads: those chosen, defaults for the rest.
 
     Raises:
-      UsageError: if a number is given that this config does not read, or is out of range.
+      UsageError: if a number is chosen that this config does not read, or is out of range.
     """
-    given = {name: FLAGS[name].value for name in HPARAM_RANGES}
-    chosen = {name: value for name, value in given.items() if value is not None}
-    if chosen.get("dropout_rate") == 0:
+    chosen = {name: value for name, value in choices.items() if name in HPARAM_RANGES}
+    if chosen.get("dropout_rate") == 0 and not config.architecture.dropout:
         del chosen["dropout_rate"]
     return hyperparameters(config, chosen)
 
 
-def read_dataset() -> tuple[data.Dataset, data.Split]:
-    """The data set with what the flags leave to train on, and the examples held out.
+def without_effect(choices: Choices) -> frozenset[str]:
+    """The choices that have no effect with the others: another model's, another optimizer's."""
+    others = _of_other_models(_value(choices, "model")) & choices.keys()
+    config = read_config({name: value for name, value in choices.items() if name not in others})
+    read = hyperparameters(config).keys() | {"dropout_rate"}
+    return frozenset(others | ((HPARAM_RANGES.keys() & choices.keys()) - read))
+
+
+def read_dataset(choices: Choices) -> tuple[data.Dataset, data.Split]:
+    """The data set with what the choices leave to train on, and the examples held out.
 
     Raises:
       UsageError: if the data cannot be read or the split cannot be made.
     """
-    if not 0 <= FLAGS.validation_fraction < 1:
-        raise UsageError(
-            f"--validation_fraction must be in [0, 1), got {FLAGS.validation_fraction:g}"
-        )
+    fraction, seed = _value(choices, "validation_fraction"), _value(choices, "split_seed")
+    if not 0 <= fraction < 1:
+        raise UsageError(f"--validation_fraction must be in [0, 1), got {fraction:g}")
     dataset = data.load(
-        FLAGS.dataset,
-        data_dir=FLAGS.data_dir,
-        download=FLAGS.download,
-        image_size=FLAGS.image_size,
+        _value(choices, "dataset"),
+        data_dir=_value(choices, "data_dir"),
+        download=_value(choices, "download"),
+        image_size=_value(choices, "image_size"),
     )
-    train, validation = data.hold_out(dataset.train, FLAGS.validation_fraction, FLAGS.seed)
-    if FLAGS.train_examples is not None:
-        train = data.take(train, FLAGS.train_examples, FLAGS.seed)
+    train, validation = data.hold_out(dataset.train, fraction, seed)
+    count = _value(choices, "train_examples")
+    if count is not None:
+        train = data.take(train, count, seed)
     return data.Dataset(dataset.name, train, dataset.test, dataset.class_names), validation
 
 
-def _positive_integers(name: str, at_least: int) -> tuple[int, ...]:
-    words = [word.strip() for word in FLAGS[name].value or () if word.strip()]
+def data_choices(choices: Choices) -> tuple[tuple[str, Any], ...]:
+    """What decides the data set and its splits: every data option with its value."""
+    return tuple((name, _value(choices, name)) for name in DATA_OPTIONS)
+
+
+def describe(choices: Choices, config: Config, hparams: dict[str, float]) -> dict[str, Any]:
+    """Every choice of a run by name: what must be the same to go on with it."""
+    fields = asdict(config)
+    where = {"data_dir", "download"}
+    return (
+        {name: value for name, value in data_choices(choices) if name not in where}
+        | {"seed": _value(choices, "seed")}
+        | fields.pop("architecture")
+        | fields
+        | hparams
+    )
+
+
+def read_task(dataset: data.Dataset) -> Task:
+    """The shape of the problem, and how its images are normalised."""
+    mean, std = data.channel_statistics(dataset.train.images)
+    return Task(
+        dataset.image_shape, dataset.num_classes, tuple(map(float, mean)), tuple(map(float, std))
+    )
+
+
+def _value(choices: Choices, name: str) -> Any:
+    return choices.get(name, FLAGS[name].default)
+
+
+def _of_other_models(model: str) -> frozenset[str]:
+    return frozenset().union(*MODEL_OPTIONS.values()) - MODEL_OPTIONS[model]
+
+
+def _positive_integers(choices: Choices, name: str, at_least: int) -> tuple[int, ...]:
+    words = [word.strip() for word in _value(choices, name) or () if word.strip()]
     if len(words) < at_least or not all(word.isdecimal() and int(word) > 0 for word in words):
         raise UsageError(
             f"--{name} must be positive integers with commas between, got {','.join(words)!r}"

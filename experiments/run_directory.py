@@ -1,10 +1,11 @@
 """The folder in which a run writes down all it knows."""
 
+import copy
 import json
 import platform
 import sys
 import time
-from dataclasses import asdict
+from collections.abc import Collection, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,19 @@ from absl import flags
 import cnn_jax
 from cnn_jax.errors import UsageError
 from cnn_jax.models import MODEL_OPTIONS
-from cnn_jax.training import Config, TrainState, checkpoints
+from cnn_jax.training import TrainState, checkpoints
 
-# Flags that say where and how to write, not what to compute.
-_PLACES = frozenset({"workdir", "resume", "tensorboard", "checkpoint_every"})
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint", "tensorflow-datasets")
+
+flags.DEFINE_string(
+    "workdir", None, "The folder to write to; if not given, a new one in runs/, named by the time."
+)
+flags.DEFINE_bool(
+    "resume",
+    False,
+    "Go on with what is in --workdir from its last checkpoint, to the same bits as if it had not "
+    "stopped. Flags that are not given are those it was started with.",
+)
 
 FLAGS_FILE = "flags.txt"
 CONFIG_FILE = "config.json"
@@ -31,9 +40,9 @@ REPORT_FILE = "report.html"
 CHECKPOINTS = "checkpoints"
 
 
-def default_path(dataset: str, model: str) -> Path:
-    """runs/<dataset>-<model>-<time>, a folder that is not there yet."""
-    name = f"{Path(dataset).name.split(':')[0]}-{model}-{time.strftime('%Y%m%d-%H%M%S')}"
+def new_path(name: str) -> Path:
+    """runs/<name>-<time>, a folder that is not there yet."""
+    name = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     path, again = Path("runs") / name, 1
     while path.exists():
         again += 1
@@ -41,21 +50,31 @@ def default_path(dataset: str, model: str) -> Path:
     return path
 
 
-def flags_of(module: str) -> list[flags.Flag]:
-    """The flags that decide what a run computes, those `module` defines, sorted by name."""
-    defined = flags.FLAGS.flags_by_module_dict()[module]
-    return sorted((f for f in defined if f.name not in _PLACES), key=lambda flag: flag.name)
-
-
-def flags_text(module: str, hparams: dict[str, float]) -> str:
-    """A flagfile that repeats the run: every flag that has a value, hyperparameters resolved."""
+def flags_text(module: str, hparams: Mapping[str, float]) -> str:
+    """A flagfile that repeats a run: every flag that has a value, hyperparameters resolved."""
     lines = []
-    for flag in flags_of(module):
+    for flag in sorted(flags.FLAGS.flags_by_module_dict()[module], key=lambda flag: flag.name):
         if flag.name in hparams:
             lines.append(f"--{flag.name}={hparams[flag.name]!r}")
         elif flag.value is not None and _has_effect(flag):
             lines.append(flag.serialize())
     return "\n".join(lines) + "\n"
+
+
+def given_flags_text(like: str, leave_out: Collection[str]) -> str:
+    """A flagfile of the flags that were given.
+
+    Args:
+      like: a flag; all key flags of the module that defines it are meant.
+      leave_out: names of flags that say where and how to write, not what to compute.
+    """
+    module = flags.FLAGS.find_module_defining_flag(like)
+    given = (
+        flag
+        for flag in flags.FLAGS.get_key_flags_for_module(module)
+        if not flag.using_default_value and flag.name not in leave_out
+    )
+    return "".join(flag.serialize() + "\n" for flag in sorted(given, key=lambda f: f.name))
 
 
 def _has_effect(flag: flags.Flag) -> bool:
@@ -74,26 +93,37 @@ def adopt_flags(path: Path) -> None:
     file = path / FLAGS_FILE
     if not file.is_file():
         raise UsageError(f"--resume found no {FLAGS_FILE} in {path}; give the folder of a run")
+    stored: dict[str, list[str]] = {}
     for line in file.read_text().splitlines():
         name, equals, value = line.strip().removeprefix("--").partition("=")
-        negated = name.removeprefix("no") if name not in flags.FLAGS else name
-        if negated not in flags.FLAGS:
+        known = name if name in flags.FLAGS else name.removeprefix("no")
+        if known not in flags.FLAGS:
             raise UsageError(f"{file} gives --{name}, which is not a flag of this version")
-        flag = flags.FLAGS[negated]
-        stored = value if equals else str(name == negated).lower()
+        stored.setdefault(known, []).append(value if equals else str(name == known).lower())
+    for name, texts in stored.items():
+        flag = flags.FLAGS[name]
         try:
             if not flag.present:
-                flag.parse(stored)
+                flag.parse(texts if isinstance(flag, flags.MultiFlag) else texts[-1])
                 flag.using_default_value = False
-            elif flag.value != flag.parser.parse(stored):
+            elif flag.serialize() != _serialized(flag, texts):
                 raise UsageError(
-                    f"the run in {path} has --{negated}={stored}, but the flags say "
-                    f"{flag.serialize()}; leave the flag out to go on with it"
+                    f"the run in {path} has {' '.join(f'--{name}={text}' for text in texts)}, but "
+                    f"the flags say {' '.join(flag.serialize().split())}; leave the flag out to go "
+                    "on with it"
                 )
         except (flags.Error, ValueError) as error:
             if isinstance(error, UsageError):
                 raise
             raise UsageError(f"{file}: {error}") from error
+
+
+def _serialized(flag: flags.Flag, texts: list[str]) -> str:
+    """How `flag` would be written, had it been given as `texts`."""
+    twin = copy.deepcopy(flag)
+    twin.unparse()
+    twin.parse(texts if isinstance(flag, flags.MultiFlag) else texts[-1])
+    return twin.serialize()
 
 
 class RunDirectory:
@@ -103,7 +133,7 @@ class RunDirectory:
         self.path = path
         self.checkpoints = path / CHECKPOINTS
 
-    def create(self, flags_content: str, config: Config, hparams: dict[str, float]) -> None:
+    def create(self, flags_content: str, choices: dict[str, Any]) -> None:
         """Makes the folder with what is known before the first step.
 
         Raises:
@@ -114,7 +144,7 @@ class RunDirectory:
         except OSError as error:
             raise UsageError(f"cannot make --workdir={self.path}: {error.strerror}") from error
         self.write(FLAGS_FILE, flags_content)
-        self.write_json(CONFIG_FILE, describe(config, hparams))
+        self.write_json(CONFIG_FILE, choices)
         self.write_json(ENVIRONMENT_FILE, environment())
 
     def check_new(self) -> None:
@@ -129,8 +159,8 @@ class RunDirectory:
                 "with the run in it"
             )
 
-    def check_same(self, config: Config, hparams: dict[str, float]) -> None:
-        """Refuses to go on with a run that another config began.
+    def check_same(self, choices: dict[str, Any]) -> None:
+        """Refuses to go on with a run that other choices began.
 
         Raises:
           UsageError: naming what differs, or if it cannot be known.
@@ -140,7 +170,7 @@ class RunDirectory:
             stored = json.loads(file.read_text())
         except (OSError, ValueError) as error:
             raise UsageError(f"cannot read {file}: {error}; start the run anew") from error
-        wanted = json.loads(json.dumps(describe(config, hparams)))
+        wanted = json.loads(json.dumps(choices))
         for name in sorted(stored.keys() | wanted.keys()):
             if stored.get(name) != wanted.get(name):
                 raise UsageError(
@@ -156,7 +186,7 @@ class RunDirectory:
     def save(self, state: TrainState) -> None:
         """Writes a checkpoint."""
         self.checkpoints.mkdir(exist_ok=True)
-        checkpoints.save(self.checkpoints, state)
+        checkpoints.save(self.checkpoints, state, int(state.epoch))
 
     def history(self, name: str, epochs: int) -> list[dict[str, Any]]:
         """The lines of a file up to `epochs`; what was written after the checkpoint is dropped."""
@@ -182,18 +212,6 @@ class RunDirectory:
         part = self.path / f".{name}.part"
         part.write_text(content)
         part.replace(self.path / name)
-
-
-def describe(config: Config, hparams: dict[str, float]) -> dict[str, Any]:
-    """Every choice of a run by name: what must be the same to go on with it."""
-    fields = asdict(config)
-    data = ("dataset", "image_size", "train_examples", "validation_fraction", "seed")
-    return (
-        {name: flags.FLAGS[name].value for name in data}
-        | fields.pop("architecture")
-        | fields
-        | hparams
-    )
 
 
 def environment() -> dict[str, str]:

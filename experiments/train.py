@@ -21,8 +21,8 @@ from cnn_jax.errors import UsageError
 from cnn_jax.models import ParameterRow, build_abstract, count_parameters
 from cnn_jax.ops.activations import OUTPUT_ACTIVATIONS
 from cnn_jax.ops.losses import CALIBRATED, LOSS_OUTPUT
-from experiments import options
-from experiments.launch import launch
+from experiments import options, run_directory
+from experiments.launch import launch, terminal
 from experiments.run_directory import (
     FLAGS_FILE,
     METRICS_FILE,
@@ -31,22 +31,14 @@ from experiments.run_directory import (
     TIMINGS_FILE,
     RunDirectory,
     adopt_flags,
-    default_path,
     environment,
     flags_text,
+    new_path,
 )
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(options)
-flags.DEFINE_string(
-    "workdir", None, "The run directory; runs/<dataset>-<model>-<time> if not given."
-)
-flags.DEFINE_bool(
-    "resume",
-    False,
-    "Go on with the run in --workdir from its last checkpoint, to the same bits as if it had not "
-    "stopped. Flags that are not given are those of the run.",
-)
+flags.adopt_module_key_flags(run_directory)
 flags.DEFINE_integer(
     "checkpoint_every", 1, "Epochs between checkpoints; there is always one at the end.",
     lower_bound=1,
@@ -57,6 +49,7 @@ flags.DEFINE_bool("tensorboard", False, "Write TensorBoard event files to the ru
 class Prepared(NamedTuple):
     """A run that has all it needs to start."""
 
+    choices: dict[str, Any]
     config: training.Config
     hparams: dict[str, float]
     dataset: data.Dataset
@@ -77,26 +70,19 @@ def main() -> None:
             raise UsageError("--resume needs the --workdir of the run to go on with")
         adopt_flags(Path(FLAGS.workdir))
     directory = RunDirectory(
-        Path(FLAGS.workdir) if FLAGS.workdir else default_path(FLAGS.dataset, FLAGS.model)
+        Path(FLAGS.workdir)
+        if FLAGS.workdir
+        else new_path(f"{Path(FLAGS.dataset).name.split(':')[0]}-{FLAGS.model}")
     )
     prepared = prepare()
     if FLAGS.resume:
-        directory.check_same(prepared.config, prepared.hparams)
+        directory.check_same(prepared.choices)
     else:
         directory.check_new()
-        content = flags_text(options.__name__, prepared.hparams)
-        directory.create(content, prepared.config, prepared.hparams)
+        directory.create(flags_text(options.__name__, prepared.hparams), prepared.choices)
     describe(console, prepared)
     state, timing = train(console, directory, prepared)
     conclude(console, directory, prepared, state, timing)
-
-
-def terminal() -> Console:
-    """Where progress is printed; into a file or a pipe, in lines that are long enough."""
-    console = Console(highlight=False, soft_wrap=True)
-    if not console.is_terminal:
-        console.width = 110
-    return console
 
 
 def prepare() -> Prepared:
@@ -105,21 +91,22 @@ def prepare() -> Prepared:
     Raises:
       UsageError: for impossible flags or data.
     """
-    config = options.read_config()
-    hparams = options.read_hparams(config)
-    dataset, validation = options.read_dataset()
+    choices = options.given()
+    config = options.read_config(choices)
+    hparams = options.read_hparams(config, choices)
+    dataset, validation = options.read_dataset(choices)
     training.steps_per_epoch(config, len(dataset.train))
-    mean, std = data.channel_statistics(dataset.train.images)
-    task = training.Task(
-        dataset.image_shape,
-        dataset.num_classes,
-        tuple(map(float, mean)),
-        tuple(map(float, std)),
-    )
+    task = options.read_task(dataset)
     run = training.make_run(config, task)
     model = build_abstract(config.architecture, task.image_shape, task.num_classes)
     return Prepared(
-        config, hparams, dataset, validation, run, count_parameters(model, task.image_shape)
+        options.describe(choices, config, hparams),
+        config,
+        hparams,
+        dataset,
+        validation,
+        run,
+        count_parameters(model, task.image_shape),
     )
 
 
@@ -230,9 +217,8 @@ def conclude(
     from cnn_jax.analysis import report
 
     test = training.to_device(prepared.dataset.test)
-    hparams = prepared.traced()
-    evaluation = jax.jit(prepared.run.evaluate)(state, hparams, test)
     logits = jax.jit(prepared.run.predict)(state, test.images)
+    evaluation = prepared.run.score(logits, test.labels, prepared.traced())
     probabilities = OUTPUT_ACTIVATIONS[LOSS_OUTPUT[prepared.config.loss]](logits)
     correct = int(round(float(evaluation["accuracy"]) * len(prepared.dataset.test)))
     low, high = report.wilson_interval(correct, len(prepared.dataset.test))

@@ -21,6 +21,14 @@ from cnn_jax.data.dataset import Dataset, Split, check_dataset
 _FORMAT = 1
 
 
+def default_folder() -> Path:
+    """Where things are kept between runs: the environment's `CNN_JAX_CACHE`, or ~/.cache/cnn_jax.
+
+    All in it can be made again and is safe to delete.
+    """
+    return Path(os.environ.get("CNN_JAX_CACHE") or "~/.cache/cnn_jax").expanduser()
+
+
 def fingerprint(*parts: object) -> str:
     """A short name for `parts`, which are anything that JSON can hold."""
     text = json.dumps([_FORMAT, *parts])
@@ -58,7 +66,7 @@ def cached(
     Raises:
         UsageError: what was built is not fit to train on.
     """
-    directory = Path(cache_dir or os.environ.get("CNN_JAX_CACHE") or "~/.cache/cnn_jax")
+    directory = Path(cache_dir) if cache_dir else default_folder()
     file_name = re.sub(r"[^\w.-]", "_", name)
     path = directory.expanduser() / f"{file_name}-{key}.npz"
     try:

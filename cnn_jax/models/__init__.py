@@ -3,7 +3,7 @@
 from cnn_jax.models.architecture import MODEL_OPTIONS, Architecture
 from cnn_jax.models.layers import NORMALIZATIONS, Mode
 from cnn_jax.models.networks import MODELS, Classifier, build, build_abstract
-from cnn_jax.models.parameters import ParameterRow, count_parameters
+from cnn_jax.models.parameters import ParameterRow, count_parameters, multiplications
 
 __all__ = [
     "MODELS",
@@ -16,4 +16,5 @@ __all__ = [
     "build",
     "build_abstract",
     "count_parameters",
+    "multiplications",
 ]

@@ -1,5 +1,6 @@
 """The number of parameters, layer by layer: by formula and by counting the arrays."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -49,6 +50,15 @@ def count_parameters(model: Classifier, image_shape: ImageShape) -> list[Paramet
         ParameterRow(name, layer.kind, shapes[name], *layer.formula(), _size(layer))
         for name, layer in _layers(model.network)
     ]
+
+
+def multiplications(rows: list[ParameterRow]) -> int:
+    """The products that one image's forward pass takes in convolutions and dense layers.
+
+    A weight is multiplied once at every place of its layer's output: biases and elementwise work
+    are counted as products of one place, and make little of it.
+    """
+    return sum(row.count * math.prod(row.output_shape[:-1]) for row in rows)
 
 
 def _layers(network: Sequential, prefix: str = "") -> Iterator[tuple[str, Layer]]:

@@ -2,28 +2,32 @@
 
 import contextlib
 import shutil
+import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import jax
 from absl import logging
+from jaxtyping import PyTree
 
 from cnn_jax.errors import UsageError
-from cnn_jax.training.run import TrainState
 
 _PREFIX = "epoch_"
+Tree = TypeVar("Tree", bound=PyTree)
 
 
-def save(folder: Path, state: TrainState) -> None:
-    """Writes `state` to `folder`, then removes the checkpoints before it.
+def save(folder: Path, state: PyTree, epoch: int) -> None:
+    """Writes `state` after `epoch` to `folder`, then removes the checkpoints before it.
 
     A checkpoint appears under its name only when it is complete, so that a process killed at any
     moment leaves the last complete one to go on from.
     """
     import orbax.checkpoint as ocp
 
-    target = folder.absolute() / f"{_PREFIX}{int(state.epoch):05d}"
-    with _quiet(), ocp.StandardCheckpointer() as checkpointer:
+    target = folder.absolute() / f"{_PREFIX}{epoch:05d}"
+    with _undisturbed(), _quiet(), ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(target, state)
     for other in folder.glob(f"{_PREFIX}*"):
         if other.name != target.name:
@@ -36,7 +40,7 @@ def latest(folder: Path) -> Path | None:
     return max(found, default=None, key=lambda p: int(p.name.removeprefix(_PREFIX)))
 
 
-def restore(path: Path, like: TrainState) -> TrainState:
+def restore(path: Path, like: Tree) -> Tree:
     """Reads a checkpoint into the structure, shapes and types of `like`.
 
     Raises:
@@ -59,6 +63,24 @@ def restore(path: Path, like: TrainState) -> TrainState:
 
 
 @contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Holds interruptions back until the checkpoint is complete: Orbax's threads survive none."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    received: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {n: signal.signal(n, lambda number, frame: received.append(number)) for n in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for interruption in received:
+            signal.raise_signal(interruption)
+
+
+@contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keeps off the terminal that Orbax found half a checkpoint, which is provided for here."""
     verbosity = logging.get_verbosity()
@@ -69,7 +91,7 @@ def _quiet() -> Iterator[None]:
         logging.set_verbosity(verbosity)
 
 
-def _compare(path: Path, held: object, like: TrainState) -> None:
+def _compare(path: Path, held: object, like: PyTree) -> None:
     stored = {name: tuple(leaf.shape) for name, leaf in _leaves(held)}
     wanted = {name: tuple(leaf.shape) for name, leaf in _leaves(like)}
     for name in sorted(stored.keys() | wanted.keys()):

@@ -75,12 +75,14 @@ class Run(NamedTuple):
       init: `(hparams, key) -> state` before the first step.
       epoch: `(state, hparams, key, examples) -> (state, metrics)`: one pass over the training set.
       predict: `(state, images) -> logits` of a whole split.
-      evaluate: `(state, hparams, examples) -> metrics` over a whole split.
+      score: `(logits, labels, hparams) -> metrics`, loss and accuracy.
+      evaluate: `(state, hparams, examples) -> metrics`, the score of the predictions.
     """
 
     init: Callable[[Hparams, PRNGKeyArray], TrainState]
     epoch: Callable[[TrainState, Hparams, PRNGKeyArray, Examples], tuple[TrainState, Metrics]]
     predict: Callable[[TrainState, UInt8[Array, "n h w c"]], Float[Array, "n classes"]]
+    score: Callable[[Float[Array, "n classes"], Int32[Array, " n"], Hparams], Metrics]
     evaluate: Callable[[TrainState, Hparams, Examples], Metrics]
 
 
@@ -254,15 +256,17 @@ def make_run(config: Config, task: Task) -> Run:
 
         return lax.map(batch_logits, indices).reshape(-1, task.num_classes)[:count]
 
-    def evaluate(state: TrainState, hparams: Hparams, examples: Examples) -> Metrics:
-        logits = predict(state, examples.images)
+    def score(logits: Array, labels: Array, hparams: Hparams) -> Metrics:
         return {
-            "loss": jnp.mean(losses(logits, examples.labels, hparams)),
-            "accuracy": accuracy(logits, examples.labels),
+            "loss": jnp.mean(losses(logits, labels, hparams)),
+            "accuracy": accuracy(logits, labels),
         }
 
+    def evaluate(state: TrainState, hparams: Hparams, examples: Examples) -> Metrics:
+        return score(predict(state, examples.images), examples.labels, hparams)
+
     epoch = full_batch_epoch if optimizer.full_batch else stochastic_epoch
-    return Run(init, epoch, predict, evaluate)
+    return Run(init, epoch, predict, score, evaluate)
 
 
 def _parts(model: Classifier) -> tuple[PyTree, PyTree]:

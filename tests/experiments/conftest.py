@@ -1,6 +1,7 @@
 """The programs as a user runs them, but inside this process, where they start at once."""
 
 import contextlib
+import functools
 import io
 import os
 import signal
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 from absl import flags, logging
 
-from experiments import launch, train
+from experiments import ablation, launch, train
 
 
 class Outcome(NamedTuple):
@@ -25,27 +26,33 @@ class Outcome(NamedTuple):
     err: str
 
 
-def _run(*arguments: object) -> Outcome:
-    """Runs `python -m experiments.train ARGUMENTS`."""
+def _run(main: Callable[[], None], *arguments: object) -> Outcome:
+    """Runs an experiment with arguments, as `python -m` would."""
     out, err = io.StringIO(), io.StringIO()
     before = signal.getsignal(signal.SIGTERM)
     flags.FLAGS.unparse_flags()
     with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as stack:
-        patch.setattr(sys, "argv", ["train.py", *map(str, arguments)])
+        patch.setattr(sys, "argv", ["experiment.py", *map(str, arguments)])
         patch.setattr(logging.get_absl_handler().python_handler, "stream", err)
         stack.enter_context(contextlib.redirect_stdout(out))
         stack.enter_context(contextlib.redirect_stderr(err))
         stack.callback(signal.signal, signal.SIGTERM, before)
         stack.callback(flags.FLAGS.mark_as_parsed)
         with pytest.raises(SystemExit) as exit_:
-            launch.launch(train.main)
+            launch.launch(main)
     return Outcome(exit_.value.code or 0, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="session")
 def program() -> Callable[..., Outcome]:
     """Runs the training program with a list of arguments, to its exit."""
-    return _run
+    return functools.partial(_run, train.main)
+
+
+@pytest.fixture(scope="session")
+def sweep() -> Callable[..., Outcome]:
+    """Runs the ablation program with a list of arguments, to its exit."""
+    return functools.partial(_run, ablation.main)
 
 
 @pytest.fixture(autouse=True)

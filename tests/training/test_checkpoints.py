@@ -46,7 +46,7 @@ def assert_same_bits(ours: TrainState, theirs: TrainState) -> None:
 @pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
 def test_round_trip_is_exact(tmp_path: Path, optimizer: str):
     state = make_state(optimizer)
-    checkpoints.save(tmp_path, state)
+    checkpoints.save(tmp_path, state, 3)
     path = checkpoints.latest(tmp_path)
     assert path is not None
     assert_same_bits(checkpoints.restore(path, blank(state)), state)
@@ -54,7 +54,7 @@ def test_round_trip_is_exact(tmp_path: Path, optimizer: str):
 
 def test_only_the_newest_is_kept(tmp_path: Path):
     for epoch in (9, 10, 11):
-        checkpoints.save(tmp_path, make_state(epoch=epoch))
+        checkpoints.save(tmp_path, make_state(epoch=epoch), epoch)
     assert [path.name for path in tmp_path.iterdir()] == ["epoch_00011"]
     path = checkpoints.latest(tmp_path)
     state = make_state(epoch=11)
@@ -67,20 +67,20 @@ def test_there_may_be_none(tmp_path: Path):
 
 
 def test_a_half_written_one_is_ignored_and_then_removed(tmp_path: Path):
-    checkpoints.save(tmp_path, make_state(epoch=3))
+    checkpoints.save(tmp_path, make_state(epoch=3), 3)
     written = tmp_path / "epoch_00003"
     half = tmp_path / "epoch_00004.orbax-checkpoint-tmp"
     shutil.copytree(written, half)
     (half / "_METADATA").unlink()
     assert checkpoints.latest(tmp_path) == written
-    checkpoints.save(tmp_path, make_state(epoch=4))
+    checkpoints.save(tmp_path, make_state(epoch=4), 4)
     assert [path.name for path in tmp_path.iterdir()] == ["epoch_00004"]
 
 
 def test_of_two_that_a_killed_process_left_the_newer_counts(tmp_path: Path):
-    checkpoints.save(tmp_path, make_state(epoch=9))
+    checkpoints.save(tmp_path, make_state(epoch=9), 9)
     shutil.copytree(tmp_path / "epoch_00009", tmp_path / "kept")
-    checkpoints.save(tmp_path, make_state(epoch=10))
+    checkpoints.save(tmp_path, make_state(epoch=10), 10)
     shutil.move(tmp_path / "kept", tmp_path / "epoch_00009")
     assert checkpoints.latest(tmp_path).name == "epoch_00010"
 
@@ -95,7 +95,7 @@ def test_of_two_that_a_killed_process_left_the_newer_counts(tmp_path: Path):
     ids=["wider", "another optimizer", "no statistics"],
 )
 def test_another_networks_checkpoint_is_refused(tmp_path: Path, other: TrainState, message: str):
-    checkpoints.save(tmp_path, make_state())
+    checkpoints.save(tmp_path, make_state(), 3)
     with pytest.raises(UsageError, match=message):
         checkpoints.restore(tmp_path / "epoch_00003", blank(other))
 
@@ -116,7 +116,7 @@ def test_a_damaged_checkpoint_is_refused_or_read_exactly(
 ):
     """Whatever file is hit: never an exception of another kind, never other numbers."""
     state = make_state()
-    checkpoints.save(tmp_path / "sound", state)
+    checkpoints.save(tmp_path / "sound", state, 3)
     files = [path for path in (tmp_path / "sound").rglob("*") if path.is_file()]
     refused = 0
     for index, path in enumerate(files):

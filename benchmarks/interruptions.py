@@ -1,0 +1,74 @@
+"""Kills a sweep at random moments, resumes it, and compares its tables with an unbroken one's.
+
+`python -m benchmarks.interruptions --kills=20`. Every kill is a SIGKILL; the tables must end as the
+same bytes.
+"""
+
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from absl import app, flags
+
+FLAGS = flags.FLAGS
+flags.DEFINE_integer("kills", 20, "How often the sweep is killed.", lower_bound=0)
+flags.DEFINE_integer("random_seed", 0, "Of the moments of the kills.")
+flags.DEFINE_float("longest", 12.0, "No process lives longer than this before it is killed.")
+
+TABLES = ("results.csv", "summary.csv", "table.md", "table.tex")
+SWEEP = (
+    "--model=lenet5",
+    "--vary=activation=relu,tanh,sigmoid",
+    "--tune=learning_rate",
+    "--vary=learning_rate=0.001,0.003,10",
+    "--optimizer=momentum",
+    "--seeds=2",
+    "--epochs=4",
+    "--train_examples=2000",
+    "--prune",
+    "--trials_per_program=3",
+)
+
+
+def main(arguments: list[str]) -> None:
+    """Runs both sweeps and compares."""
+    with tempfile.TemporaryDirectory() as folder:
+        unbroken, broken = Path(folder) / "unbroken", Path(folder) / "broken"
+        if _start(unbroken).wait():
+            raise SystemExit("the unbroken sweep failed")
+        rng, killed = random.Random(FLAGS.random_seed), 0
+        while True:
+            process = _start(broken)
+            if killed == FLAGS.kills:
+                if process.wait():
+                    raise SystemExit("the resumed sweep failed")
+                break
+            time.sleep(rng.uniform(0, FLAGS.longest))
+            if process.poll() is not None:
+                raise SystemExit(
+                    f"the sweep ended after {killed} kills, before the last; lower --longest"
+                )
+            process.kill()
+            process.wait()
+            killed += 1
+            done = len(list((broken / "cells").glob("*.json")))
+            print(f"killed {killed} times; {done} cells finished", flush=True)
+        for name in TABLES:
+            same = (unbroken / name).read_bytes() == (broken / name).read_bytes()
+            print(f"{name}: {'the same bytes' if same else 'DIFFERENT'}")
+            if not same:
+                raise SystemExit(1)
+
+
+def _start(workdir: Path) -> subprocess.Popen:
+    # A process killed before it wrote down its flags is started anew.
+    resume = ["--resume"] if (workdir / "environment.json").is_file() else [*SWEEP]
+    command = [sys.executable, "-m", "experiments.ablation", f"--workdir={workdir}", *resume]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL)
+
+
+if __name__ == "__main__":
+    app.run(main)

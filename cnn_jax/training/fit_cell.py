@@ -1,0 +1,237 @@
+"""The loop around the compiled epoch of many trials: divergence, pruning, memory."""
+
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from cnn_jax.training.grid import Trial
+from cnn_jax.training.run import Examples, Run
+from cnn_jax.training.selection import losers
+from cnn_jax.training.sweep import (
+    SweepState,
+    Trials,
+    Vectorization,
+    make_sweep,
+    place,
+    trial_sharding,
+)
+
+Status = Literal["training", "diverged", "pruned"]
+FILLER = -1
+# The share of a device's memory that a program may fill; the rest is for the runtime.
+_MEMORY_SHARE = 0.8
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How the trials of a group stand after an epoch; builtins only, so it can be written down.
+
+    Attributes:
+      epoch: epochs done.
+      places: the trial at each place of the program, an index; `FILLER` where a place only makes
+        the number of places a multiple of the devices.
+      status: per trial.
+      histories: per trial, one record an epoch, up to the epoch at which it was stopped.
+    """
+
+    epoch: int
+    places: tuple[int, ...]
+    status: tuple[Status, ...]
+    histories: tuple[tuple[dict[str, float], ...], ...]
+
+    @property
+    def alive(self) -> list[bool]:
+        """Which trials still train."""
+        return [status == "training" for status in self.status]
+
+
+class CellEpoch(NamedTuple):
+    """What one epoch of a group of trials left behind, and the seconds that it took.
+
+    The state's memory is reused by the next epoch, so save it before going on.
+    """
+
+    state: SweepState
+    standing: Standing
+    seconds: float
+
+
+class Trainer:
+    """Trains groups of trials that share their static choices and their data.
+
+    Attributes:
+      programs: compiled so far; one per number of places.
+      compile_seconds: spent on that.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        train: Examples,
+        validation: Examples | None,
+        vectorization: Vectorization,
+        mesh: Mesh | None = None,
+    ):
+        self.compile_seconds = 0.0
+        self._sweep = make_sweep(run, vectorization, mesh)
+        self._train, self._validation = train, validation
+        self._vectorization, self._mesh = vectorization, mesh
+        self._compiled: dict[int, jax.stages.Compiled] = {}
+
+    @property
+    def programs(self) -> int:
+        return len(self._compiled)
+
+    def start(self, trials: Sequence[Trial]) -> tuple[SweepState, Standing]:
+        """The state and the standing of some trials before the first epoch."""
+        count = len(trials)
+        status: list[Status] = ["training"] * count
+        standing = Standing(0, self._fill(range(count)), tuple(status), ((),) * count)
+        state = jax.jit(self._sweep.init)(self._stack(trials, standing.places))
+        return self._mask(state, standing, range(count)), standing
+
+    def like(self, trials: Sequence[Trial], standing: Standing) -> SweepState:
+        """Shapes, types and places of the state at a standing, for reading a checkpoint."""
+        return self._abstract(self._stack(trials, standing.places))
+
+    def memory(self, trials: Sequence[Trial]) -> int:
+        """Bytes that their program needs on each device, 0 if unknown; compiles it."""
+        program = self._program(self._stack(trials, self._fill(range(len(trials)))))
+        analysis = program.memory_analysis()
+        if analysis is None:
+            return 0
+        return (
+            analysis.argument_size_in_bytes
+            + analysis.temp_size_in_bytes
+            + analysis.output_size_in_bytes
+            - analysis.alias_size_in_bytes
+        )
+
+    def fit(
+        self,
+        trials: Sequence[Trial],
+        state: SweepState,
+        standing: Standing,
+        epochs: int,
+        prune: bool = False,
+    ) -> Iterator[CellEpoch]:
+        """Trains from a standing until `epochs` epochs are done or no trial is alive.
+
+        With `prune`, tuned values that fall behind are stopped as `selection.losers` says.
+        """
+        while standing.epoch < epochs and any(standing.alive):
+            stacked = self._stack(trials, standing.places)
+            program = self._program(stacked)
+            start = time.perf_counter()
+            state, metrics = jax.block_until_ready(
+                program(state, stacked, self._train, self._validation)
+            )
+            seconds = time.perf_counter() - start
+            standing = _advance(standing, np.asarray(state.alive), jax.device_get(metrics))
+            if prune:
+                state, standing = self._prune(trials, state, standing, epochs)
+            yield CellEpoch(state, standing, seconds)
+
+    def evaluate(
+        self,
+        trials: Sequence[Trial],
+        state: SweepState,
+        standing: Standing,
+        chosen: Iterable[int],
+        examples: Examples,
+    ) -> dict[int, dict[str, float]]:
+        """Loss and accuracy over a whole split, of the chosen trials that are alive."""
+        wanted = {index for index in chosen if standing.alive[index]}
+        if not wanted:
+            return {}
+        state = self._mask(state, standing, wanted)
+        stacked = self._stack(trials, standing.places)
+        metrics = jax.device_get(jax.jit(self._sweep.evaluate)(state, stacked, examples))
+        return {
+            index: {name: float(values[spot]) for name, values in metrics.items()}
+            for spot, index in enumerate(standing.places)
+            if index in wanted
+        }
+
+    def _prune(
+        self, trials: Sequence[Trial], state: SweepState, standing: Standing, epochs: int
+    ) -> tuple[SweepState, Standing]:
+        stopped = losers(trials, standing.alive, standing.histories, standing.epoch, epochs)
+        if not stopped:
+            return state, standing
+        status: list[Status] = list(standing.status)
+        for index in stopped:
+            status[index] = "pruned"
+        standing = replace(standing, status=tuple(status))
+        survivors = [index for index, alive in enumerate(standing.alive) if alive]
+        # A map skips trials that are not alive; from vmapped operations they have to be taken out.
+        if self._vectorization == "vmap" and survivors:
+            places = self._fill(survivors)
+            spots = np.array([standing.places.index(max(i, survivors[0])) for i in places])
+            state = place(jax.tree.map(lambda leaf: leaf[spots], state), self._mesh)
+            standing = replace(standing, places=places)
+        return self._mask(state, standing, survivors), standing
+
+    def _fill(self, members: Sequence[int]) -> tuple[int, ...]:
+        devices = self._mesh.size if self._mesh else 1
+        return (*members, *[FILLER] * (-len(members) % devices))
+
+    def _mask(self, state: SweepState, standing: Standing, living: Iterable[int]) -> SweepState:
+        wanted = set(living)
+        alive = jnp.asarray([index in wanted for index in standing.places])
+        return state._replace(alive=place(alive, self._mesh))
+
+    def _stack(self, trials: Sequence[Trial], places: Sequence[int]) -> Trials:
+        members = [trials[max(index, 0)] for index in places]
+        hparams = {
+            name: jnp.asarray([trial.hparams[name] for trial in members], jnp.float32)
+            for name in members[0].hparams
+        }
+        keys = jax.vmap(jax.random.key)(jnp.asarray([trial.seed for trial in members]))
+        return place(Trials(hparams, keys), self._mesh)
+
+    def _abstract(self, stacked: Trials) -> SweepState:
+        sharding = trial_sharding(self._mesh)
+        return jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+            jax.eval_shape(self._sweep.init, stacked),
+        )
+
+    def _program(self, stacked: Trials) -> jax.stages.Compiled:
+        places = len(stacked.keys)
+        if places not in self._compiled:
+            start = time.perf_counter()
+            lowered = jax.jit(self._sweep.epoch, donate_argnums=0).lower(
+                self._abstract(stacked), stacked, self._train, self._validation
+            )
+            self._compiled[places] = lowered.compile()
+            self.compile_seconds += time.perf_counter() - start
+        return self._compiled[places]
+
+
+def memory_limit() -> int:
+    """Bytes that a program may use on each device: of the device, or of the machine's memory."""
+    stats = jax.devices()[0].memory_stats() or {}
+    if "bytes_limit" in stats:
+        return int(_MEMORY_SHARE * stats["bytes_limit"])
+    return int(_MEMORY_SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+
+
+def _advance(standing: Standing, alive: np.ndarray, metrics: dict[str, np.ndarray]) -> Standing:
+    epoch = standing.epoch + 1
+    status, histories = list(standing.status), list(standing.histories)
+    for spot, index in enumerate(standing.places):
+        if index == FILLER or status[index] != "training":
+            continue
+        row = {name: float(values[spot]) for name, values in metrics.items()}
+        histories[index] += ({"epoch": epoch, **row},)
+        if not alive[spot]:
+            status[index] = "diverged"
+    return Standing(epoch, standing.places, tuple(status), tuple(histories))

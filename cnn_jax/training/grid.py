@@ -1,0 +1,188 @@
+"""The grid of a sweep: axes over options, split into cells (compiled) and trials (traced).
+
+A *variant* is one value for each compared axis: a row of the final table. A *trial* is one run: a
+variant, values for the tuned axes, and a seed. A *cell* is the trials that share their static
+choices and their data, and so one program.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cnn_jax.errors import UsageError
+from cnn_jax.training.config import Config
+
+DataChoices = tuple[tuple[str, Any], ...]
+
+UNREAD = "–"  # the value of an axis that a variant does not read
+_SPACES: dict[str, Callable[..., np.ndarray]] = {"log": np.geomspace, "lin": np.linspace}
+
+
+class Value(NamedTuple):
+    """One value of an axis: as written, and as the option takes it."""
+
+    text: str
+    value: Any
+
+
+@dataclass(frozen=True)
+class Axis:
+    """An option and the values that it takes in turn."""
+
+    name: str
+    values: tuple[Value, ...]
+
+
+def split_axis(text: str) -> tuple[str, list[str]]:
+    """The name and the values of `name=a,b,c`, `name=log:low:high:n` or `name=lin:low:high:n`.
+
+    Numbers of a range are rounded to four significant digits, so that what is printed is what was
+    used.
+
+    Raises:
+      UsageError: if the text is none of these, or names a value twice.
+    """
+    name, equals, rest = text.partition("=")
+    name, rest = name.strip().removeprefix("--"), rest.strip()
+    kind, colon, numbers = rest.partition(":")
+    if not name or not equals:
+        raise UsageError(f"--vary={text} must be name=value,value,... or name=log:low:high:n")
+    if colon and kind in _SPACES:
+        values = _range(text, kind, numbers)
+    else:
+        values = [value.strip() for value in rest.split(",")]
+    if values == [""]:
+        raise UsageError(f"--vary={text} gives no value, so the grid is empty; give at least one")
+    if "" in values:
+        raise UsageError(f"--vary={text} has an empty value; put one comma between two values")
+    for value in values:
+        if values.count(value) > 1:
+            raise UsageError(f"--vary={text} has {value} more than once")
+    return name, values
+
+
+def _range(text: str, kind: str, numbers: str) -> list[str]:
+    try:
+        low, high, count = numbers.split(":")
+        ends, points = (float(low), float(high)), int(count)
+        if points < 1 or (kind == "log" and min(ends) <= 0) or not all(map(np.isfinite, ends)):
+            raise ValueError
+    except ValueError:
+        positive = "positive " if kind == "log" else ""
+        raise UsageError(
+            f"--vary={text} must be name={kind}:low:high:n with two {positive}numbers and how many "
+            "values to take"
+        ) from None
+    return [f"{value:.4g}" for value in _SPACES[kind](*ends, points)]
+
+
+class Resolved(NamedTuple):
+    """What a choice of options means.
+
+    Attributes:
+      data: options with their values, which identify the data set and its splits.
+      config: the static choices.
+      hparams: every number that the config reads.
+      unread: names of chosen options that have no effect with the others.
+    """
+
+    data: DataChoices
+    config: Config
+    hparams: dict[str, float]
+    unread: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run of a sweep.
+
+    Attributes:
+      variant: index of its row in the table.
+      tuned: values of the tuned hyperparameters that it reads.
+      seed: of initialisation, data order and every other draw.
+      hparams: all its numbers, the tuned ones among them.
+    """
+
+    variant: int
+    tuned: dict[str, float]
+    seed: int
+    hparams: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The trials of one program, those of a variant next to each other."""
+
+    data: DataChoices
+    config: Config
+    trials: tuple[Trial, ...]
+
+    @property
+    def variants(self) -> list[int]:
+        """The rows of the table that this cell fills, in order."""
+        return list(dict.fromkeys(trial.variant for trial in self.trials))
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All cells of a sweep, and the value of each compared axis per variant."""
+
+    variants: tuple[dict[str, str], ...]
+    cells: tuple[Cell, ...]
+
+
+def make_grid(
+    axes: Sequence[Axis],
+    tuned: Sequence[str],
+    seeds: Sequence[int],
+    resolve: Callable[[Mapping[str, Any]], Resolved],
+) -> Grid:
+    """Splits the product of the axes into variants, cells and trials.
+
+    Combinations that differ only in an option that has no effect there (momentum with an optimizer
+    that has none) are one.
+
+    Args:
+      axes: every axis, tuned ones included.
+      tuned: names of the axes that are tuned, not compared; traced hyperparameters.
+      seeds: every combination is run once with each.
+      resolve: what a choice of values means; may raise UsageError.
+
+    Raises:
+      UsageError: if an option has no effect in any combination.
+    """
+    variants: dict[tuple, int] = {}
+    members: dict[tuple, dict[tuple, Trial]] = {}
+    unread: list[frozenset[str]] = []
+    for values, resolved in _combinations(axes, resolve):
+        unread.append(resolved.unread)
+        text = {
+            name: UNREAD if name in resolved.unread else value.text
+            for name, value in values.items()
+            if name not in tuned
+        }
+        variant = variants.setdefault(tuple(text.items()), len(variants))
+        chosen = {name: resolved.hparams[name] for name in tuned if name not in resolved.unread}
+        trials = members.setdefault((resolved.data, resolved.config), {})
+        for seed in seeds:
+            trial = Trial(variant, chosen, seed, resolved.hparams)
+            trials.setdefault((variant, tuple(chosen.items()), seed), trial)
+    for name in sorted(frozenset.intersection(*unread)):
+        raise UsageError(f"--{name} has no effect on any network of this sweep")
+    cells = [
+        Cell(data, config, tuple(sorted(trials.values(), key=lambda trial: trial.variant)))
+        for (data, config), trials in members.items()
+    ]
+    return Grid(tuple(dict(items) for items in variants), tuple(cells))
+
+
+def _combinations(
+    axes: Sequence[Axis], resolve: Callable[[Mapping[str, Any]], Resolved]
+) -> Iterator[tuple[dict[str, Value], Resolved]]:
+    names = [axis.name for axis in axes]
+    for combination in itertools.product(*(axis.values for axis in axes)):
+        values = dict(zip(names, combination, strict=True))
+        yield values, resolve({name: value.value for name, value in values.items()})

@@ -1,0 +1,176 @@
+"""Many runs as one program: the trials of a cell, mapped over hyperparameters and seeds.
+
+A trial is the run of `make_run`, unchanged. On an accelerator the trials of a program are vmapped;
+on CPU, where vmapped matrix products cost more per model than a lone run's, they are mapped one
+after another inside the same compiled program. Over several devices they are split along the mesh
+axis `trial`, and nothing is communicated.
+"""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.sharding import (
+    Mesh,
+    NamedSharding,
+    PartitionSpec,
+    Sharding,
+    SingleDeviceSharding,
+)
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
+
+from cnn_jax.training.run import Examples, Run, TrainState
+
+Vectorization = Literal["map", "vmap"]
+VECTORIZATIONS: tuple[Vectorization, ...] = ("map", "vmap")
+TRIAL_AXIS = "trial"
+
+
+class Trials(NamedTuple):
+    """What the trials of a program differ in; the leading axis is the trial.
+
+    Attributes:
+      hparams: each hyperparameter's value per trial.
+      keys: the key of each trial's seed.
+    """
+
+    hparams: dict[str, Float[Array, " trials"]]
+    keys: PRNGKeyArray
+
+
+class SweepState(NamedTuple):
+    """The training states of all trials, and which of them still train."""
+
+    states: TrainState
+    alive: Bool[Array, " trials"]
+
+
+Metrics = dict[str, Float[Array, " trials"]]
+
+
+class Sweep(NamedTuple):
+    """The pure functions of many runs at once.
+
+    A trial that is not alive keeps its state, and its metrics are NaN. A trial whose loss or
+    parameters are no longer finite after an epoch is not alive from then on.
+
+    Attributes:
+      init: `trials -> state` before the first step.
+      epoch: `(state, trials, train, validation) -> (state, metrics)`: one pass of every trial over
+        the training set, then over the examples held out (None for none).
+      evaluate: `(state, trials, examples) -> metrics` over a whole split.
+    """
+
+    init: Callable[[Trials], SweepState]
+    epoch: Callable[[SweepState, Trials, Examples, Examples | None], tuple[SweepState, Metrics]]
+    evaluate: Callable[[SweepState, Trials, Examples], Metrics]
+
+
+def default_vectorization() -> Vectorization:
+    """How trials run together where they run fastest: mapped on CPU, vmapped elsewhere."""
+    return "map" if jax.default_backend() == "cpu" else "vmap"
+
+
+def trial_mesh() -> Mesh | None:
+    """All devices along the axis `trial`, or None where there is only one."""
+    devices = jax.devices()
+    return Mesh(np.array(devices), (TRIAL_AXIS,)) if len(devices) > 1 else None
+
+
+def make_sweep(run: Run, vectorization: Vectorization, mesh: Mesh | None = None) -> Sweep:
+    """The functions of many trials of `run`.
+
+    Args:
+      run: of one trial.
+      vectorization: "map" for one trial after another, "vmap" for all in the same operations.
+      mesh: devices to split the trials over, which their number must be a multiple of.
+    """
+    over_trials = _map if vectorization == "map" else jax.vmap
+
+    def init(trials: Trials) -> SweepState:
+        states = over_trials(run.init)(trials.hparams, trials.keys)
+        return SweepState(states, jnp.ones(trials.keys.shape, bool))
+
+    def epoch(
+        state: SweepState, trials: Trials, train: Examples, validation: Examples | None
+    ) -> tuple[SweepState, Metrics]:
+        def advance(state: TrainState, hparams: dict[str, Array], key: PRNGKeyArray) -> tuple:
+            state, metrics = run.epoch(state, hparams, key, train)
+            if validation is not None:
+                held_out = run.evaluate(state, hparams, validation)
+                metrics |= {f"validation_{name}": value for name, value in held_out.items()}
+            return state, _finite(metrics["train_loss"], state.params), metrics
+
+        def one(alive: Array, state: TrainState, hparams: dict, key: PRNGKeyArray) -> tuple:
+            _, _, metrics = jax.eval_shape(advance, state, hparams, key)
+            return lax.cond(
+                alive,
+                advance,
+                lambda state, hparams, key: (state, jnp.asarray(False), _undefined(metrics)),
+                state,
+                hparams,
+                key,
+            )
+
+        states, alive, metrics = over_trials(one)(
+            state.alive, state.states, trials.hparams, trials.keys
+        )
+        return SweepState(states, alive), metrics
+
+    def evaluate(state: SweepState, trials: Trials, examples: Examples) -> Metrics:
+        def one(alive: Array, state: TrainState, hparams: dict) -> dict[str, Array]:
+            def measure(state: TrainState, hparams: dict) -> dict[str, Array]:
+                return run.evaluate(state, hparams, examples)
+
+            metrics = jax.eval_shape(measure, state, hparams)
+            return lax.cond(alive, measure, lambda *_: _undefined(metrics), state, hparams)
+
+        return over_trials(one)(state.alive, state.states, trials.hparams)
+
+    if mesh is None:
+        return Sweep(init, epoch, evaluate)
+    split, whole = PartitionSpec(TRIAL_AXIS), PartitionSpec()
+
+    def sharded(function: Callable, in_specs: tuple, out_specs: PyTree) -> Callable:
+        return jax.shard_map(
+            function, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False
+        )
+
+    return Sweep(
+        sharded(init, (split,), split),
+        sharded(epoch, (split, split, whole, whole), (split, split)),
+        sharded(evaluate, (split, split, whole), split),
+    )
+
+
+def trial_sharding(mesh: Mesh | None) -> Sharding:
+    """Where arrays with a leading trial axis lie: split over the mesh, or on the one device."""
+    if mesh is None:
+        return SingleDeviceSharding(jax.devices()[0])
+    return NamedSharding(mesh, PartitionSpec(TRIAL_AXIS))
+
+
+def place(trials: PyTree, mesh: Mesh | None) -> PyTree:
+    """Arrays with a leading trial axis, on the devices of the mesh."""
+    return jax.device_put(trials, trial_sharding(mesh))
+
+
+def replicate(examples: PyTree, mesh: Mesh | None) -> PyTree:
+    """Arrays whole on every device of the mesh."""
+    return jax.device_put(examples, NamedSharding(mesh, PartitionSpec()) if mesh else None)
+
+
+def _map(function: Callable) -> Callable:
+    return lambda *arguments: lax.map(lambda items: function(*items), arguments)
+
+
+def _finite(loss: Array, params: PyTree) -> Bool[Array, ""]:
+    sums = [jnp.isfinite(jnp.sum(jnp.abs(leaf))) for leaf in jax.tree.leaves(params)]
+    return jnp.isfinite(loss) & jnp.all(jnp.stack(sums))
+
+
+def _undefined(metrics: dict[str, jax.ShapeDtypeStruct]) -> dict[str, Array]:
+    return {name: jnp.full(leaf.shape, jnp.nan, leaf.dtype) for name, leaf in metrics.items()}

@@ -1,0 +1,162 @@
+"""Many trials in one program: each as if it were alone."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cnn_jax.models import Architecture
+from cnn_jax.ops.losses import LOSSES
+from cnn_jax.training import Config, Examples, Task, hyperparameters, make_run
+from cnn_jax.training.fit_cell import FILLER, Standing, Trainer
+from cnn_jax.training.grid import Trial
+from cnn_jax.training.sweep import Trials, Vectorization, make_sweep
+
+Draw = Callable[[int], Examples]
+
+TINY = Architecture(filters=(4,), hidden=())
+EPOCHS = 2
+# Metrics of a trial in a sweep and of the same run made alone agree to this, relatively.
+TOLERANCE = 1e-5
+
+
+def trial(config: Config, seed: int = 0, variant: int = 0, **numbers: float) -> Trial:
+    return Trial(variant, numbers, seed, hyperparameters(config, numbers))
+
+
+def train_alone(
+    config: Config, task: Task, member: Trial, train: Examples, validation: Examples
+) -> list[dict[str, float]]:
+    """The metrics of each epoch of the lone run."""
+    run = make_run(config, task)
+    hparams = {name: jnp.float32(value) for name, value in member.hparams.items()}
+    key = jax.random.key(member.seed)
+    state, history = jax.jit(run.init)(hparams, key), []
+    epoch, evaluate = jax.jit(run.epoch), jax.jit(run.evaluate)
+    for number in range(1, config.epochs + 1):
+        state, metrics = epoch(state, hparams, key, train)
+        held_out = evaluate(state, hparams, validation)
+        metrics |= {f"validation_{name}": value for name, value in held_out.items()}
+        history.append({"epoch": number} | {name: float(v) for name, v in metrics.items()})
+    return history
+
+
+def train_together(
+    trainer: Trainer, trials: list[Trial], epochs: int = EPOCHS, prune: bool = False
+) -> Standing:
+    """How the trials stand after the last epoch."""
+    state, standing = trainer.start(trials)
+    for end in trainer.fit(trials, state, standing, epochs, prune):
+        state, standing = end.state, end.standing
+    return standing
+
+
+@pytest.mark.parametrize(
+    "loss, optimizer, dropout, vectorization",
+    [(loss, "adam", False, "map") for loss in LOSSES]
+    + [(loss, "nesterov", True, "map") for loss in LOSSES]
+    + [("cross_entropy", "adam", True, "vmap"), ("cross_entropy", "nesterov", False, "vmap")],
+)
+def test_a_member_of_a_sweep_is_the_lone_run(
+    task: Task, draw: Draw, loss: str, optimizer: str, dropout: bool, vectorization: Vectorization
+):
+    architecture = Architecture(filters=(4,), hidden=(), dropout=dropout)
+    config = Config(architecture, loss, optimizer, batch_size=16, epochs=EPOCHS)
+    train, validation = draw(70), draw(30)
+    numbers = {"dropout_rate": 0.3} if dropout else {}
+    trials = [
+        trial(config, seed=seed, learning_rate=rate, **numbers)
+        for seed, rate in ((3, 0.01), (4, 0.02), (5, 0.01))
+    ]
+    alone = train_alone(config, task, trials[1], train, validation)
+    trainer = Trainer(make_run(config, task), train, validation, vectorization)
+    standing = train_together(trainer, trials)
+    assert standing.alive == [True] * 3
+    for ours, theirs in zip(standing.histories[1], alone, strict=True):
+        assert ours.keys() == theirs.keys()
+        for name in ours:
+            np.testing.assert_allclose(ours[name], theirs[name], rtol=TOLERANCE, err_msg=name)
+
+
+def test_a_diverging_trial_leaves_its_neighbours_the_same_bits(task: Task, draw: Draw):
+    leaky = Architecture(filters=(4,), hidden=(), activation="leaky_relu")
+    config = Config(leaky, "cross_entropy", "sgd", batch_size=8, epochs=EPOCHS)
+    run, train, validation = make_run(config, task), draw(70), draw(30)
+    good = [trial(config, seed=seed, learning_rate=0.05) for seed in (0, 1)]
+    wild = trial(config, seed=0, learning_rate=1e6)
+    for vectorization in ("map", "vmap"):
+        trainer = Trainer(run, train, validation, vectorization)
+        with_wild = train_together(trainer, [good[0], wild, good[1]])
+        without = train_together(Trainer(run, train, validation, vectorization), good)
+        assert with_wild.status == ("training", "diverged", "training")
+        assert with_wild.histories[::2] == without.histories
+        assert len(with_wild.histories[1]) == 1
+
+
+def test_a_trial_that_is_not_alive_keeps_its_state(task: Task, draw: Draw):
+    config = Config(TINY, batch_size=16)
+    sweep = make_sweep(make_run(config, task), "map")
+    numbers = hyperparameters(config)
+    trials = Trials(
+        {name: jnp.full((2,), value, jnp.float32) for name, value in numbers.items()},
+        jax.vmap(jax.random.key)(jnp.arange(2)),
+    )
+    before = sweep.init(trials)._replace(alive=jnp.array([True, False]))
+    after, metrics = jax.jit(sweep.epoch)(before, trials, draw(40), None)
+    scores = jax.jit(sweep.evaluate)(after, trials, draw(40))
+    assert after.alive.tolist() == [True, False]
+    assert int(after.states.epoch[0]) == 1 and int(after.states.epoch[1]) == 0
+    for ours, theirs in zip(
+        jax.tree.leaves(after.states), jax.tree.leaves(before.states), strict=True
+    ):
+        np.testing.assert_array_equal(ours[1], theirs[1])
+    for values in (*metrics.values(), *scores.values()):
+        assert np.isfinite(values[0]) and np.isnan(values[1])
+
+
+@pytest.mark.parametrize("vectorization", ["map", "vmap"])
+def test_pruned_values_stop_and_the_rest_go_on_undisturbed(
+    task: Task, draw: Draw, vectorization: str
+):
+    config = Config(TINY, optimizer="sgd", batch_size=16, epochs=4)
+    run, train, validation = make_run(config, task), draw(70), draw(30)
+    rates = (1e-6, 0.5, 0.1, 1e-5)
+    trials = [trial(config, seed=s, learning_rate=r) for r in rates for s in (0, 1)]
+    whole = train_together(Trainer(run, train, validation, vectorization), trials, 4)
+    trainer = Trainer(run, train, validation, vectorization)
+    halved = train_together(trainer, trials, 4, prune=True)
+    survivors = [index for index, status in enumerate(halved.status) if status == "training"]
+    assert len(survivors) == 2 and len({trials[i].tuned["learning_rate"] for i in survivors}) == 1
+    lengths = sorted(len(history) for history in halved.histories)
+    assert lengths == [1, 1, 1, 1, 2, 2, 4, 4]
+    for ours, theirs in zip(halved.histories, whole.histories, strict=True):
+        for mine, other in zip(ours, theirs, strict=False):
+            np.testing.assert_allclose(list(mine.values()), list(other.values()), rtol=TOLERANCE)
+    # Vmapped survivors move to a smaller program; a map skips the others in the same one.
+    assert trainer.programs == (3 if vectorization == "vmap" else 1)
+    assert len(halved.places) == (2 if vectorization == "vmap" else 8)
+    assert FILLER not in halved.places
+
+
+def test_only_chosen_trials_are_evaluated(task: Task, draw: Draw):
+    config = Config(TINY, batch_size=16)
+    train, test = draw(70), draw(30)
+    run = make_run(config, task)
+    trainer = Trainer(run, train, None, "map")
+    trials = [trial(config, seed=seed) for seed in range(3)]
+    state, standing = trainer.start(trials)
+    scores = trainer.evaluate(trials, state, standing, [2, 0], test)
+    hparams = {name: jnp.float32(value) for name, value in trials[2].hparams.items()}
+    expected = run.evaluate(run.init(hparams, jax.random.key(2)), hparams, test)
+    assert set(scores) == {0, 2}
+    assert scores[2]["accuracy"] == float(expected["accuracy"])
+    np.testing.assert_allclose(scores[2]["loss"], expected["loss"], rtol=TOLERANCE)
+
+
+def test_a_program_knows_its_memory(task: Task, draw: Draw):
+    config = Config(TINY, batch_size=16)
+    trainer = Trainer(make_run(config, task), draw(70), None, "map")
+    one, four = (trainer.memory([trial(config)] * count) for count in (1, 4))
+    assert 70 * 64 < one < four
