@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from cnn_jax.ops.convolution import Lowering
 
+ImageShape = tuple[int, int, int]
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -36,7 +38,13 @@ class Architecture:
 
 # The choices that some models do not have; every other field is read by all of them.
 MODEL_OPTIONS: dict[str, frozenset[str]] = {
+    "airnet": frozenset(),
     "cnn": frozenset({"pooling", "filters", "kernel_size", "convolutions_per_block", "hidden"}),
     "lenet5": frozenset({"pooling"}),
+    "resnet18": frozenset(),
     "resnet20": frozenset(),
+    "resnet32": frozenset(),
+    "resnet56": frozenset(),
+    "vgg": frozenset(),
+    "wide_resnet": frozenset(),
 }

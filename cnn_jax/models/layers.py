@@ -18,8 +18,8 @@ from cnn_jax.ops import activations, dense, pooling
 from cnn_jax.ops.convolution import Lowering, Padding, conv_general_dilated
 
 NORMALIZATIONS = ("none", "batch", "group")
-_BATCH_NORM_MOMENTUM = 0.9
 _GROUPS = 8
+_LECUN_NORMAL = nnx.initializers.lecun_normal()
 
 Tap = Callable[[str, Array], Array]
 
@@ -68,6 +68,7 @@ class Convolution(Layer):
         stride: int = 1,
         padding: Padding = "SAME",
         use_bias: bool = True,
+        kernel_init: nnx.Initializer = _LECUN_NORMAL,
         lowering: Lowering = "auto",
         rngs: nnx.Rngs,
     ):
@@ -78,6 +79,7 @@ class Convolution(Layer):
             strides=stride,
             padding=padding,
             use_bias=use_bias,
+            kernel_init=kernel_init,
             conv_general_dilated=partial(conv_general_dilated, lowering=lowering),
             rngs=rngs,
         )
@@ -97,30 +99,61 @@ class Dense(Layer):
 
     kind = "dense"
 
-    def __init__(self, inputs: int, outputs: int, *, rngs: nnx.Rngs):
-        kernel = nnx.initializers.lecun_normal()(rngs.params(), (inputs, outputs))
-        self.kernel = nnx.Param(kernel)
-        self.bias = nnx.Param(jnp.zeros(outputs))
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        use_bias: bool = True,
+        kernel_init: nnx.Initializer = _LECUN_NORMAL,
+        rngs: nnx.Rngs,
+    ):
+        self.kernel = nnx.Param(kernel_init(rngs.params(), (inputs, outputs)))
+        self.bias = nnx.Param(jnp.zeros(outputs)) if use_bias else None
 
     def __call__(self, x: Float[Array, "n p"], mode: Mode) -> Float[Array, "n c"]:
-        return dense.dense(x, self.kernel[...], self.bias[...])
+        bias = jnp.zeros(self.kernel.shape[1]) if self.bias is None else self.bias[...]
+        return dense.dense(x, self.kernel[...], bias)
 
     def formula(self) -> tuple[str, int]:
         inputs, outputs = self.kernel.shape
-        return f"{outputs} * {inputs} + 1 * {outputs}", outputs * inputs + outputs
+        bias = int(self.bias is not None)
+        return f"{outputs} * {inputs} + {bias} * {outputs}", outputs * inputs + bias * outputs
 
 
 class Normalization(Layer):
-    """Batch (Ioffe and Szegedy 2015) or group norm (Wu and He 2018), with scale and bias."""
+    """Batch (Ioffe and Szegedy 2015) or group norm (Wu and He 2018), then scale and bias.
 
-    def __init__(self, name: str, channels: int, *, rngs: nnx.Rngs):
+    Args:
+      name: "batch" or "group".
+      channels: of the feature maps.
+      use_scale: whether there is a scale beside the bias.
+      momentum: what the running statistics of batch norm keep of themselves at each update.
+      epsilon: added to the variance in batch norm.
+      rngs: the random streams; what is learned starts at one and zero.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        channels: int,
+        *,
+        use_scale: bool = True,
+        momentum: float = 0.9,
+        epsilon: float = 1e-5,
+        rngs: nnx.Rngs,
+    ):
         self.kind = f"{name} norm"
         self.channels = channels
+        self.use_scale = use_scale
         self.norm: nnx.BatchNorm | nnx.GroupNorm
         if name == "batch":
-            self.norm = nnx.BatchNorm(channels, momentum=_BATCH_NORM_MOMENTUM, rngs=rngs)
+            self.norm = nnx.BatchNorm(
+                channels, momentum=momentum, epsilon=epsilon, use_scale=use_scale, rngs=rngs
+            )
         else:
-            self.norm = nnx.GroupNorm(channels, num_groups=math.gcd(channels, _GROUPS), rngs=rngs)
+            groups = math.gcd(channels, _GROUPS)
+            self.norm = nnx.GroupNorm(channels, num_groups=groups, use_scale=use_scale, rngs=rngs)
 
     def __call__(self, x: Float[Array, "n h w c"], mode: Mode) -> Float[Array, "n h w c"]:
         if isinstance(self.norm, nnx.BatchNorm):
@@ -128,7 +161,8 @@ class Normalization(Layer):
         return self.norm(x)
 
     def formula(self) -> tuple[str, int]:
-        return f"2 * {self.channels}", 2 * self.channels
+        vectors = 1 + int(self.use_scale)
+        return f"{vectors} * {self.channels}", vectors * self.channels
 
 
 class Activation(Layer):
@@ -151,9 +185,9 @@ class Activation(Layer):
 
 
 class Pooling(Layer):
-    """Max or average pooling over square windows that do not overlap."""
+    """Max or average pooling over windows that do not overlap: of one size, or height and width."""
 
-    def __init__(self, name: str, window: int = 2):
+    def __init__(self, name: str, window: int | tuple[int, int] = 2):
         self.kind = f"{name} pooling"
         self.function = pooling.POOLINGS[name]
         self.window = window
@@ -178,6 +212,18 @@ class Flatten(Layer):
 
     def __call__(self, x: Float[Array, "n *dims"], mode: Mode) -> Float[Array, "n d"]:
         return dense.flatten(x)
+
+
+class Scaling(Layer):
+    """Every value times a constant."""
+
+    kind = "scaling"
+
+    def __init__(self, factor: float):
+        self.factor = factor
+
+    def __call__(self, x: Float[Array, "*dims"], mode: Mode) -> Float[Array, "*dims"]:
+        return x * self.factor
 
 
 class Dropout(Layer):

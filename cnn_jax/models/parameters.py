@@ -9,8 +9,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array
 
+from cnn_jax.models.architecture import ImageShape
 from cnn_jax.models.layers import Layer, Sequential
-from cnn_jax.models.networks import Classifier, ImageShape
+from cnn_jax.models.networks import Classifier
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ def count_parameters(model: Classifier, image_shape: ImageShape) -> list[Paramet
     """The parameter table of a network, in the order in which an image passes through it.
 
     Convolution: (w * h * previous + 1) * filters; pooling: 0; dense: c * p + 1 * c; a
-    normalisation: 2 * channels. Without a bias the 1 is a 0.
+    normalisation: 2 * channels, or 1 * channels without its scale. Without a bias the 1 is a 0.
+    What is not trained (running statistics, the kernel of a whitening) is not counted.
 
     Args:
       model: any network, its arrays or their shapes.
@@ -67,7 +69,8 @@ def _layers(network: Sequential, prefix: str = "") -> Iterator[tuple[str, Layer]
         if isinstance(module, Layer):
             yield prefix + name, module
         else:
-            yield from _layers(module.body, f"{prefix}{name}.")
+            for inner, branch in module.branches():
+                yield from _layers(branch, f"{prefix}{name}.{inner}")
 
 
 def _size(layer: Layer) -> int:
