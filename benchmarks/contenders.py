@@ -126,7 +126,7 @@ def our_epoch(network: Network, batch_size: int) -> Contender:
     images, labels = _examples(network, network.epoch_steps * batch_size)
     examples = Examples(jnp.asarray(images), jnp.asarray(labels))
     key = jax.random.key(0)
-    state = jax.jit(run.init)(hparams, key)
+    state = jax.jit(run.init)(hparams, key, examples)
     program, seconds = _compile(jax.jit(run.epoch, donate_argnums=0), state, hparams, key, examples)
     return Contender(
         "cnn_jax, compiled epoch",

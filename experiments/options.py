@@ -1,5 +1,6 @@
 """The flags of a training run, and what they say as a `Config`, hyperparameters and a data set."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -10,6 +11,8 @@ from cnn_jax import data
 from cnn_jax.errors import UsageError
 from cnn_jax.models import MODEL_OPTIONS, MODELS, NORMALIZATIONS, Architecture
 from cnn_jax.ops.activations import ACTIVATIONS, PARAMETRIC_ACTIVATIONS
+from cnn_jax.ops.augment import describe as describe_augmentations
+from cnn_jax.ops.augment_batch import TEST_TIME
 from cnn_jax.ops.convolution import LOWERINGS
 from cnn_jax.ops.losses import LOSSES
 from cnn_jax.ops.pooling import POOLINGS
@@ -19,6 +22,7 @@ from cnn_jax.training import (
     SCHEDULES,
     Config,
     Task,
+    augmentations,
     describe_range,
     hyperparameters,
 )
@@ -106,6 +110,19 @@ flags.DEFINE_enum(
     "How convolutions are computed: by platform, as matrix products, or as XLA's convolution.",
 )
 
+flags.DEFINE_string(
+    "augment",
+    "",
+    "What is done to training images, by name with arguments after colons: flip,translate:4. Names "
+    "are separated by commas or plus signs. --augment=help lists all.",
+)
+flags.DEFINE_enum(
+    "tta",
+    Config.tta,
+    sorted(TEST_TIME),
+    "Test-time augmentation: the views of an image whose scores are averaged.",
+)
+
 flags.DEFINE_enum("loss", Config.loss, sorted(LOSSES), "What training minimises.")
 flags.DEFINE_enum(
     "optimizer",
@@ -181,6 +198,9 @@ def read_config(choices: Choices) -> Config:
     Raises:
       UsageError: if a choice has no effect with the others or is not a list of positive integers.
     """
+    if _value(choices, "augment").strip() == "help":
+        print(describe_augmentations())
+        sys.exit()
     model = _value(choices, "model")
     for name in sorted(_of_other_models(model) & choices.keys()):
         readers = [other for other, options in MODEL_OPTIONS.items() if name in options]
@@ -206,6 +226,8 @@ def read_config(choices: Choices) -> Config:
         batch_size=_value(choices, "batch_size"),
         epochs=_value(choices, "epochs"),
         clip=_value(choices, "clip_norm") is not None,
+        augment=augmentations(_value(choices, "augment"))[0],
+        tta=_value(choices, "tta"),
     )
 
 
@@ -218,7 +240,7 @@ def read_hparams(config: Config, choices: Choices) -> dict[str, float]:
     chosen = {name: value for name, value in choices.items() if name in HPARAM_RANGES}
     if chosen.get("dropout_rate") == 0 and not config.architecture.dropout:
         del chosen["dropout_rate"]
-    return hyperparameters(config, chosen)
+    return hyperparameters(config, chosen | augmentations(_value(choices, "augment"))[1])
 
 
 def without_effect(choices: Choices) -> frozenset[str]:

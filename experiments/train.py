@@ -156,7 +156,7 @@ def train(
     hparams = prepared.traced()
     examples = training.to_device(prepared.dataset.train)
     held_out = training.to_device(prepared.validation) if len(prepared.validation) else None
-    state = jax.jit(prepared.run.init)(hparams, key)
+    state = jax.jit(prepared.run.init)(hparams, key, examples)
     if FLAGS.resume:
         state = directory.restore(state)
     done = int(state.epoch)

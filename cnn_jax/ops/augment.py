@@ -86,6 +86,22 @@ def numbers(calls: Sequence[AugmentationCall]) -> dict[str, float]:
     }
 
 
+def without_numbers(calls: Sequence[AugmentationCall]) -> tuple[AugmentationCall, ...]:
+    """The augmentations with the defaults of all that `numbers` names: what stays is static."""
+    return tuple(
+        AugmentationCall(
+            call.name,
+            tuple(
+                value
+                if _number_name(call.name, argument) is None
+                else AUGMENTATIONS[call.name].defaults()[argument]
+                for argument, value in _arguments(call).items()
+            ),
+        )
+        for call in calls
+    )
+
+
 def apply(
     calls: Sequence[AugmentationCall],
     key: PRNGKeyArray,

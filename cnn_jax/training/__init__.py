@@ -1,6 +1,12 @@
 """Training: a run as pure functions, compiled once per static choice."""
 
-from cnn_jax.training.config import HPARAM_RANGES, Config, describe_range, hyperparameters
+from cnn_jax.training.config import (
+    HPARAM_RANGES,
+    Config,
+    augmentations,
+    describe_range,
+    hyperparameters,
+)
 from cnn_jax.training.fit import Epoch, Programs, compile_programs, fit, to_device
 from cnn_jax.training.optimizers import OPTIMIZERS
 from cnn_jax.training.run import (
@@ -24,6 +30,7 @@ __all__ = [
     "Run",
     "Task",
     "TrainState",
+    "augmentations",
     "compile_programs",
     "describe_range",
     "fit",

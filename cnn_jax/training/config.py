@@ -6,11 +6,16 @@ from dataclasses import dataclass
 
 from cnn_jax.errors import UsageError
 from cnn_jax.models import Architecture
+from cnn_jax.ops import augment
+from cnn_jax.ops.augment import AugmentationCall
 from cnn_jax.ops.losses import LOSSES
 from cnn_jax.training.optimizers import OPTIMIZERS
 from cnn_jax.training.schedules import SCHEDULES
 
 Hparams = dict[str, float]
+
+# Begins the names of hyperparameters that are strengths of augmentations.
+AUGMENT_PREFIX = "augment_"
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,8 @@ class Config:
       batch_size: examples per step; for full-batch gradient descent, per micro-batch.
       epochs: passes over the training set.
       clip: whether gradients are clipped (to the hyperparameter `clip_norm`).
+      augment: what is done to training images, without its numbers (see `augmentations`).
+      tta: a key of `TEST_TIME`: the views of an image whose logits are averaged in evaluation.
     """
 
     architecture: Architecture = Architecture()
@@ -34,6 +41,25 @@ class Config:
     batch_size: int = 128
     epochs: int = 1
     clip: bool = False
+    augment: tuple[AugmentationCall, ...] = ()
+    tta: str = "none"
+
+
+def augmentations(text: str) -> tuple[tuple[AugmentationCall, ...], Hparams]:
+    """What `text` asks for, as the static part of a config and as hyperparameters.
+
+    Texts that differ only in numbers ("translate:2", "translate:4") have the same static part, and
+    so one program.
+
+    Raises:
+      UsageError: if the text cannot be read.
+    """
+    try:
+        calls = augment.parse(text)
+    except ValueError as error:
+        raise UsageError(f"--augment: {error}; --augment=help lists all") from error
+    named = {f"{AUGMENT_PREFIX}{name}": value for name, value in augment.numbers(calls).items()}
+    return augment.without_numbers(calls), named
 
 
 def hyperparameters(config: Config, chosen: Mapping[str, float] | None = None) -> Hparams:
@@ -57,12 +83,15 @@ def hyperparameters(config: Config, chosen: Mapping[str, float] | None = None) -
         values["dropout_rate"] = 0.5
     if config.clip:
         values["clip_norm"] = 1.0
+    for name, value in augment.numbers(config.augment).items():
+        values[AUGMENT_PREFIX + name] = value
     for name, value in (chosen or {}).items():
         if name not in values:
             raise UsageError(_unread(name, config, values))
         values[name] = value
     for name, value in values.items():
-        _check_range(name, value)
+        if name in HPARAM_RANGES:
+            _check_range(name, value)
     if config.schedule == "exponential" and values["final_fraction"] == 0:
         raise UsageError("--final_fraction must be positive with --schedule=exponential, got 0")
     return values

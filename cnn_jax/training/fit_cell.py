@@ -94,7 +94,7 @@ class Trainer:
         count = len(trials)
         status: list[Status] = ["training"] * count
         standing = Standing(0, self._fill(range(count)), tuple(status), ((),) * count)
-        state = jax.jit(self._sweep.init)(self._stack(trials, standing.places))
+        state = jax.jit(self._sweep.init)(self._stack(trials, standing.places), self._train)
         return self._mask(state, standing, range(count)), standing
 
     def like(self, trials: Sequence[Trial], standing: Standing) -> SweepState:
@@ -201,7 +201,7 @@ class Trainer:
         sharding = trial_sharding(self._mesh)
         return jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-            jax.eval_shape(self._sweep.init, stacked),
+            jax.eval_shape(self._sweep.init, stacked, self._train),
         )
 
     def _program(self, stacked: Trials) -> jax.stages.Compiled:

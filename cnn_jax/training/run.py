@@ -13,17 +13,21 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 from jax import lax
-from jaxtyping import Array, Float, Int, Int32, PRNGKeyArray, PyTree, UInt8
+from jaxtyping import Array, Float, Int, Int32, Num, PRNGKeyArray, PyTree, UInt8
 
 from cnn_jax.errors import UsageError
-from cnn_jax.models import Classifier, Mode, build, build_abstract
+from cnn_jax.models import Classifier, Mode, build, build_abstract, initialize_from_data
+from cnn_jax.ops import augment
+from cnn_jax.ops.augment_batch import TEST_TIME
 from cnn_jax.ops.losses import LOSSES
 from cnn_jax.ops.metrics import accuracy
-from cnn_jax.training.config import Config, keyword_defaults
+from cnn_jax.training.config import AUGMENT_PREFIX, Config, keyword_defaults
 from cnn_jax.training.optimizers import OPTIMIZERS, Rule
 from cnn_jax.training.schedules import SCHEDULES
 
 EVALUATION_BATCH = 500
+# The training images that data-dependent initialisation looks at.
+INITIALIZATION_IMAGES = 5000
 
 Hparams = dict[str, Float[Array, ""]]
 Metrics = dict[str, Float[Array, ""]]
@@ -72,14 +76,15 @@ class Run(NamedTuple):
     """The pure functions of a run.
 
     Attributes:
-      init: `(hparams, key) -> state` before the first step.
+      init: `(hparams, key, examples) -> state` before the first step. Few models look at the
+        training examples for it; without them the state has the same shapes.
       epoch: `(state, hparams, key, examples) -> (state, metrics)`: one pass over the training set.
       predict: `(state, images) -> logits` of a whole split.
       score: `(logits, labels, hparams) -> metrics`, loss and accuracy.
       evaluate: `(state, hparams, examples) -> metrics`, the score of the predictions.
     """
 
-    init: Callable[[Hparams, PRNGKeyArray], TrainState]
+    init: Callable[..., TrainState]
     epoch: Callable[[TrainState, Hparams, PRNGKeyArray, Examples], tuple[TrainState, Metrics]]
     predict: Callable[[TrainState, UInt8[Array, "n h w c"]], Float[Array, "n classes"]]
     score: Callable[[Float[Array, "n classes"], Int32[Array, " n"], Hparams], Metrics]
@@ -92,6 +97,7 @@ class Keys(NamedTuple):
     init: PRNGKeyArray
     order: PRNGKeyArray
     dropout: PRNGKeyArray
+    augment: PRNGKeyArray
 
 
 def streams(key: PRNGKeyArray) -> Keys:
@@ -116,8 +122,8 @@ def steps_per_epoch(config: Config, examples: int) -> int:
     return 1 if OPTIMIZERS[config.optimizer].full_batch else examples // config.batch_size
 
 
-def normalize(task: Task, images: UInt8[Array, "n h w c"]) -> Float[Array, "n h w c"]:
-    """Bytes to numbers of mean 0 and variance 1 over the training set, channel by channel."""
+def normalize(task: Task, images: Num[Array, "n h w c"]) -> Float[Array, "n h w c"]:
+    """Values in [0, 255] to mean 0 and variance 1 over the training set, channel by channel."""
     scale = 1 / (255 * jnp.asarray(task.std, jnp.float32))
     return images * scale - jnp.asarray(task.mean, jnp.float32) * 255 * scale
 
@@ -126,8 +132,10 @@ def make_run(config: Config, task: Task) -> Run:
     """The functions of a run of `config` on `task`.
 
     Raises:
-      UsageError: if the images are too small for the network.
+      UsageError: if the images are too small for the network, or have no colors for an
+        augmentation that needs them.
     """
+    _check_augmentations(config, task)
     skeleton, *_ = nnx.split(
         build_abstract(config.architecture, task.image_shape, task.num_classes)
     )
@@ -146,22 +154,52 @@ def make_run(config: Config, task: Task) -> Run:
         logits = model(normalize(task, images), mode)
         return logits, _parts(model)[1]
 
-    def init(hparams: Hparams, key: PRNGKeyArray) -> TrainState:
+    def init(hparams: Hparams, key: PRNGKeyArray, examples: Examples | None = None) -> TrainState:
         model = build(config.architecture, task.image_shape, task.num_classes, streams(key).init)
         params, statistics = _parts(model)
+        if examples is not None:
+            first = normalize(task, examples.images[:INITIALIZATION_IMAGES])
+            statistics = initialize_from_data(config.architecture, statistics, first)
         state = rule(hparams["learning_rate"], hparams).init(params)
         return TrainState(jnp.zeros((), jnp.int32), params, statistics, state)
 
+    def augmented(
+        batch: Examples, chosen: Array, epoch: Array, hparams: Hparams, key: PRNGKeyArray
+    ) -> tuple[Array, Array]:
+        """The images and targets of a batch, as the network is trained on them."""
+        if not config.augment:
+            return batch.images, batch.labels
+        targets = batch.labels
+        if augment.needs_soft_targets(config.augment):
+            targets = jax.nn.one_hot(targets, task.num_classes)
+        strengths = {name.removeprefix(AUGMENT_PREFIX): hparams[name] for name in hparams}
+        images, targets = augment.apply(
+            config.augment,
+            key,
+            batch.images / 255,
+            targets,
+            indices=chosen,
+            epoch=epoch,
+            numbers=strengths,
+        )
+        return images * 255, targets
+
     def gradient(
-        state: TrainState, hparams: Hparams, batch: Examples, weights: Array, key: PRNGKeyArray
+        state: TrainState,
+        hparams: Hparams,
+        images: Array,
+        targets: Array,
+        labels: Array,
+        weights: Array,
+        key: PRNGKeyArray,
     ) -> tuple:
         """The weighted sum of the losses over a batch, its gradient, statistics and hits."""
 
         def objective(params: PyTree) -> tuple:
             mode = Mode(True, key, hparams.get("dropout_rate", 0.0))
-            logits, statistics = forward(params, state.statistics, batch.images, mode)
-            hits = jnp.sum((jnp.argmax(logits, -1) == batch.labels) * weights)
-            return jnp.sum(losses(logits, batch.labels, hparams) * weights), (statistics, hits)
+            logits, statistics = forward(params, state.statistics, images, mode)
+            hits = jnp.sum((jnp.argmax(logits, -1) == labels) * weights)
+            return jnp.sum(losses(logits, targets, hparams) * weights), (statistics, hits)
 
         (loss, (statistics, hits)), grads = jax.value_and_grad(objective, has_aux=True)(
             state.params
@@ -195,8 +233,15 @@ def make_run(config: Config, task: Task) -> Run:
         def step(state: TrainState, item: tuple[Array, Array]) -> tuple[TrainState, Metrics]:
             index, chosen = item
             batch = Examples(examples.images[chosen], examples.labels[chosen])
+            images, targets = augmented(batch, chosen, state.epoch, hparams, keys.augment)
             loss, grads, statistics, hits = gradient(
-                state, hparams, batch, weights, jax.random.fold_in(dropout_key, index)
+                state,
+                hparams,
+                images,
+                targets,
+                batch.labels,
+                weights,
+                jax.random.fold_in(dropout_key, index),
             )
             rate = learning_rate(state, hparams, index, steps)
             state = apply(state, hparams, grads, statistics, rate)
@@ -214,16 +259,20 @@ def make_run(config: Config, task: Task) -> Run:
     ) -> tuple[TrainState, Metrics]:
         count = examples.labels.shape[0]
         indices, present = _padded_batches(count, config.batch_size)
-        dropout_key = jax.random.fold_in(streams(key).dropout, state.epoch)
+        keys = streams(key)
+        dropout_key = jax.random.fold_in(keys.dropout, state.epoch)
 
         def accumulate(carry: tuple, item: tuple) -> tuple[tuple, None]:
             total, grads, statistics, hits = carry
             index, chosen, weights = item
             batch = Examples(examples.images[chosen], examples.labels[chosen])
+            images, targets = augmented(batch, chosen, state.epoch, hparams, keys.augment)
             loss, more, statistics, right = gradient(
                 state._replace(statistics=statistics),
                 hparams,
-                batch,
+                images,
+                targets,
+                batch.labels,
                 weights / count,
                 jax.random.fold_in(dropout_key, index),
             )
@@ -251,8 +300,14 @@ def make_run(config: Config, task: Task) -> Run:
         count = images.shape[0]
         indices, _ = _padded_batches(count, min(EVALUATION_BATCH, count))
 
+        def view_logits(view: Array) -> Array:
+            return forward(state.params, state.statistics, view, Mode())[0]
+
         def batch_logits(chosen: Array) -> Array:
-            return forward(state.params, state.statistics, images[chosen], Mode())[0]
+            views, weights = TEST_TIME[config.tta](images[chosen])
+            if len(views) == 1:
+                return view_logits(views[0])
+            return jnp.tensordot(weights, lax.map(view_logits, views), 1)
 
         return lax.map(batch_logits, indices).reshape(-1, task.num_classes)[:count]
 
@@ -267,6 +322,13 @@ def make_run(config: Config, task: Task) -> Run:
 
     epoch = full_batch_epoch if optimizer.full_batch else stochastic_epoch
     return Run(init, epoch, predict, score, evaluate)
+
+
+def _check_augmentations(config: Config, task: Task) -> None:
+    try:
+        augment.check_channels(config.augment, task.image_shape[2])
+    except ValueError as error:
+        raise UsageError(f"--augment: {error}") from error
 
 
 def _parts(model: Classifier) -> tuple[PyTree, PyTree]:

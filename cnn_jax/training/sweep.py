@@ -58,13 +58,13 @@ class Sweep(NamedTuple):
     parameters are no longer finite after an epoch is not alive from then on.
 
     Attributes:
-      init: `trials -> state` before the first step.
+      init: `(trials, train) -> state` before the first step.
       epoch: `(state, trials, train, validation) -> (state, metrics)`: one pass of every trial over
         the training set, then over the examples held out (None for none).
       evaluate: `(state, trials, examples) -> metrics` over a whole split.
     """
 
-    init: Callable[[Trials], SweepState]
+    init: Callable[[Trials, Examples], SweepState]
     epoch: Callable[[SweepState, Trials, Examples, Examples | None], tuple[SweepState, Metrics]]
     evaluate: Callable[[SweepState, Trials, Examples], Metrics]
 
@@ -90,8 +90,11 @@ def make_sweep(run: Run, vectorization: Vectorization, mesh: Mesh | None = None)
     """
     over_trials = _map if vectorization == "map" else jax.vmap
 
-    def init(trials: Trials) -> SweepState:
-        states = over_trials(run.init)(trials.hparams, trials.keys)
+    def init(trials: Trials, train: Examples) -> SweepState:
+        def one(hparams: dict[str, Array], key: PRNGKeyArray) -> TrainState:
+            return run.init(hparams, key, train)
+
+        states = over_trials(one)(trials.hparams, trials.keys)
         return SweepState(states, jnp.ones(trials.keys.shape, bool))
 
     def epoch(
@@ -140,7 +143,7 @@ def make_sweep(run: Run, vectorization: Vectorization, mesh: Mesh | None = None)
         )
 
     return Sweep(
-        sharded(init, (split,), split),
+        sharded(init, (split, whole), split),
         sharded(epoch, (split, split, whole, whole), (split, split)),
         sharded(evaluate, (split, split, whole), split),
     )

@@ -33,7 +33,7 @@ def train_alone(
     run = make_run(config, task)
     hparams = {name: jnp.float32(value) for name, value in member.hparams.items()}
     key = jax.random.key(member.seed)
-    state, history = jax.jit(run.init)(hparams, key), []
+    state, history = jax.jit(run.init)(hparams, key, train), []
     epoch, evaluate = jax.jit(run.epoch), jax.jit(run.evaluate)
     for number in range(1, config.epochs + 1):
         state, metrics = epoch(state, hparams, key, train)
@@ -103,7 +103,7 @@ def test_a_trial_that_is_not_alive_keeps_its_state(task: Task, draw: Draw):
         {name: jnp.full((2,), value, jnp.float32) for name, value in numbers.items()},
         jax.vmap(jax.random.key)(jnp.arange(2)),
     )
-    before = sweep.init(trials)._replace(alive=jnp.array([True, False]))
+    before = sweep.init(trials, draw(40))._replace(alive=jnp.array([True, False]))
     after, metrics = jax.jit(sweep.epoch)(before, trials, draw(40), None)
     scores = jax.jit(sweep.evaluate)(after, trials, draw(40))
     assert after.alive.tolist() == [True, False]
@@ -149,7 +149,7 @@ def test_only_chosen_trials_are_evaluated(task: Task, draw: Draw):
     state, standing = trainer.start(trials)
     scores = trainer.evaluate(trials, state, standing, [2, 0], test)
     hparams = {name: jnp.float32(value) for name, value in trials[2].hparams.items()}
-    expected = run.evaluate(run.init(hparams, jax.random.key(2)), hparams, test)
+    expected = run.evaluate(run.init(hparams, jax.random.key(2), train), hparams, test)
     assert set(scores) == {0, 2}
     assert scores[2]["accuracy"] == float(expected["accuracy"])
     np.testing.assert_allclose(scores[2]["loss"], expected["loss"], rtol=TOLERANCE)

@@ -1,0 +1,173 @@
+"""Training throughput against the number of trials in a program: `python -m benchmarks.sweep`.
+
+Model-images per second (images per second times networks) of 1, 2, 4, ... trials together, mapped
+and vmapped, beside lone runs one after another in the same process, and beside one process per
+trial, start-up and compilation included. In every round each contender runs once, and a ratio is
+that of a round, so that a slow moment of the machine counts for all. With --devices=8 the CPU
+plays eight devices.
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from absl import app, flags
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+FLAGS = flags.FLAGS
+flags.DEFINE_list("models", ["lenet5", "cnn"], "The networks; cnn has filters 16,32, hidden 128.")
+flags.DEFINE_list("trials", ["1", "2", "4", "8", "16", "32"], "How many trials together.")
+flags.DEFINE_integer("examples", 2048, "MNIST images in an epoch, which is what is timed.")
+flags.DEFINE_integer("rounds", 5, "Times each contender runs; odd, for the median.")
+flags.DEFINE_integer("launches", 3, "Processes of experiments.train that are timed; 0 for none.")
+flags.DEFINE_integer("devices", 1, "Devices that the CPU plays.", lower_bound=1)
+
+BATCH_SIZE = 128
+
+
+def main(arguments: list[str]) -> None:
+    """Prints one table per network."""
+    if FLAGS.devices > 1:
+        # Before jax starts.
+        devices = f"--xla_force_host_platform_device_count={FLAGS.devices}"
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {devices}"
+    console = Console(width=120, highlight=False)
+    for model in FLAGS.models:
+        _measure(console, model, [int(count) for count in FLAGS.trials])
+
+
+def _measure(console: Console, model: str, counts: Sequence[int]) -> None:
+    import jax
+
+    from cnn_jax import data, training
+    from cnn_jax.models import Architecture
+    from experiments.options import read_task
+
+    dataset = data.load("mnist")
+    split = data.take(dataset.train, FLAGS.examples, 0)
+    architecture = Architecture(model=model, filters=(16, 32), hidden=(128,))
+    config = training.Config(architecture, batch_size=BATCH_SIZE)
+    run = training.make_run(config, read_task(dataset))
+    examples = training.to_device(split)
+    contenders: dict[str, tuple[int, Callable[[], None]]] = {
+        "lone run": (1, _lone(run, config, examples))
+    }
+    for vectorization in ("map", "vmap"):
+        for count in counts:
+            contenders[f"{vectorization} {count}"] = (
+                count,
+                _together(run, config, examples, vectorization, count),
+            )
+    images = FLAGS.examples // BATCH_SIZE * BATCH_SIZE
+    rates: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(FLAGS.rounds):
+        for name, (count, epoch) in contenders.items():
+            start = time.perf_counter()
+            epoch()
+            rates[name].append(count * images / (time.perf_counter() - start))
+    launch = _launch_rate(model, images) if FLAGS.launches else None
+    _print(console, model, counts, rates, launch, len(jax.devices()))
+
+
+def _lone(run, config, examples) -> Callable[[], None]:
+    import jax
+    import jax.numpy as jnp
+
+    from cnn_jax import training
+
+    numbers = training.hyperparameters(config)
+    hparams = {name: jnp.float32(value) for name, value in numbers.items()}
+    key = jax.random.key(0)
+    state = jax.jit(run.init)(hparams, key, examples)
+    epoch = training.compile_programs(run, state, hparams, key, examples, None).epoch
+    current = [state]
+
+    def advance() -> None:
+        current[0], _ = jax.block_until_ready(epoch(current[0], hparams, key, examples))
+
+    advance()
+    return advance
+
+
+def _together(run, config, examples, vectorization, count: int) -> Callable[[], None]:
+    from cnn_jax import training
+    from cnn_jax.training import sweep
+    from cnn_jax.training.fit_cell import Trainer
+    from cnn_jax.training.grid import Trial
+
+    mesh = sweep.trial_mesh()
+    trainer = Trainer(run, sweep.replicate(examples, mesh), None, vectorization, mesh)
+    trials = [Trial(0, {}, seed, training.hyperparameters(config)) for seed in range(count)]
+    state, standing = trainer.start(trials)
+    epochs = trainer.fit(trials, state, standing, FLAGS.rounds + 1)
+
+    def advance() -> None:
+        next(epochs)
+
+    advance()
+    return advance
+
+
+def _launch_rate(model: str, images: int) -> float:
+    """Of one process per trial, start-up and compilation included, nothing kept from before."""
+    seconds = []
+    small = ["--filters=16,32", "--hidden=128"] if model == "cnn" else []
+    for index in range(FLAGS.launches):
+        with tempfile.TemporaryDirectory() as folder:
+            start = time.perf_counter()
+            subprocess.run(
+                [
+                    sys.executable, "-m", "experiments.train", f"--model={model}", *small,
+                    f"--train_examples={FLAGS.examples}", "--epochs=1", f"--seed={index}",
+                    f"--batch_size={BATCH_SIZE}", f"--workdir={Path(folder) / 'run'}",
+                ],
+                check=True,
+                stdout=subprocess.DEVNULL,
+                env={**os.environ, "JAX_COMPILATION_CACHE_DIR": folder},
+            )  # fmt: skip
+            seconds.append(time.perf_counter() - start)
+    return images / statistics.median(seconds)
+
+
+def _print(
+    console: Console,
+    model: str,
+    counts: Sequence[int],
+    rates: dict[str, list[float]],
+    launch: float | None,
+    devices: int,
+) -> None:
+    from cnn_jax.training.sweep import default_vectorization
+
+    table = Table(
+        title=f"{model}: model-images/s on {devices} device(s), median of {FLAGS.rounds} rounds",
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+    )
+    for heading in ("trials", "map", "times a lone run", "vmap", "times a lone run"):
+        table.add_column(heading, justify="right")
+    lone = rates["lone run"]
+    for count in counts:
+        row = [str(count)]
+        for vectorization in ("map", "vmap"):
+            here = rates[f"{vectorization} {count}"]
+            ratio = statistics.median(a / b for a, b in zip(here, lone, strict=True))
+            best = max(here) / max(lone)
+            row += [f"{statistics.median(here):,.0f}", f"{ratio:.2f} (best of each {best:.2f})"]
+        table.add_row(*row)
+    console.print(table)
+    console.print(f"lone runs, one after another: {statistics.median(lone):,.0f}")
+    if launch is not None:
+        console.print(f"one process per trial, start-up and compilation included: {launch:,.0f}")
+    console.print(f"the sweep chooses here: {default_vectorization()}\n")
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,76 @@
+"""Draws what augmentations do to real images: `python -m experiments.augment_gallery`.
+
+Every augmentation with its defaults, or with --augment each one of that text.
+"""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+
+from cnn_jax import data
+from cnn_jax.errors import UsageError
+from cnn_jax.ops import augment
+from cnn_jax.ops.augment import AUGMENTATIONS, AugmentationCall
+from experiments import options
+from experiments.launch import launch, terminal
+
+FLAGS = flags.FLAGS
+flags.adopt_module_key_flags(options)
+flags.DEFINE_string("out", "augmentations.png", "The picture to write: .png, .svg or .pdf.")
+flags.DEFINE_integer("originals", 2, "How many images are augmented.", lower_bound=1)
+flags.DEFINE_integer("draws", 5, "How often each.", lower_bound=1)
+
+
+def main() -> None:
+    """Draws the gallery."""
+    from cnn_jax.analysis.gallery import augmentation_rows
+
+    out = Path(FLAGS.out)
+    if out.suffix not in (".png", ".svg", ".pdf"):
+        raise UsageError(f"--out={out} must end in .png, .svg or .pdf")
+    if not out.absolute().parent.is_dir():
+        raise UsageError(f"--out={out}: there is no folder {out.parent}")
+    choices = options.given()
+    config = options.read_config(choices)
+    dataset, _ = options.read_dataset(choices)
+    split = data.take(dataset.train, FLAGS.originals * dataset.num_classes, FLAGS.seed)
+    images, labels = split.images[: FLAGS.originals], split.labels[: FLAGS.originals]
+    text = choices.get("augment", "")
+    calls = augment.parse(text) if config.augment else _all(dataset.image_shape[2])
+    drawn = {_name(call, text): _draw(call, images, labels, dataset.num_classes) for call in calls}
+    augmentation_rows(images, drawn).savefig(out, dpi=130, bbox_inches="tight")
+    terminal().print(f"picture: {out}")
+
+
+def _all(channels: int) -> list[AugmentationCall]:
+    return [
+        augment.parse(name)[0]
+        for name, augmentation in AUGMENTATIONS.items()
+        if channels == 3 or not augmentation.color
+    ]
+
+
+def _name(call: AugmentationCall, text: str) -> str:
+    return next((part.strip() for part in text.split(",") if call.name in part), call.name)
+
+
+def _draw(
+    call: AugmentationCall, images: np.ndarray, labels: np.ndarray, num_classes: int
+) -> list[np.ndarray]:
+    """For each image its draws: those of as many epochs."""
+    targets = jax.nn.one_hot(labels, num_classes)
+    floats = jnp.asarray(images) / 255
+    key = jax.random.key(FLAGS.seed)
+
+    def epoch(number: jax.Array) -> jax.Array:
+        return augment.apply([call], key, floats, targets, epoch=number)[0]
+
+    draws = jax.lax.map(epoch, jnp.arange(FLAGS.draws))
+    return list(np.asarray(jnp.round(255 * draws)).astype(np.uint8).swapaxes(0, 1))
+
+
+if __name__ == "__main__":
+    launch(main)
