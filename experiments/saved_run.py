@@ -1,0 +1,250 @@
+"""A run that has been trained: read back from its folder, for the programs that use one."""
+
+import json
+import math
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from absl import flags
+from flax import nnx
+from jaxtyping import Array, Float
+
+from cnn_jax import data, training
+from cnn_jax.errors import UsageError
+from cnn_jax.models import build_abstract
+from cnn_jax.ops.activations import OUTPUT_ACTIVATIONS
+from cnn_jax.ops.losses import CALIBRATED, LOSS_OUTPUT
+from cnn_jax.training import checkpoints
+from experiments import options
+from experiments.launch import launch
+from experiments.run_directory import CHECKPOINTS, CONFIG_FILE, FLAGS_FILE
+
+FLAGS = flags.FLAGS
+
+# Each program names those it reads with flags.declare_key_flag.
+flags.DEFINE_string("run", None, "The folder of a trained run, as experiments.train leaves it.")
+flags.DEFINE_enum(
+    "split", "test", ("train", "validation", "test"), "Which part of the data set to look at."
+)
+flags.DEFINE_integer("top", 5, "How many guesses to rank.", lower_bound=1)
+flags.DEFINE_bool("json", False, "Print JSON and nothing else, for another program to read.")
+flags.DEFINE_string("out", None, "The page to write; if not given, one in the folder of the run.")
+
+
+class SavedRun(NamedTuple):
+    """A trained network and all that is needed to use it.
+
+    Attributes:
+      path: folder of the run.
+      choices: the options it was trained with, by name.
+      config: its static choices.
+      hparams: its numbers.
+      dataset: what it was trained on, and the test split.
+      validation: the examples held out, perhaps none.
+      task: shape of the problem, and how images are normalised.
+      run: its functions.
+      state: after the last checkpoint.
+    """
+
+    path: Path
+    choices: dict[str, Any]
+    config: training.Config
+    hparams: dict[str, float]
+    dataset: data.Dataset
+    validation: data.Split
+    task: training.Task
+    run: training.Run
+    state: training.TrainState
+
+    @property
+    def output(self) -> str:
+        """The name of the output activation that its loss goes with."""
+        return LOSS_OUTPUT[self.config.loss]
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether its outputs are meant as probabilities."""
+        return self.config.loss in CALIBRATED
+
+    def probabilities(self, logits: Float[Array, "n classes"]) -> Float[Array, "n classes"]:
+        """What the output activation makes of logits."""
+        return OUTPUT_ACTIVATIONS[self.output](logits)
+
+    def split(self, name: str) -> data.Split:
+        """The examples of "train", "validation" or "test".
+
+        Raises:
+          UsageError: if it has none.
+        """
+        return choose_split(self.dataset, self.validation, name)
+
+    def network(self) -> Callable[..., Float[Array, "n classes"]]:
+        """`(state, images, tap) -> logits` of normalised images, in evaluation."""
+        skeleton, *_ = nnx.split(
+            build_abstract(self.config.architecture, self.task.image_shape, self.task.num_classes)
+        )
+
+        def network(state: training.TrainState, images: Array, tap: Callable) -> Array:
+            return nnx.merge(skeleton, state.params, state.statistics)(images, tap=tap)
+
+        return network
+
+
+UNCALIBRATED = (
+    "the loss of this run, {}, does not make its outputs probabilities: they rank the guesses, "
+    "but their size does not measure"
+)
+
+
+def choose_split(dataset: data.Dataset, validation: data.Split, name: str) -> data.Split:
+    """A split by its name.
+
+    Raises:
+      UsageError: if it has no examples.
+    """
+    split = {"train": dataset.train, "validation": validation, "test": dataset.test}[name]
+    if not len(split):
+        raise UsageError(
+            f"--split={name} has no examples: the run held none out; give another split"
+        )
+    return split
+
+
+def load() -> SavedRun:
+    """The run that --run names.
+
+    Raises:
+      UsageError: if the folder holds no run, or one that cannot be restored.
+    """
+    if not FLAGS.run:
+        raise UsageError("give --run=FOLDER, the folder of a run that experiments.train made")
+    path = Path(FLAGS.run)
+    if not path.is_dir():
+        raise UsageError(f"--run={path} is not a folder; give the folder of a run")
+    choices = read_choices(path)
+    checkpoint = checkpoints.latest(path / CHECKPOINTS)
+    if checkpoint is None:
+        raise UsageError(f"the run in {path} has no checkpoint: it did not finish an epoch")
+    config = options.read_config(choices)
+    hparams = options.read_hparams(config, choices)
+    _check_unchanged(path, options.describe(choices, config, hparams))
+    dataset, validation = options.read_dataset(choices)
+    task = options.read_task(dataset)
+    run = training.make_run(config, task)
+    state = _restore(checkpoint, run, hparams)
+    return SavedRun(path, choices, config, hparams, dataset, validation, task, run, state)
+
+
+def read_choices(path: Path) -> dict[str, Any]:
+    """The options in the flags.txt of a run, by name, without setting any flag.
+
+    Raises:
+      UsageError: if there is no such file, or this version lacks an option or a value in it.
+    """
+    file = path / FLAGS_FILE
+    try:
+        lines = file.read_text().splitlines()
+    except FileNotFoundError:
+        raise UsageError(f"{path} is not the folder of a run: it has no {FLAGS_FILE}") from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read {file}: {error}") from error
+    known = {flag.name: flag for flag in FLAGS.flags_by_module_dict()[options.__name__]}
+    choices = {}
+    for line in filter(str.strip, lines):
+        given, equals, text = line.strip().removeprefix("--").partition("=")
+        name = given if given in known else given.removeprefix("no")
+        if name not in known:
+            raise UsageError(
+                f"{file} gives --{given}, which is not an option of a run in this version"
+            )
+        try:
+            choices[name] = known[name].parser.parse(text if equals else str(given == name))
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"{file}: {line.strip()} is not possible here: {error}") from error
+    return choices
+
+
+def _check_unchanged(path: Path, choices: Mapping[str, Any]) -> None:
+    """Refuses a folder whose two records disagree: a shape would not tell one tanh from a relu."""
+    file = path / CONFIG_FILE
+    if not file.is_file():
+        return
+    try:
+        stored = dict(json.loads(file.read_text()))
+    except (OSError, TypeError, ValueError) as error:
+        raise UsageError(f"cannot read {file}: {error}") from error
+    wanted = json.loads(json.dumps(choices))
+    for name in sorted(stored.keys() & wanted.keys()):
+        if stored[name] != wanted[name]:
+            raise UsageError(
+                f"the run in {path} was changed: {FLAGS_FILE} says {name}={wanted[name]}, but "
+                f"{CONFIG_FILE} {name}={stored[name]}; put the file back as the run wrote it"
+            )
+
+
+def _restore(checkpoint: Path, run: training.Run, hparams: dict[str, float]) -> training.TrainState:
+    traced = {name: jnp.float32(value) for name, value in hparams.items()}
+    # On whatever device there is here, and not on that which the run was trained on.
+    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    like = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here),
+        jax.eval_shape(run.init, traced, jax.random.key(0)),
+    )
+    state = checkpoints.restore(checkpoint, like)
+    total = sum(float(jnp.sum(jnp.abs(leaf))) for leaf in jax.tree.leaves(state.params))
+    if not math.isfinite(total):
+        raise UsageError(
+            f"the run of {checkpoint} diverged: its parameters are not finite; train it anew with "
+            "a smaller --learning_rate"
+        )
+    return state
+
+
+def check_flags(flag: str) -> None:
+    """Refuses flags of other programs, which would have no effect.
+
+    Args:
+      flag: any flag that the program itself defines.
+
+    Raises:
+      UsageError: naming the first one given.
+    """
+    program = FLAGS.find_module_defining_flag(flag)
+    read = {flag.name for flag in FLAGS.get_key_flags_for_module(program)}
+    for module, defined in FLAGS.flags_by_module_dict().items():
+        if not module.startswith(("experiments.", "__main__")):
+            continue
+        for other in defined:
+            if other.present and other.name not in read:
+                raise UsageError(
+                    f"--{other.name} has no effect here; the flags are "
+                    + ", ".join(f"--{name}" for name in sorted(read))
+                )
+
+
+def launch_with_paths(main: Callable[[list[str]], None]) -> None:
+    """`launch`, but `main` is given the arguments that are not flags."""
+    sys.argv[1:], paths = separate(sys.argv[1:])
+    launch(lambda: main(paths))
+
+
+def separate(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Flags, with their values, and what is none: paths. After -- all are paths."""
+    given: list[str] = []
+    paths: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        if argument == "--":
+            paths.extend(rest)
+        elif not argument.startswith("-") or argument == "-":
+            paths.append(argument)
+        else:
+            given.append(argument)
+            name = argument.lstrip("-")
+            if "=" not in name and name in FLAGS and not FLAGS[name].boolean:
+                given.extend(value for value in [next(rest, None)] if value is not None)
+    return given, paths

@@ -1,0 +1,189 @@
+"""Runs read back from their folder, and folders that hold none or a damaged one."""
+
+import json
+import shutil
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from absl import flags
+from saved_runs import accuracy_of, starter, train
+
+from cnn_jax import training
+from experiments import evaluate, options, saved_run
+
+FLAGS = flags.FLAGS
+
+
+@pytest.fixture(scope="module")
+def trained(program, digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(program, digits, tmp_path_factory.mktemp("runs") / "run")
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path) -> Path:
+    """A copy, to spoil."""
+    return Path(shutil.copytree(trained, tmp_path / "run"))
+
+
+@pytest.fixture
+def load(program):
+    """Loads a run as a program would."""
+
+    def load(path: Path) -> saved_run.SavedRun:
+        found = []
+
+        def main() -> None:
+            found.append(saved_run.load())
+
+        outcome = program.func(main, f"--run={path}")
+        assert (outcome.code, outcome.err) == (0, "")
+        return found[0]
+
+    return load
+
+
+def test_a_run_is_what_training_left(load, trained: Path):
+    saved = load(trained)
+    assert int(saved.state.epoch) == 25
+    assert (len(saved.dataset.train), len(saved.validation)) == (60, 20)
+    assert saved.config.architecture.filters == (8,)
+    assert saved.hparams["learning_rate"] == 0.005
+    test = training.to_device(saved.dataset.test)
+    logits = jax.jit(saved.run.predict)(saved.state, test.images)
+    guesses = np.asarray(logits).argmax(1)
+    assert np.mean(guesses == saved.dataset.test.labels) == pytest.approx(accuracy_of(trained))
+    tapped = saved.network()(
+        saved.state,
+        training.run.normalize(saved.task, test.images),
+        lambda name, value: value,
+    )
+    np.testing.assert_allclose(tapped, logits, rtol=1e-4, atol=1e-4)
+
+
+def test_flags_are_read_without_being_set(trained: Path):
+    before = FLAGS["learning_rate"].value, FLAGS["filters"].value
+    choices = saved_run.read_choices(trained)
+    assert (FLAGS["learning_rate"].value, FLAGS["filters"].value) == before
+    assert choices["filters"] == ["8"]
+    assert choices["learning_rate"] == 0.005
+    assert choices["download"] is False
+    config = options.read_config(choices)
+    stored = json.loads((trained / "config.json").read_text())
+    described = options.describe(choices, config, options.read_hparams(config, choices))
+    assert json.loads(json.dumps(described)) == stored
+
+
+def no_flags(run: Path) -> None:
+    (run / "flags.txt").unlink()
+
+
+def not_text(run: Path) -> None:
+    (run / "flags.txt").write_bytes(b"\xff\xfe\x00")
+
+
+def unknown_option(run: Path) -> None:
+    with (run / "flags.txt").open("a") as file:
+        file.write("--colour=blue\n")
+
+
+def unknown_value(run: Path) -> None:
+    path = run / "flags.txt"
+    path.write_text(path.read_text().replace("--activation=relu", "--activation=reluu"))
+
+
+def no_checkpoint(run: Path) -> None:
+    shutil.rmtree(run / "checkpoints")
+
+
+def damaged_checkpoint(run: Path) -> None:
+    for path in (run / "checkpoints").glob("*/ocdbt.process_0/d/*"):
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def another_shape(run: Path) -> None:
+    for name in ("flags.txt", "config.json"):
+        path = run / name
+        path.write_text(
+            path.read_text().replace("--hidden=16", "--hidden=9").replace(" 16\n", " 9\n")
+        )
+
+
+def another_activation(run: Path) -> None:
+    path = run / "flags.txt"
+    path.write_text(path.read_text().replace("--activation=relu", "--activation=tanh"))
+
+
+def broken_config(run: Path) -> None:
+    (run / "config.json").write_text("{")
+
+
+def data_gone(run: Path) -> None:
+    for name in ("flags.txt", "config.json"):
+        path = run / name
+        path.write_text(path.read_text().replace("/digits", "/gone"))
+
+
+@pytest.mark.usefixtures("left_behind")
+@pytest.mark.parametrize(
+    "damage, message",
+    [
+        (no_flags, "is not the folder of a run: it has no flags.txt"),
+        (not_text, "cannot read"),
+        (unknown_option, "gives --colour, which is not an option of a run in this version"),
+        (unknown_value, "--activation=reluu is not possible here: value should be one of"),
+        (no_checkpoint, "has no checkpoint"),
+        (damaged_checkpoint, "is damaged or cannot be read"),
+        (another_shape, "network/dense1/bias of shape (16,), this one (9,)"),
+        (another_activation, "flags.txt says activation=tanh, but config.json activation=relu"),
+        (broken_config, "config.json"),
+        (data_gone, "there is no folder"),
+    ],
+    ids=lambda value: value.__name__ if callable(value) else "",
+)
+def test_damaged_runs(program, run: Path, damage, message: str):
+    damage(run)
+    outcome = starter(program, evaluate.main, takes_paths=False)(f"--run={run}")
+    assert outcome.code == 2
+    assert outcome.err.startswith("error: ")
+    assert len(outcome.err.splitlines()) == 1
+    assert message in outcome.err
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        ([], "give --run=FOLDER"),
+        (["--run=nowhere"], "--run=nowhere is not a folder"),
+        (["--run=.", "--filters=8"], "--filters has no effect here; the flags are "),
+    ],
+)
+def test_flags_that_name_no_run(program, flags: list[str], message: str):
+    outcome = starter(program, evaluate.main, takes_paths=False)(*flags)
+    assert outcome.code == 2
+    assert len(outcome.err.splitlines()) == 1
+    assert message in outcome.err
+
+
+def test_a_diverged_run_predicts_nothing(program, digits: Path, tmp_path: Path):
+    run = train(program, digits, tmp_path / "diverged", "--optimizer=sgd", "--learning_rate=1e30")
+    outcome = starter(program, evaluate.main, takes_paths=False)(f"--run={run}")
+    assert outcome.code == 2
+    assert "diverged" in outcome.err
+
+
+@pytest.mark.parametrize(
+    "arguments, flags, paths",
+    [
+        (["--run=a", "b.png"], ["--run=a"], ["b.png"]),
+        (["--run", "a", "b.png"], ["--run", "a"], ["b.png"]),
+        (["b.png", "--json", "c.png"], ["--json"], ["b.png", "c.png"]),
+        (["--nojson", "b", "-top", "3", "c"], ["--nojson", "-top", "3"], ["b", "c"]),
+        (["--json", "--", "--run", "-x.png"], ["--json"], ["--run", "-x.png"]),
+        (["--run"], ["--run"], []),
+        (["--unknown", "b"], ["--unknown"], ["b"]),
+    ],
+)
+def test_paths_are_told_from_flags(arguments: list, flags: list, paths: list):
+    assert saved_run.separate(arguments) == (flags, paths)
