@@ -22,7 +22,7 @@ from cnn_jax.analysis.explain_sections import Chosen, Labeled, Subject
 from cnn_jax.errors import UsageError
 from cnn_jax.training.run import normalize
 from experiments import saved_run
-from experiments.launch import terminal
+from experiments.launch import launch, terminal
 from experiments.picture_files import Skipped, find_pictures, read_picture, true_class
 from experiments.saved_run import SavedRun
 
@@ -184,4 +184,4 @@ def _class_number(name: str, class_names: tuple[str, ...]) -> int:
 
 
 if __name__ == "__main__":
-    saved_run.launch_with_paths(main)
+    launch(main, takes_paths=True)

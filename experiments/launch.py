@@ -14,11 +14,16 @@ from cnn_jax.data.cache import default_folder
 from cnn_jax.errors import UsageError
 
 
-def launch(main: Callable[[], None]) -> None:
+def launch(main: Callable[..., None], takes_paths: bool = False) -> None:
     """Runs `main` with the flags of the command line.
 
     Bad input prints one line and exits with 2, an interruption with 130. SIGTERM interrupts as
     Ctrl-C does. Libraries log warnings only, unless --verbosity asks for more.
+
+    Args:
+      main: what to run.
+      takes_paths: whether arguments that are not flags are given to `main`, as a list; if not,
+        they are refused.
     """
     signal.signal(signal.SIGTERM, _interrupt)
 
@@ -27,9 +32,12 @@ def launch(main: Callable[[], None]) -> None:
             logging.set_verbosity(logging.WARNING)
         _keep_programs()
         try:
-            if len(arguments) > 1:
+            if takes_paths:
+                main(arguments[1:])
+            elif len(arguments) > 1:
                 raise UsageError(f"unexpected argument {arguments[1]!r}; options start with --")
-            main()
+            else:
+                main()
         except UsageError as error:
             _fail(str(error), 2)
         except KeyboardInterrupt as interruption:
@@ -54,6 +62,7 @@ def _keep_programs() -> None:
 
 
 def _parse(arguments: list[str]) -> list[str]:
+    flags.FLAGS.set_gnu_getopt(True)
     try:
         return (
             app.parse_flags_with_usage(arguments)

@@ -26,7 +26,7 @@ from cnn_jax.analysis.predictions import Guess, ranked
 from cnn_jax.data.progress import progress
 from cnn_jax.errors import UsageError
 from experiments import saved_run
-from experiments.launch import terminal
+from experiments.launch import launch, terminal
 from experiments.picture_files import Skipped, find_pictures, read_picture, true_class
 from experiments.saved_run import SavedRun
 
@@ -264,4 +264,4 @@ def draw(path: Path, predictions: list[Prediction], saved: SavedRun) -> None:
 
 
 if __name__ == "__main__":
-    saved_run.launch_with_paths(main)
+    launch(main, takes_paths=True)

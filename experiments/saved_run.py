@@ -2,7 +2,6 @@
 
 import json
 import math
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +19,6 @@ from cnn_jax.ops.activations import OUTPUT_ACTIVATIONS
 from cnn_jax.ops.losses import CALIBRATED, LOSS_OUTPUT
 from cnn_jax.training import checkpoints
 from experiments import options
-from experiments.launch import launch
 from experiments.run_directory import CHECKPOINTS, CONFIG_FILE, FLAGS_FILE
 
 FLAGS = flags.FLAGS
@@ -224,27 +222,3 @@ def check_flags(flag: str) -> None:
                     f"--{other.name} has no effect here; the flags are "
                     + ", ".join(f"--{name}" for name in sorted(read))
                 )
-
-
-def launch_with_paths(main: Callable[[list[str]], None]) -> None:
-    """`launch`, but `main` is given the arguments that are not flags."""
-    sys.argv[1:], paths = separate(sys.argv[1:])
-    launch(lambda: main(paths))
-
-
-def separate(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Flags, with their values, and what is none: paths. After -- all are paths."""
-    given: list[str] = []
-    paths: list[str] = []
-    rest = iter(arguments)
-    for argument in rest:
-        if argument == "--":
-            paths.extend(rest)
-        elif not argument.startswith("-") or argument == "-":
-            paths.append(argument)
-        else:
-            given.append(argument)
-            name = argument.lstrip("-")
-            if "=" not in name and name in FLAGS and not FLAGS[name].boolean:
-                given.extend(value for value in [next(rest, None)] if value is not None)
-    return given, paths

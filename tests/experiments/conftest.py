@@ -26,7 +26,7 @@ class Outcome(NamedTuple):
     err: str
 
 
-def _run(main: Callable[[], None], *arguments: object) -> Outcome:
+def _run(main: Callable[..., None], *arguments: object, takes_paths: bool = False) -> Outcome:
     """Runs an experiment with arguments, as `python -m` would."""
     out, err = io.StringIO(), io.StringIO()
     before = signal.getsignal(signal.SIGTERM)
@@ -39,7 +39,7 @@ def _run(main: Callable[[], None], *arguments: object) -> Outcome:
         stack.callback(signal.signal, signal.SIGTERM, before)
         stack.callback(flags.FLAGS.mark_as_parsed)
         with pytest.raises(SystemExit) as exit_:
-            launch.launch(main)
+            launch.launch(main, takes_paths)
     return Outcome(exit_.value.code or 0, out.getvalue(), err.getvalue())
 
 

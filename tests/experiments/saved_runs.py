@@ -1,12 +1,11 @@
 """A tiny trained run, and the programs that use one, as they are started."""
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from experiments import saved_run
 
 SMALL = (
     "--filters=8",
@@ -33,15 +32,8 @@ def train(program: Callable, digits: Path, folder: Path, *flags: str) -> Path:
 
 def starter(program: Callable, main: Callable, takes_paths: bool) -> Callable:
     """Runs a program with a list of arguments, to its exit, in this process."""
-    run = program.func  # What `program` does to the training program, for any.
-
-    def start(*arguments: object):
-        if not takes_paths:
-            return run(main, *arguments)
-        flags, paths = saved_run.separate([str(argument) for argument in arguments])
-        return run(lambda: main(paths), *flags)
-
-    return start
+    # What `program` does to the training program, for any.
+    return functools.partial(program.func, main, takes_paths=takes_paths)
 
 
 def accuracy_of(run: Path) -> float:
