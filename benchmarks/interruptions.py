@@ -5,6 +5,7 @@ same bytes.
 """
 
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -40,27 +41,30 @@ def main(arguments: list[str]) -> None:
         if _start(unbroken).wait():
             raise SystemExit("the unbroken sweep failed")
         rng, killed = random.Random(FLAGS.random_seed), 0
-        while True:
+        while killed < FLAGS.kills:
             process = _start(broken)
-            if killed == FLAGS.kills:
-                if process.wait():
-                    raise SystemExit("the resumed sweep failed")
-                break
             time.sleep(rng.uniform(0, FLAGS.longest))
             if process.poll() is not None:
-                raise SystemExit(
-                    f"the sweep ended after {killed} kills, before the last; lower --longest"
-                )
+                # It came to its end between two kills; the next ones are of another sweep.
+                _compare(unbroken, broken)
+                shutil.rmtree(broken)
+                continue
             process.kill()
             process.wait()
             killed += 1
             done = len(list((broken / "cells").glob("*.json")))
             print(f"killed {killed} times; {done} cells finished", flush=True)
-        for name in TABLES:
-            same = (unbroken / name).read_bytes() == (broken / name).read_bytes()
-            print(f"{name}: {'the same bytes' if same else 'DIFFERENT'}")
-            if not same:
-                raise SystemExit(1)
+        if _start(broken).wait():
+            raise SystemExit("the resumed sweep failed")
+        _compare(unbroken, broken)
+
+
+def _compare(unbroken: Path, broken: Path) -> None:
+    for name in TABLES:
+        same = (unbroken / name).read_bytes() == (broken / name).read_bytes()
+        print(f"{name}: {'the same bytes' if same else 'DIFFERENT'}", flush=True)
+        if not same:
+            raise SystemExit(1)
 
 
 def _start(workdir: Path) -> subprocess.Popen:

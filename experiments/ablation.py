@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from cnn_jax.errors import UsageError
-from cnn_jax.training.sweep import VECTORIZATIONS, default_vectorization, trial_mesh
+from cnn_jax.training.meshes import TRIAL_AXIS, make_mesh
+from cnn_jax.training.sweep import VECTORIZATIONS, default_vectorization
 from experiments import ablation_plan, grids, options, run_directory
 from experiments.ablation_plan import CellPlan, Data, duration
 from experiments.ablation_progress import Board
@@ -120,7 +121,7 @@ def main() -> None:
             plans,
             prepared.loaded,
             vectorization=FLAGS.vectorization or default_vectorization(),
-            mesh=trial_mesh(),
+            mesh=make_mesh(TRIAL_AXIS, FLAGS.devices),
             most=FLAGS.trials_per_program,
             prune=FLAGS.prune,
         )

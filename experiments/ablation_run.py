@@ -8,7 +8,8 @@ from cnn_jax import training
 from cnn_jax.training import selection
 from cnn_jax.training.fit_cell import Standing, Trainer, memory_limit
 from cnn_jax.training.grid import Trial
-from cnn_jax.training.sweep import SweepState, Vectorization, replicate
+from cnn_jax.training.meshes import replicate
+from cnn_jax.training.sweep import SweepState, Vectorization
 from experiments.ablation_plan import CellPlan, Data
 from experiments.ablation_progress import Board
 from experiments.sweep_directory import CellDirectory

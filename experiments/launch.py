@@ -14,8 +14,27 @@ from cnn_jax.data.cache import default_folder
 from cnn_jax.errors import UsageError
 
 
+INTERRUPTED = 130
+
+
 def launch(main: Callable[..., None], takes_paths: bool = False) -> None:
-    """Runs `main` with the flags of the command line.
+    """`start`, as the last thing that a process does.
+
+    An interrupted process ends at once: at Python's own exit JAX would first wait for the compiled
+    program that is running, perhaps for minutes.
+    """
+    try:
+        start(main, takes_paths)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(INTERRUPTED)
+        raise
+
+
+def start(main: Callable[..., None], takes_paths: bool = False) -> None:
+    """Runs `main` with the flags of the command line, and exits.
 
     Bad input prints one line and exits with 2, an interruption with 130. SIGTERM interrupts as
     Ctrl-C does. Libraries log warnings only, unless --verbosity asks for more.
@@ -41,7 +60,7 @@ def launch(main: Callable[..., None], takes_paths: bool = False) -> None:
         except UsageError as error:
             _fail(str(error), 2)
         except KeyboardInterrupt as interruption:
-            _fail(str(interruption) or "interrupted", 130)
+            _fail(str(interruption) or "interrupted", INTERRUPTED)
 
     app.run(run, flags_parser=_parse)
 

@@ -19,6 +19,7 @@ from cnn_jax.ops.pooling import POOLINGS
 from cnn_jax.training import (
     HPARAM_RANGES,
     OPTIMIZERS,
+    PRECISIONS,
     SCHEDULES,
     Config,
     Task,
@@ -29,12 +30,16 @@ from cnn_jax.training import (
 
 FLAGS = flags.FLAGS
 
+# The loss where images have several labels, if none is chosen.
+MULTI_LABEL_LOSS = "binary_cross_entropy"
+
 flags.DEFINE_string(
     "dataset",
     "mnist",
-    "What to train on: mnist (comes with the package), the name of any image-classification set "
-    "of TensorFlow Datasets (cifar10, fashion_mnist, ...), a folder of IDX files in MNIST's "
-    "layout, or a folder of pictures train/<class>/*.png|jpg and test/<class>/*.png|jpg.",
+    "What to train on: mnist (comes with the package), faces (drawn, several labels each), the "
+    "name of any image-classification set of TensorFlow Datasets (cifar10, fashion_mnist, ...), a "
+    "folder of IDX files in MNIST's layout, a folder of pictures train/<class>/*.png|jpg and "
+    "test/<class>/*.png|jpg, or pictures with several labels each in train/labels.csv.",
 )
 flags.DEFINE_string(
     "data_dir",
@@ -123,7 +128,12 @@ flags.DEFINE_enum(
     "Test-time augmentation: the views of an image whose scores are averaged.",
 )
 
-flags.DEFINE_enum("loss", Config.loss, sorted(LOSSES), "What training minimises.")
+flags.DEFINE_enum(
+    "loss",
+    Config.loss,
+    sorted(LOSSES),
+    f"What training minimises; if not given, {MULTI_LABEL_LOSS} where images have several labels.",
+)
 flags.DEFINE_enum(
     "optimizer",
     Config.optimizer,
@@ -141,6 +151,12 @@ flags.DEFINE_integer(
     "batch_size", Config.batch_size, "Examples per step (per micro-batch in gradient_descent).",
     lower_bound=1,
 )  # fmt: skip
+flags.DEFINE_integer(
+    "devices",
+    None,
+    "How many devices: train splits each batch over them, ablation the trials. All if not given.",
+    lower_bound=1,
+)
 flags.DEFINE_integer("epochs", 5, "Passes over the training set.", lower_bound=1)
 flags.DEFINE_integer(
     "seed",
@@ -150,9 +166,26 @@ flags.DEFINE_integer(
     upper_bound=2**31 - 1,
 )
 
+flags.DEFINE_enum(
+    "precision",
+    Config.precision,
+    PRECISIONS,
+    "Of the network's arithmetic; parameters stay float32. bfloat16 is about twice as fast on TPUs "
+    "and recent GPUs, and slower on most CPUs.",
+)
+flags.DEFINE_integer(
+    "micro_batches",
+    Config.micro_batches,
+    "Parts of a batch that are computed one after another, to need less memory.",
+    lower_bound=1,
+)
+
 _HPARAM_HELP = {
+    "average_decay": "evaluate a running average of the parameters, with this decay per step",
     "b1": "decay of the mean of past gradients (Adam's family, lion, lamb)",
     "b2": "decay of the mean of past squared gradients (Adam's family, rmsprop)",
+    "bias_decay": "weight decay of biases and normalisation, as a factor of that of kernels",
+    "bias_rate": "learning rate of biases and normalisation, as a factor of that of kernels",
     "clip_norm": "clip gradients to this global norm; not clipped if not given",
     "decay_factor": "factor at each of the two decays of --schedule=step",
     "dropout_rate": "probability of dropping a value; no dropout layers if not given or 0",
@@ -161,6 +194,8 @@ _HPARAM_HELP = {
     "focal_gamma": "how much --loss=focal turns from what is easy",
     "label_smoothing": "weight of the uniform distribution in the targets",
     "learning_rate": "the peak learning rate; depends on the optimizer if not given",
+    "lookahead_period": "steps after which slow parameters follow the optimizer's (lookahead)",
+    "lookahead_step": "how far they follow, as a fraction of the way",
     "margin": "of the hinge losses",
     "momentum": "decay of the velocity",
     "warmup_fraction": "fraction of training until the learning rate's peak",
@@ -220,7 +255,7 @@ def read_config(choices: Choices) -> Config:
             hidden=_positive_integers(choices, "hidden", at_least=0),
             convolution=_value(choices, "convolution"),
         ),
-        loss=_value(choices, "loss"),
+        loss=_loss(choices),
         optimizer=_value(choices, "optimizer"),
         schedule=_value(choices, "schedule"),
         batch_size=_value(choices, "batch_size"),
@@ -228,6 +263,11 @@ def read_config(choices: Choices) -> Config:
         clip=_value(choices, "clip_norm") is not None,
         augment=augmentations(_value(choices, "augment"))[0],
         tta=_value(choices, "tta"),
+        precision=_value(choices, "precision"),
+        micro_batches=_value(choices, "micro_batches"),
+        bias_group=bool({"bias_rate", "bias_decay"} & choices.keys()),
+        lookahead=bool({"lookahead_period", "lookahead_step"} & choices.keys()),
+        average="average_decay" in choices,
     )
 
 
@@ -295,12 +335,21 @@ def read_task(dataset: data.Dataset) -> Task:
     """The shape of the problem, and how its images are normalised."""
     mean, std = data.channel_statistics(dataset.train.images)
     return Task(
-        dataset.image_shape, dataset.num_classes, tuple(map(float, mean)), tuple(map(float, std))
+        dataset.image_shape,
+        dataset.num_classes,
+        tuple(map(float, mean)),
+        tuple(map(float, std)),
+        dataset.multi_label,
     )
 
 
 def _value(choices: Choices, name: str) -> Any:
     return choices.get(name, FLAGS[name].default)
+
+
+def _loss(choices: Choices) -> str:
+    several = data.is_multi_label(_value(choices, "dataset"))
+    return choices.get("loss", MULTI_LABEL_LOSS if several else FLAGS["loss"].default)
 
 
 def _of_other_models(model: str) -> frozenset[str]:

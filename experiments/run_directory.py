@@ -50,12 +50,12 @@ def new_path(name: str) -> Path:
     return path
 
 
-def flags_text(module: str, hparams: Mapping[str, float]) -> str:
-    """A flagfile that repeats a run: every flag that has a value, hyperparameters resolved."""
+def flags_text(module: str, resolved: Mapping[str, float | str]) -> str:
+    """A flagfile that repeats a run: every flag that has a value, those resolved as they are."""
     lines = []
     for flag in sorted(flags.FLAGS.flags_by_module_dict()[module], key=lambda flag: flag.name):
-        if flag.name in hparams:
-            lines.append(f"--{flag.name}={hparams[flag.name]!r}")
+        if flag.name in resolved:
+            lines.append(f"--{flag.name}={resolved[flag.name]}")
         elif flag.value is not None and _has_effect(flag):
             lines.append(flag.serialize())
     return "\n".join(lines) + "\n"

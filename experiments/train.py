@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
+from jax.sharding import Mesh
 from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -21,7 +22,8 @@ from cnn_jax.errors import UsageError
 from cnn_jax.models import ParameterRow, build_abstract, count_parameters
 from cnn_jax.ops.activations import OUTPUT_ACTIVATIONS
 from cnn_jax.ops.losses import CALIBRATED, LOSS_OUTPUT
-from experiments import options, run_directory
+from cnn_jax.training.meshes import BATCH_AXIS, make_mesh, replicate
+from experiments import options, outcome, run_directory
 from experiments.launch import launch, terminal
 from experiments.run_directory import (
     FLAGS_FILE,
@@ -54,12 +56,18 @@ class Prepared(NamedTuple):
     hparams: dict[str, float]
     dataset: data.Dataset
     validation: data.Split
+    mesh: Mesh | None
     run: training.Run
     parameters: list[ParameterRow]
 
     def traced(self) -> dict[str, jax.Array]:
         """The hyperparameters as the compiled programs take them."""
-        return {name: jnp.float32(value) for name, value in self.hparams.items()}
+        numbers = {name: jnp.float32(value) for name, value in self.hparams.items()}
+        return replicate(numbers, self.mesh)
+
+    def place(self, split: data.Split) -> training.Examples:
+        """A split, whole on every device."""
+        return replicate(training.to_device(split), self.mesh)
 
 
 def main() -> None:
@@ -79,7 +87,8 @@ def main() -> None:
         directory.check_same(prepared.choices)
     else:
         directory.check_new()
-        directory.create(flags_text(options.__name__, prepared.hparams), prepared.choices)
+        resolved: dict[str, float | str] = {**prepared.hparams, "loss": prepared.config.loss}
+        directory.create(flags_text(options.__name__, resolved), prepared.choices)
     describe(console, prepared)
     state, timing = train(console, directory, prepared)
     conclude(console, directory, prepared, state, timing)
@@ -97,7 +106,8 @@ def prepare() -> Prepared:
     dataset, validation = options.read_dataset(choices)
     training.steps_per_epoch(config, len(dataset.train))
     task = options.read_task(dataset)
-    run = training.make_run(config, task)
+    mesh = make_mesh(BATCH_AXIS, FLAGS.devices)
+    run = training.make_run(config, task, mesh)
     model = build_abstract(config.architecture, task.image_shape, task.num_classes)
     return Prepared(
         options.describe(choices, config, hparams),
@@ -105,6 +115,7 @@ def prepare() -> Prepared:
         hparams,
         dataset,
         validation,
+        mesh,
         run,
         count_parameters(model, task.image_shape),
     )
@@ -114,10 +125,13 @@ def describe(console: Console, prepared: Prepared) -> None:
     """Prints the data set and the parameter table."""
     dataset = prepared.dataset
     height, width, channels = dataset.image_shape
+    kinds = f"{dataset.num_classes} classes"
+    if dataset.multi_label:
+        kinds = f"any of {dataset.num_classes} labels each: {', '.join(dataset.class_names)}"
     console.print(
         f"[bold]{dataset.name}[/]: {len(dataset.train):,} training, "
         f"{len(prepared.validation):,} validation and {len(dataset.test):,} test images, "
-        f"{height}x{width}x{channels}, {dataset.num_classes} classes"
+        f"{height}x{width}x{channels}, {kinds}"
     )
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("layer", "kind", "output"):
@@ -152,11 +166,11 @@ def train(
 ) -> tuple[training.TrainState, Timing]:
     """Trains to the last epoch, writing metrics and checkpoints after each."""
     config = prepared.config
-    key = jax.random.key(FLAGS.seed)
+    key = replicate(jax.random.key(FLAGS.seed), prepared.mesh)
     hparams = prepared.traced()
-    examples = training.to_device(prepared.dataset.train)
-    held_out = training.to_device(prepared.validation) if len(prepared.validation) else None
-    state = jax.jit(prepared.run.init)(hparams, key, examples)
+    examples = prepared.place(prepared.dataset.train)
+    held_out = prepared.place(prepared.validation) if len(prepared.validation) else None
+    state = replicate(jax.jit(prepared.run.init)(hparams, key, examples), prepared.mesh)
     if FLAGS.resume:
         state = directory.restore(state)
     done = int(state.epoch)
@@ -214,33 +228,43 @@ def conclude(
     timing: Timing,
 ) -> None:
     """Reads the test split, once, and writes the result and the report."""
-    from cnn_jax.analysis import report
-
-    test = training.to_device(prepared.dataset.test)
-    logits = jax.jit(prepared.run.predict)(state, test.images)
+    config, dataset = prepared.config, prepared.dataset
+    predict = jax.jit(prepared.run.predict)
+    output = OUTPUT_ACTIVATIONS["sigmoid" if dataset.multi_label else LOSS_OUTPUT[config.loss]]
+    test = prepared.place(dataset.test)
+    logits = predict(state, test.images)
     evaluation = prepared.run.score(logits, test.labels, prepared.traced())
-    probabilities = OUTPUT_ACTIVATIONS[LOSS_OUTPUT[prepared.config.loss]](logits)
-    correct = int(round(float(evaluation["accuracy"]) * len(prepared.dataset.test)))
-    low, high = report.wilson_interval(correct, len(prepared.dataset.test))
+    probabilities = np.asarray(output(logits))
+    if dataset.multi_label:
+        held_out = None
+        if len(prepared.validation):
+            examples = prepared.place(prepared.validation)
+            scores = np.asarray(output(predict(state, examples.images)))
+            held_out = scores, prepared.validation.labels
+        found = outcome.of_labels(probabilities, dataset.test.labels, dataset.class_names, held_out)
+    else:
+        found = outcome.of_classes(float(evaluation["accuracy"]), dataset.test.labels)
+    low, high = found.interval
     directory.write_json(
         RESULT_FILE,
         {
-            "test_accuracy": correct / len(prepared.dataset.test),
+            "test_accuracy": found.accuracy,
             "test_accuracy_interval_95": [low, high],
             "test_loss": float(evaluation["loss"]),
-            "test_examples": len(prepared.dataset.test),
+            "test_examples": len(dataset.test),
             "train_seconds": timing.train,
             "compile_seconds": timing.compilation,
+            **found.numbers,
         },
     )
     console.print(
-        f"[bold]test accuracy {correct / len(prepared.dataset.test):.2%}[/] "
-        f"(95% interval {low:.2%} to {high:.2%}, {len(prepared.dataset.test):,} images) "
+        f"[bold]test accuracy {found.accuracy:.2%}[/]{found.meaning} "
+        f"(95% interval {low:.2%} to {high:.2%}, {len(dataset.test):,} images) "
         f"after {timing.train:.1f} s of training"
     )
     record = _record(directory, prepared, probabilities, float(evaluation["loss"]), timing)
     with console.status("writing the report"):
-        directory.write(REPORT_FILE, report.render_report(record))
+        directory.write(REPORT_FILE, found.render(record))
     console.print(f"report: {directory.path / REPORT_FILE}")
     console.print(
         f"repeat it: python -m experiments.train --flagfile={directory.path / FLAGS_FILE}"
@@ -250,7 +274,7 @@ def conclude(
 def _record(
     directory: RunDirectory,
     prepared: Prepared,
-    probabilities: jax.Array,
+    probabilities: np.ndarray,
     test_loss: float,
     timing: Timing,
 ) -> Any:
@@ -264,7 +288,7 @@ def _record(
         class_names=prepared.dataset.class_names,
         history=[m | t for m, t in zip(metrics, timings, strict=True)],
         test_loss=test_loss,
-        test_probabilities=np.asarray(probabilities),
+        test_probabilities=probabilities,
         test_labels=prepared.dataset.test.labels,
         test_images=prepared.dataset.test.images,
         parameters=prepared.parameters,

@@ -1,4 +1,7 @@
-"""The report of one training run: plain data in, one self-contained HTML page out."""
+"""The report of one training run: plain data in, one self-contained HTML page out.
+
+Of images with one class each; `label_report` is its counterpart for several labels.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -34,13 +37,13 @@ class RunRecord:
     Attributes:
         dataset: name of the data set.
         model: name of the model.
-        class_names: one per class, in the order of the labels.
+        class_names: one per class (or label), in the order of the labels.
         history: one mapping per epoch: epoch, learning_rate, train_loss, train_accuracy,
             validation_loss, validation_accuracy (both absent without a validation split),
             seconds, images_per_second. Accuracies are fractions in [0, 1].
         test_loss: mean loss over the test examples.
         test_probabilities: one row per test example, each in [0, 1], NaN if the run diverged.
-        test_labels: true classes.
+        test_labels: true classes; or multi-hot rows, where images have several labels.
         test_images: the images themselves, with 1, 3 or 4 channels.
         parameters: one mapping or named tuple per layer: name, kind, output_shape, formula,
             count (parameters by the formula) and counted (parameters in the model).
@@ -61,7 +64,7 @@ class RunRecord:
     history: Sequence[Mapping[str, float]]
     test_loss: float
     test_probabilities: Float[np.ndarray, "n c"]
-    test_labels: Int[np.ndarray, "n"]
+    test_labels: Int[np.ndarray, "n"] | UInt8[np.ndarray, "n c"]
     test_images: UInt8[np.ndarray, "n h w channels"]
     parameters: Sequence[Any]
     flags: str
@@ -77,6 +80,11 @@ class RunRecord:
             raise ValueError(
                 f"test_probabilities must have shape {expected} (test examples, classes), "
                 f"got {self.test_probabilities.shape}"
+            )
+        if self.test_labels.shape not in ((examples,), expected):
+            raise ValueError(
+                f"test_labels must have shape {expected[:1]} or be multi-hot of shape {expected}, "
+                f"got {self.test_labels.shape}"
             )
         if len(self.test_images) != examples or not examples:
             raise ValueError(
@@ -115,7 +123,7 @@ def render_report(record: RunRecord) -> str:
         record=record,
         headline=_headline(record, predictions),
         warnings=_warnings(record, predictions),
-        curves=_curves(record.history),
+        curves=curves(record.history),
         confusion_svg=figures.to_svg(
             plots.confusion_matrix(confusion, record.class_names), "confusion"
         ),
@@ -177,20 +185,21 @@ def _headline(record: RunRecord, predictions: np.ndarray) -> _Headline:
         int(np.sum(predictions >= 0)),
         examples,
         float(calibration_error),
-        sum(int(_field(row, "counted")) for row in record.parameters),
+        counted_parameters(record),
     )
 
 
-def _field(row: Any, name: str) -> Any:
-    return row[name] if isinstance(row, Mapping) else getattr(row, name)
+def counted_parameters(record: RunRecord) -> int:
+    """How many parameters the model of a run has."""
+    return sum(
+        int(row["counted"] if isinstance(row, Mapping) else row.counted)
+        for row in record.parameters
+    )
 
 
 def _warnings(record: RunRecord, predictions: np.ndarray) -> list[str]:
     """What a reader has to know before believing a number of the page."""
-    warnings = []
-    lost = [row["epoch"] for row in record.history if not math.isfinite(row["train_loss"])]
-    if lost:
-        warnings.append(f"The run diverged: its training loss is not finite at epoch {lost[0]:g}.")
+    warnings = divergence(record.history)
     undefined = int(np.sum(predictions < 0))
     if undefined:
         warnings.append(
@@ -206,12 +215,20 @@ def _warnings(record: RunRecord, predictions: np.ndarray) -> list[str]:
     return warnings
 
 
-def _curves(history: Sequence[Mapping[str, float]]) -> list[tuple[str, str]]:
-    """One figure per panel, so that a narrow page can stack them."""
+def curves(history: Sequence[Mapping[str, float]]) -> list[tuple[str, str]]:
+    """Learning curves, a figure for each panel, so that a narrow page can stack them."""
     return [
         (panel, figures.to_svg(plots.learning_curves(history, [panel]), panel.replace(" ", "-")))
         for panel in plots.history_panels(history)
     ]
+
+
+def divergence(history: Sequence[Mapping[str, float]]) -> list[str]:
+    """A sentence that says when a run diverged, if it did."""
+    lost = [row["epoch"] for row in history if not math.isfinite(row["train_loss"])]
+    if not lost:
+        return []
+    return [f"The run diverged: its training loss is not finite at epoch {lost[0]:g}."]
 
 
 class _ClassRow(NamedTuple):

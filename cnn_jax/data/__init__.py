@@ -1,12 +1,21 @@
-"""Image-classification data: a name or a path in, uint8 NHWC arrays and int32 labels out.
+"""Image-classification data: a name or a path in, uint8 NHWC arrays and labels out.
 
 Only numpy is imported here; TensorFlow Datasets, Pillow and rich are imported when a source needs
 them.
 """
 
 from cnn_jax.data.dataset import Dataset, Split
-from cnn_jax.data.registry import DATASETS, load
+from cnn_jax.data.registry import DATASETS, is_multi_label, load
 from cnn_jax.data.splits import hold_out, take
 from cnn_jax.data.statistics import channel_statistics
 
-__all__ = ["DATASETS", "Dataset", "Split", "channel_statistics", "hold_out", "load", "take"]
+__all__ = [
+    "DATASETS",
+    "Dataset",
+    "Split",
+    "channel_statistics",
+    "hold_out",
+    "is_multi_label",
+    "load",
+    "take",
+]

@@ -14,11 +14,12 @@ class Split:
 
     Attributes:
         images: UInt8 `n h w c`, 0 to 255; `c` is 1 (grey) or 3 (RGB).
-        labels: Int32 `n`, the index of the class.
+        labels: Int32 `n`, the index of the class; or, where an image has several labels, UInt8
+            `n l`, multi-hot: 1 where the label is there, 0 where it is not.
     """
 
     images: UInt8[np.ndarray, "n h w c"]
-    labels: Int32[np.ndarray, "n"]
+    labels: Int32[np.ndarray, "n"] | UInt8[np.ndarray, "n l"]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -32,7 +33,7 @@ class Dataset:
         name: what the data set is called in reports.
         train: the examples to learn (and hold out) from.
         test: the examples to read once, at the end.
-        class_names: the name of class `i` at position `i`.
+        class_names: the name of class (or label) `i` at position `i`.
     """
 
     name: str
@@ -48,8 +49,13 @@ class Dataset:
 
     @property
     def num_classes(self) -> int:
-        """How many classes there are, whether or not each has examples."""
+        """How many classes (or labels) there are, whether or not each has examples."""
         return len(self.class_names)
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether an image has any number of the labels, rather than one class."""
+        return self.train.labels.ndim == 2
 
 
 def check_dataset(dataset: Dataset) -> Dataset:
@@ -62,14 +68,18 @@ def check_dataset(dataset: Dataset) -> Dataset:
         The same data set.
 
     Raises:
-        UsageError: fewer than two classes, an empty split, images that are not uint8
-            `n h w c` with 1 or 3 channels, labels that are not one int32 per image in
-            `[0, num_classes)`, or splits whose images have different shapes.
+        UsageError: fewer than two classes (or no label), an empty split, images that are not
+            uint8 `n h w c` with 1 or 3 channels, labels that are neither one int32 per image in
+            `[0, num_classes)` nor a uint8 row of zeros and ones, or splits whose images have
+            different shapes.
     """
-    if dataset.num_classes < 2:
+    if dataset.num_classes < 2 and not (dataset.multi_label and dataset.num_classes):
         raise UsageError(f"{dataset.name}: found {dataset.num_classes} class, expected two or more")
+    check_labels = _check_multi_hot if dataset.multi_label else _check_classes
     for split_name, split in (("train", dataset.train), ("test", dataset.test)):
-        _check_split(f"{dataset.name}: {split_name}", split, dataset.num_classes)
+        where = f"{dataset.name}: {split_name}"
+        _check_images(where, split.images)
+        check_labels(where, split, dataset.num_classes)
     train_shape, test_shape = dataset.train.images.shape[1:], dataset.test.images.shape[1:]
     if train_shape != test_shape:
         raise UsageError(
@@ -79,22 +89,42 @@ def check_dataset(dataset: Dataset) -> Dataset:
     return dataset
 
 
-def _check_split(where: str, split: Split, num_classes: int) -> None:
-    images, labels = split.images, split.labels
+def _check_images(where: str, images: np.ndarray) -> None:
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
         raise UsageError(
             f"{where} images are {images.dtype} of shape {images.shape}, "
             "expected uint8 of shape (n, height, width, 1 or 3)"
         )
+
+
+def _check_classes(where: str, split: Split, num_classes: int) -> None:
+    images, labels = split.images, split.labels
     if labels.dtype != np.int32 or labels.shape != images.shape[:1]:
         raise UsageError(
             f"{where} labels are {labels.dtype} of shape {labels.shape}, "
             f"expected int32 of shape {images.shape[:1]}"
         )
-    if not images.size:
-        raise UsageError(f"{where} split is empty (images of shape {images.shape})")
+    _check_not_empty(where, images)
     lowest, highest = int(labels.min()), int(labels.max())
     if lowest < 0 or highest >= num_classes:
         raise UsageError(
             f"{where} labels run from {lowest} to {highest}, expected 0 to {num_classes - 1}"
         )
+
+
+def _check_multi_hot(where: str, split: Split, num_labels: int) -> None:
+    images, labels = split.images, split.labels
+    expected = (len(images), num_labels)
+    if labels.dtype != np.uint8 or labels.shape != expected:
+        raise UsageError(
+            f"{where} labels are {labels.dtype} of shape {labels.shape}, expected uint8 of shape "
+            f"{expected}, a row of zeros and ones for each image"
+        )
+    _check_not_empty(where, images)
+    if labels.max() > 1:
+        raise UsageError(f"{where} labels run up to {labels.max()}, expected zeros and ones")
+
+
+def _check_not_empty(where: str, images: np.ndarray) -> None:
+    if not images.size:
+        raise UsageError(f"{where} split is empty (images of shape {images.shape})")

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from absl import logging
-from jaxtyping import UInt8
+from jaxtyping import Int32, UInt8
 
 from cnn_jax.data.cache import cached, file_stamps, fingerprint
 from cnn_jax.data.dataset import Dataset, Split
@@ -73,16 +73,21 @@ def load_image_folder(
             "test classes to be among the training classes"
         )
     if not has_test:
-        logging.warning(
-            "%s has no folder test: %.0f %% of its training pictures are held out as test split.",
-            folder,
-            100 * _HELD_OUT,
-        )
+        warn_of_no_test(folder)
     name = folder.resolve().name
     paths = [path for split in (train, test) for group in split.values() for path in group]
     key = fingerprint(name, sorted(train), file_stamps(folder, paths), image_size)
     return cached(
         lambda: _read(name, train, test, image_size), name=name, key=key, cache_dir=cache_dir
+    )
+
+
+def warn_of_no_test(folder: Path) -> None:
+    """Logs that `read_pictures_as` will hold out a test split."""
+    logging.warning(
+        "%s has no folder test: %.0f %% of its training pictures are held out as test split.",
+        folder,
+        100 * _HELD_OUT,
     )
 
 
@@ -111,10 +116,36 @@ def _read(
     groups = [*train.items(), *test.items()]
     paths = [path for _, group in groups for path in group]
     labels = [class_names.index(class_name) for class_name, group in groups for _ in group]
-    everything = Split(_read_pictures(name, paths, image_size), np.array(labels, np.int32))
-    if not test:
-        return Dataset(name, *hold_out(everything, _HELD_OUT, _HOLD_OUT_SEED), class_names)
     first_test = sum(map(len, train.values()))
+    return read_pictures_as(
+        name, paths, np.array(labels, np.int32), first_test, class_names, image_size
+    )
+
+
+def read_pictures_as(
+    name: str,
+    paths: Sequence[Path],
+    labels: Int32[np.ndarray, "n"] | UInt8[np.ndarray, "n l"],
+    first_test: int,
+    class_names: tuple[str, ...],
+    image_size: int | None,
+) -> Dataset:
+    """Reads pictures as a data set.
+
+    Args:
+        name: of the data set.
+        paths: the training pictures, then those of the test split.
+        labels: of each picture, as in `Split`.
+        first_test: how many train; if all do, a fifth of them is held out as the test split.
+        class_names: of the classes, or labels.
+        image_size: side to which every picture is resized; None: all pictures have one size.
+
+    Raises:
+        UsageError: a picture is unreadable, or sizes differ.
+    """
+    everything = Split(_read_pictures(name, paths, image_size), labels)
+    if first_test == len(paths):
+        return Dataset(name, *hold_out(everything, _HELD_OUT, _HOLD_OUT_SEED), class_names)
     train_split, test_split = (
         Split(everything.images[part], everything.labels[part])
         for part in (slice(first_test), slice(first_test, None))

@@ -6,14 +6,32 @@ from pathlib import Path
 
 from cnn_jax.data.dataset import Dataset, check_dataset
 from cnn_jax.data.embedded import read_embedded_mnist
+from cnn_jax.data.faces import load_faces
 from cnn_jax.data.idx_folder import holds_idx_files, read_idx_folder
 from cnn_jax.data.image_folder import load_image_folder
+from cnn_jax.data.labeled_folder import holds_labels, load_labeled_folder
 from cnn_jax.data.resize import resize_dataset
 from cnn_jax.data.tfds_source import load_tfds
 from cnn_jax.errors import UsageError
 
-# Names with a source of their own; any other name is one of TensorFlow Datasets.
-DATASETS: dict[str, Callable[[], Dataset]] = {"mnist": read_embedded_mnist}
+# Names with a source of their own, as a function of the folder of the cache; any other name is one
+# of TensorFlow Datasets.
+DATASETS: dict[str, Callable[[str | os.PathLike[str] | None], Dataset]] = {
+    "faces": load_faces,
+    "mnist": lambda cache_dir: read_embedded_mnist(),
+}
+
+# Those of them whose images have several labels each.
+MULTI_LABEL: frozenset[str] = frozenset({"faces"})
+
+
+def is_multi_label(name_or_path: str | os.PathLike[str]) -> bool:
+    """Whether the images that `load` would read have several labels each; reads none of them."""
+    name = os.fspath(name_or_path)
+    if not name or name in DATASETS:
+        return name in MULTI_LABEL
+    folder = Path(name).expanduser()
+    return holds_labels(folder) and not holds_idx_files(folder)
 
 
 def load(
@@ -28,10 +46,11 @@ def load(
 
     What `name_or_path` means is decided in this order:
 
-    1. a name in `DATASETS`: `mnist` is embedded in the package;
+    1. a name in `DATASETS`: `mnist` is embedded in the package, `faces` are drawn;
     2. a directory, or anything that starts with `/`, `.` or `~`: a folder in MNIST's IDX layout
-       (`cnn_jax.data.idx_folder`) if it holds IDX files, otherwise a folder of pictures
-       (`cnn_jax.data.image_folder`);
+       (`cnn_jax.data.idx_folder`) if it holds IDX files, a folder of pictures with several labels
+       each (`cnn_jax.data.labeled_folder`) if it holds `train/labels.csv`, otherwise a folder of
+       pictures (`cnn_jax.data.image_folder`);
     3. a name of TensorFlow Datasets, with an optional configuration and version: `cifar10`,
        `emnist/letters`, `mnist:3.0.1` (`cnn_jax.data.tfds_source`).
 
@@ -42,11 +61,12 @@ def load(
         download: download and prepare a TensorFlow data set that is not there yet.
         image_size: side in pixels; every image becomes a square of it, by the largest centred
             square and an antialiased bilinear filter. Default: images as they are.
-        cache_dir: where decoded TensorFlow data sets and folders of pictures are kept; default:
-            the environment variable `CNN_JAX_CACHE`, then `~/.cache/cnn_jax`.
+        cache_dir: where decoded TensorFlow data sets and folders of pictures, and drawn faces,
+            are kept; default: the environment variable `CNN_JAX_CACHE`, then `~/.cache/cnn_jax`.
 
     Returns:
-        The data set, with uint8 images `n h w c` and int32 labels `n`.
+        The data set, with uint8 images `n h w c` and int32 labels `n`, or uint8 labels `n l` where
+        images have several.
 
     Raises:
         UsageError: there is no such data set, or what is there cannot be read.
@@ -58,10 +78,12 @@ def load(
         raise UsageError("the name of the data set is empty, expected a name or a folder")
     path = Path(name).expanduser()
     if name in DATASETS:
-        return check_dataset(resize_dataset(DATASETS[name](), image_size))
+        return check_dataset(resize_dataset(DATASETS[name](cache_dir), image_size))
     if path.is_dir():
         if holds_idx_files(path):
             return check_dataset(resize_dataset(read_idx_folder(path), image_size))
+        if holds_labels(path):
+            return load_labeled_folder(path, image_size=image_size, cache_dir=cache_dir)
         return load_image_folder(path, image_size=image_size, cache_dir=cache_dir)
     if path.exists():
         raise UsageError(f"{name} is a file, expected a folder of pictures or IDX files")

@@ -1,4 +1,8 @@
-"""Parts of a split in which every class has its share."""
+"""Parts of a split in which every class has its share.
+
+Where images have several labels, each combination of labels that occurs counts as a class here, so
+that every label has its share too, and so has whatever goes together.
+"""
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -11,7 +15,8 @@ def hold_out(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
     """Divides a split at random into a part to train on and a part to validate on.
 
     The validation part has `round(n * fraction)` examples, of each class its share of them to
-    within rounding, but never all of a class. Both parts keep the order of `split`. The same seed
+    within rounding, but never all of a class (a combination of several labels may go there as a
+    whole, for many are rare). Both parts keep the order of `split`. The same seed
     gives the same parts on every platform (PCG64).
 
     Args:
@@ -24,21 +29,25 @@ def hold_out(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
 
     Raises:
         UsageError: the fraction or the seed is out of range, or the classes are so small that
-            training would be left without an example of one.
+            training would be left without an example of one (or without any).
     """
     if not 0 <= fraction < 1:
         raise UsageError(f"the held-out fraction is {fraction}, expected 0 <= fraction < 1")
     if fraction == 0:
         return split, _select(split, np.zeros(len(split), bool))
-    counts = np.bincount(split.labels)
-    most = np.maximum(counts - 1, 0)
+    classes = _classes(split)
+    counts = np.bincount(classes)
+    multi_label = split.labels.ndim == 2
+    most = counts if multi_label else np.maximum(counts - 1, 0)
     total = round(len(split) * fraction)
+    if multi_label and total == len(split):
+        raise UsageError(f"holding out {total} of {total} examples leaves none to train on")
     if total > most.sum():
         raise UsageError(
             f"holding out {total} of {len(split)} examples would leave a class with none to train "
             f"on, expected a fraction of at most {most.sum() / max(len(split), 1):.4g}"
         )
-    chosen = _choose(split.labels, total, most, seed)
+    chosen = _choose(classes, total, most, seed)
     return _select(split, ~chosen), _select(split, chosen)
 
 
@@ -61,7 +70,15 @@ def take(split: Split, n: int, seed: int) -> Split:
         raise UsageError(f"{n} examples were asked for, expected 1 to {len(split)}")
     if n == len(split):
         return split
-    return _select(split, _choose(split.labels, n, np.bincount(split.labels), seed))
+    classes = _classes(split)
+    return _select(split, _choose(classes, n, np.bincount(classes), seed))
+
+
+def _classes(split: Split) -> Int[np.ndarray, "n"]:
+    """The class of each example; the number of its combination of labels if it has several."""
+    if split.labels.ndim == 1:
+        return split.labels
+    return np.unique(split.labels, axis=0, return_inverse=True)[1].reshape(-1)
 
 
 def _select(split: Split, chosen: Bool[np.ndarray, "n"]) -> Split:

@@ -53,7 +53,7 @@ class Whitening(Layer):
         self.lowering = lowering
 
     def __call__(self, x: Float[Array, "n h w c"], mode: Mode) -> Float[Array, "n oh ow f"]:
-        kernel = self.kernel[...]
+        kernel = self.kernel[...].astype(x.dtype)
         return conv2d(x, kernel, padding="VALID", lowering=self.lowering) + self.bias[...]
 
     def formula(self) -> tuple[str, int]:

@@ -278,9 +278,13 @@ LOSSES: dict[str, Callable[..., Float[Array, "*b"]]] = {
     "weston_watkins": weston_watkins,
 }
 
+# The losses that ask of each output by itself whether it is there: the ones for images with several
+# labels, whose targets are multi-hot. The others choose one class.
+PER_LABEL: frozenset[str] = frozenset({"binary_cross_entropy", "hinge"})
+
 # Which output activation turns the logits trained with a loss into the probabilities to report.
 # The hinge family learns scores, not probabilities: their softmax ranks classes as the scores do,
-# but is not calibrated.
+# but is not calibrated. With several labels per image it is the sigmoid whatever the loss.
 LOSS_OUTPUT: dict[str, str] = {
     name: "sigmoid" if name == "binary_cross_entropy" else "softmax" for name in LOSSES
 }

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Num
 
+Threshold = float | Float[Array, "l"]
+
 
 def accuracy(logits: Float[Array, "*b c"], labels: Int[Array, "*b"]) -> Float[Array, ""]:
     """Fraction of examples whose largest logit (or probability) is that of the label, in [0, 1].
@@ -123,34 +125,116 @@ def expected_calibration_error(
     return jnp.sum(jnp.abs(surplus_of_bin)) / confidence.size
 
 
-def label_accuracy(
-    probabilities: Float[Array, "n l"], targets: Num[Array, "n l"], threshold: float = 0.5
-) -> Float[Array, "l"]:
-    """Fraction of examples for which each label was rightly said to be there or not.
+def label_correct(
+    probabilities: Float[Array, "n l"], targets: Num[Array, "n l"], threshold: Threshold = 0.5
+) -> Bool[Array, "n l"]:
+    """Whether each label of each example was rightly said to be there or not.
 
     Args:
         probabilities: one per label (multi-label); a label is predicted from the threshold on. A
             NaN is wrong whatever the target.
         targets: multi-hot, 1 (or True) where the label is there.
-        threshold: in the units of probabilities.
+        threshold: in the units of probabilities, for all labels or one for each; 0 for logits.
 
     Raises:
         ValueError: targets do not have the shape of probabilities.
     """
     _check_shape("targets", targets, probabilities.shape)
     right = (probabilities >= threshold) == (targets > 0)
-    return jnp.mean((right & ~jnp.isnan(probabilities)).astype(jnp.float32), axis=0)
+    return right & ~jnp.isnan(probabilities)
+
+
+def label_accuracy(
+    probabilities: Float[Array, "n l"], targets: Num[Array, "n l"], threshold: Threshold = 0.5
+) -> Float[Array, "l"]:
+    """Fraction of examples for which each label was rightly said to be there or not.
+
+    Args:
+        probabilities: one per label, as in `label_correct`.
+        targets: multi-hot, 1 (or True) where the label is there.
+        threshold: in the units of probabilities, for all labels or one for each.
+
+    Raises:
+        ValueError: targets do not have the shape of probabilities.
+    """
+    right = label_correct(probabilities, targets, threshold)
+    return jnp.mean(right.astype(jnp.float32), axis=0)
+
+
+def label_confusion(
+    probabilities: Float[Array, "n l"], targets: Num[Array, "n l"], threshold: Threshold = 0.5
+) -> Int[Array, "l 2 2"]:
+    """For each label, how often it was predicted or not where it is there or not.
+
+    Args:
+        probabilities: one per label; a label is predicted from the threshold on (never for NaN).
+        targets: multi-hot, 1 (or True) where the label is there.
+        threshold: in the units of probabilities, for all labels or one for each.
+
+    Returns:
+        int32 counts per label: rows are the truth (absent, there), columns the prediction, so that
+        `per_class` of one gives its precision, recall and F1 at index 1.
+
+    Raises:
+        ValueError: targets do not have the shape of probabilities.
+    """
+    _check_shape("targets", targets, probabilities.shape)
+    predicted, true = (probabilities >= threshold).astype(jnp.int32), targets > 0
+    count = jax.vmap(confusion_matrix, in_axes=(1, 1, None))
+    return count(true.astype(jnp.int32), predicted, 2)
+
+
+def best_thresholds(
+    scores: Float[Array, "n l"], targets: Num[Array, "n l"], default: float = 0.5
+) -> Float[Array, "l"]:
+    """The threshold of each label at which its F1 score is highest.
+
+    Choose them on examples held out from training, and apply them to others. Between the lowest
+    score that is predicted and the highest that is not, any threshold does equally well here; the
+    middle is returned, which leaves most room on both sides. Of equally good ones, the largest.
+
+    Args:
+        scores: higher for surer; logits or probabilities. NaN is never predicted.
+        targets: multi-hot, 1 (or True) where the label is there.
+        default: the threshold of a label without positives, or whose best F1 takes in a NaN.
+
+    Raises:
+        ValueError: targets do not have the shape of scores.
+
+    References:
+        Lipton, Elkan, Narayanaswamy 2014, arXiv:1402.1892, on what such thresholds do.
+    """
+    _check_shape("targets", targets, scores.shape)
+    ranked_last = jnp.where(jnp.isnan(scores), -jnp.inf, scores)
+    best = jax.vmap(_best_threshold, in_axes=1)(ranked_last, targets > 0)
+    usable = jnp.isfinite(best) & jnp.any(targets > 0, axis=0)
+    return jnp.where(usable, best, default)
+
+
+def _best_threshold(scores: Float[Array, "n"], positive: Bool[Array, "n"]) -> Float[Array, ""]:
+    order = jnp.argsort(scores)
+    ascending, positive = scores[order], positive[order].astype(jnp.int32)
+    place = jnp.arange(scores.size)
+    hits = jnp.cumsum(positive[::-1])[::-1]
+    f1 = 2 * hits / (scores.size - place + jnp.sum(positive))
+    # Tied examples are predicted together: only where a tie begins can a threshold lie.
+    possible = (jnp.searchsorted(ascending, ascending) == place) & (ascending > -jnp.inf)
+    best = scores.size - 1 - jnp.argmax(jnp.where(possible, f1, -1)[::-1])
+    lowest, below = ascending[best], ascending[jnp.maximum(best - 1, 0)]
+    middle = (lowest + below) / 2
+    # Between neighboring floats there is no middle, and below the lowest score there is nothing.
+    return jnp.where((middle > below) & (middle <= lowest), middle, lowest)
 
 
 def label_f1(
-    probabilities: Float[Array, "n l"], targets: Num[Array, "n l"], threshold: float = 0.5
+    probabilities: Float[Array, "n l"], targets: Num[Array, "n l"], threshold: Threshold = 0.5
 ) -> Float[Array, "l"]:
     """F1 score of each label, 2 TP / (2 TP + FP + FN); 0 for a label neither there nor predicted.
 
     Args:
         probabilities: one per label; a label is predicted from the threshold on (never for NaN).
         targets: multi-hot, 1 (or True) where the label is there.
-        threshold: in the units of probabilities.
+        threshold: in the units of probabilities, for all labels or one for each.
 
     Raises:
         ValueError: targets do not have the shape of probabilities.

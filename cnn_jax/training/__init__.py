@@ -2,6 +2,7 @@
 
 from cnn_jax.training.config import (
     HPARAM_RANGES,
+    PRECISIONS,
     Config,
     augmentations,
     describe_range,
@@ -9,19 +10,14 @@ from cnn_jax.training.config import (
 )
 from cnn_jax.training.fit import Epoch, Programs, compile_programs, fit, to_device
 from cnn_jax.training.optimizers import OPTIMIZERS
-from cnn_jax.training.run import (
-    Examples,
-    Run,
-    Task,
-    TrainState,
-    make_run,
-    steps_per_epoch,
-)
+from cnn_jax.training.run import Run, TrainState, make_run, steps_per_epoch
 from cnn_jax.training.schedules import SCHEDULES
+from cnn_jax.training.task import Examples, Task
 
 __all__ = [
     "HPARAM_RANGES",
     "OPTIMIZERS",
+    "PRECISIONS",
     "SCHEDULES",
     "Config",
     "Epoch",

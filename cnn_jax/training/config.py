@@ -9,10 +9,12 @@ from cnn_jax.models import Architecture
 from cnn_jax.ops import augment
 from cnn_jax.ops.augment import AugmentationCall
 from cnn_jax.ops.losses import LOSSES
-from cnn_jax.training.optimizers import OPTIMIZERS
+from cnn_jax.training.optimizers import OPTIMIZERS, lookahead
 from cnn_jax.training.schedules import SCHEDULES
 
 Hparams = dict[str, float]
+
+PRECISIONS = ("bfloat16", "float32")
 
 # Begins the names of hyperparameters that are strengths of augmentations.
 AUGMENT_PREFIX = "augment_"
@@ -32,6 +34,15 @@ class Config:
       clip: whether gradients are clipped (to the hyperparameter `clip_norm`).
       augment: what is done to training images, without its numbers (see `augmentations`).
       tta: a key of `TEST_TIME`: the views of an image whose logits are averaged in evaluation.
+      precision: of the network's arithmetic, a member of `PRECISIONS`; parameters, statistics,
+        losses and updates are float32 throughout.
+      micro_batches: parts of a batch whose gradients are summed before an update; as one batch, in
+        less memory, except that batch normalisation sees the parts.
+      bias_group: whether biases and the vectors of normalisation have a learning rate and weight
+        decay of their own (hyperparameters `bias_rate`, `bias_decay`: factors of the kernels').
+      lookahead: whether slow parameters follow the optimizer's (see `optimizers.lookahead`).
+      average: whether a running average of the parameters is kept and used in evaluation
+        (hyperparameter `average_decay`).
     """
 
     architecture: Architecture = Architecture()
@@ -43,6 +54,11 @@ class Config:
     clip: bool = False
     augment: tuple[AugmentationCall, ...] = ()
     tta: str = "none"
+    precision: str = "float32"
+    micro_batches: int = 1
+    bias_group: bool = False
+    lookahead: bool = False
+    average: bool = False
 
 
 def augmentations(text: str) -> tuple[tuple[AugmentationCall, ...], Hparams]:
@@ -83,6 +99,14 @@ def hyperparameters(config: Config, chosen: Mapping[str, float] | None = None) -
         values["dropout_rate"] = 0.5
     if config.clip:
         values["clip_norm"] = 1.0
+    if config.bias_group:
+        values["bias_rate"] = 1.0
+        if "weight_decay" in values:
+            values["bias_decay"] = 1.0
+    if config.lookahead:
+        values |= keyword_defaults(lookahead)
+    if config.average:
+        values["average_decay"] = 0.999
     for name, value in augment.numbers(config.augment).items():
         values[AUGMENT_PREFIX + name] = value
     for name, value in (chosen or {}).items():
@@ -108,8 +132,11 @@ def keyword_defaults(function: Callable) -> dict[str, float]:
 
 # Lower bound, whether the bound itself is allowed, upper bound, whether it is allowed.
 HPARAM_RANGES: dict[str, tuple[float, bool, float, bool]] = {
+    "average_decay": (0, True, 1, False),
     "b1": (0, True, 1, False),
     "b2": (0, True, 1, False),
+    "bias_decay": (0, True, float("inf"), False),
+    "bias_rate": (0, True, float("inf"), False),
     "clip_norm": (0, False, float("inf"), False),
     "decay_factor": (0, True, 1, True),
     "dropout_rate": (0, True, 1, False),
@@ -118,6 +145,8 @@ HPARAM_RANGES: dict[str, tuple[float, bool, float, bool]] = {
     "focal_gamma": (0, True, float("inf"), False),
     "label_smoothing": (0, True, 1, False),
     "learning_rate": (0, False, float("inf"), False),
+    "lookahead_period": (1, True, float("inf"), False),
+    "lookahead_step": (0, False, 1, True),
     "margin": (0, False, float("inf"), False),
     "momentum": (0, True, 1, False),
     "warmup_fraction": (0, True, 1, True),

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
 from cnn_jax.data import Split
-from cnn_jax.training.run import Examples, Hparams, Metrics, Run, TrainState
+from cnn_jax.training.run import Hparams, Metrics, Run, TrainState
+from cnn_jax.training.task import Examples
 
 
 class Programs(NamedTuple):

@@ -4,27 +4,29 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
+from jaxtyping import PyTree
 
 from cnn_jax.training.grid import Trial
-from cnn_jax.training.run import Examples, Run
+from cnn_jax.training.meshes import TRIAL_AXIS, split
+from cnn_jax.training.run import Run
 from cnn_jax.training.selection import losers
 from cnn_jax.training.sweep import (
     SweepState,
     Trials,
     Vectorization,
     make_sweep,
-    place,
-    trial_sharding,
 )
+from cnn_jax.training.task import Examples
 
 Status = Literal["training", "diverged", "pruned"]
 FILLER = -1
+Arrays = TypeVar("Arrays", bound=PyTree)
 # The share of a device's memory that a program may fill; the rest is for the runtime.
 _MEMORY_SHARE = 0.8
 
@@ -175,7 +177,7 @@ class Trainer:
         if self._vectorization == "vmap" and survivors:
             places = self._fill(survivors)
             spots = np.array([standing.places.index(max(i, survivors[0])) for i in places])
-            state = place(jax.tree.map(lambda leaf: leaf[spots], state), self._mesh)
+            state = self._place(jax.tree.map(lambda leaf: leaf[spots], state))
             standing = replace(standing, places=places)
         return self._mask(state, standing, survivors), standing
 
@@ -186,7 +188,10 @@ class Trainer:
     def _mask(self, state: SweepState, standing: Standing, living: Iterable[int]) -> SweepState:
         wanted = set(living)
         alive = jnp.asarray([index in wanted for index in standing.places])
-        return state._replace(alive=place(alive, self._mesh))
+        return state._replace(alive=self._place(alive))
+
+    def _place(self, arrays: Arrays) -> Arrays:
+        return jax.device_put(arrays, split(self._mesh, TRIAL_AXIS))
 
     def _stack(self, trials: Sequence[Trial], places: Sequence[int]) -> Trials:
         members = [trials[max(index, 0)] for index in places]
@@ -195,10 +200,10 @@ class Trainer:
             for name in members[0].hparams
         }
         keys = jax.vmap(jax.random.key)(jnp.asarray([trial.seed for trial in members]))
-        return place(Trials(hparams, keys), self._mesh)
+        return self._place(Trials(hparams, keys))
 
     def _abstract(self, stacked: Trials) -> SweepState:
-        sharding = trial_sharding(self._mesh)
+        sharding = split(self._mesh, TRIAL_AXIS)
         return jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
             jax.eval_shape(self._sweep.init, stacked, self._train),

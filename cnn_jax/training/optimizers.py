@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, PyTree
 
@@ -130,6 +131,63 @@ def _adafactor(learning_rate: Number) -> Rule:
 
 def _muon(learning_rate: Number, *, momentum: Number = 0.95, weight_decay: Number = 0.0) -> Rule:
     return _from_optax(optax.contrib.muon(learning_rate, beta=momentum, weight_decay=weight_decay))
+
+
+def by_shape(kernels: Rule, vectors: Rule) -> Rule:
+    """One rule for kernels, another for biases and the vectors of normalisation.
+
+    Parameters of two or more dimensions are kernels.
+    """
+
+    def update(params: PyTree, grads: PyTree, state: Any) -> tuple[PyTree, Any]:
+        moved, states = {}, []
+        for rule, part, inner in zip((kernels, vectors), _split(params), state, strict=True):
+            part_grads = {path: leaf for path, leaf in _leaves(grads).items() if path in part}
+            part, inner = rule.update(part, part_grads, inner)
+            moved |= part
+            states.append(inner)
+        leaves = [moved[path] for path in _leaves(params)]
+        return jax.tree.unflatten(jax.tree.structure(params), leaves), tuple(states)
+
+    def init(params: PyTree) -> Any:
+        matrices, rest = _split(params)
+        return kernels.init(matrices), vectors.init(rest)
+
+    return Rule(init, update)
+
+
+def lookahead(rule: Rule, *, lookahead_period: Number = 5.0, lookahead_step: Number = 0.5) -> Rule:
+    """Every `lookahead_period` steps the slow parameters move towards the fast ones, which follow.
+
+    slow <- slow + lookahead_step * (fast - slow); fast <- slow (Zhang et al. 2019, algorithm 1).
+    """
+
+    def init(params: PyTree) -> Any:
+        return rule.init(params), jax.tree.map(jnp.array, params), jnp.zeros((), jnp.int32)
+
+    def update(params: PyTree, grads: PyTree, state: Any) -> tuple[PyTree, Any]:
+        inner, slow, count = state
+        params, inner = rule.update(params, grads, inner)
+        count = count + 1
+        due = count % jnp.asarray(lookahead_period, jnp.int32) == 0
+        slow = jax.tree.map(
+            lambda s, f: jnp.where(due, s + lookahead_step * (f - s), s), slow, params
+        )
+        params = jax.tree.map(lambda s, f: jnp.where(due, s, f), slow, params)
+        return params, (inner, slow, count)
+
+    return Rule(init, update)
+
+
+def _split(params: PyTree) -> tuple[dict[str, Array], dict[str, Array]]:
+    leaves = _leaves(params)
+    kernels = {path: leaf for path, leaf in leaves.items() if leaf.ndim >= 2}
+    return kernels, {path: leaf for path, leaf in leaves.items() if path not in kernels}
+
+
+def _leaves(tree: PyTree) -> dict[str, Array]:
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
 
 
 OPTIMIZERS: dict[str, Optimizer] = {

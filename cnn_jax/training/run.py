@@ -13,17 +13,20 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 from jax import lax
-from jaxtyping import Array, Float, Int, Int32, Num, PRNGKeyArray, PyTree, UInt8
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, UInt8
 
 from cnn_jax.errors import UsageError
 from cnn_jax.models import Classifier, Mode, build, build_abstract, initialize_from_data
 from cnn_jax.ops import augment
 from cnn_jax.ops.augment_batch import TEST_TIME
 from cnn_jax.ops.losses import LOSSES
-from cnn_jax.ops.metrics import accuracy
 from cnn_jax.training.config import AUGMENT_PREFIX, Config, keyword_defaults
-from cnn_jax.training.optimizers import OPTIMIZERS, Rule
+from cnn_jax.training.labeling import labeling
+from cnn_jax.training.meshes import BATCH_AXIS, split, whole
+from cnn_jax.training.optimizers import OPTIMIZERS, Rule, by_shape, lookahead
 from cnn_jax.training.schedules import SCHEDULES
+from cnn_jax.training.task import Examples, Task, normalize
 
 EVALUATION_BATCH = 500
 # The training images that data-dependent initialisation looks at.
@@ -31,29 +34,6 @@ INITIALIZATION_IMAGES = 5000
 
 Hparams = dict[str, Float[Array, ""]]
 Metrics = dict[str, Float[Array, ""]]
-
-
-class Task(NamedTuple):
-    """What a program is compiled for, beside the config: the shape of the problem.
-
-    Attributes:
-      image_shape: height, width, channels.
-      num_classes: number of classes.
-      mean: of each channel over the training set, images scaled to [0, 1].
-      std: standard deviation of each channel, likewise.
-    """
-
-    image_shape: tuple[int, int, int]
-    num_classes: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-
-class Examples(NamedTuple):
-    """A split on the device."""
-
-    images: UInt8[Array, "n h w c"]
-    labels: Int32[Array, " n"]
 
 
 class TrainState(NamedTuple):
@@ -64,12 +44,14 @@ class TrainState(NamedTuple):
       params: trained parameters, a nested dict by layer.
       statistics: running statistics of batch normalisation, likewise.
       opt_state: of the optimizer.
+      average: running averages of parameters and statistics, where the config asks for them.
     """
 
     epoch: Int[Array, ""]
     params: PyTree
     statistics: PyTree
     opt_state: Any
+    average: PyTree = ()
 
 
 class Run(NamedTuple):
@@ -80,14 +62,15 @@ class Run(NamedTuple):
         training examples for it; without them the state has the same shapes.
       epoch: `(state, hparams, key, examples) -> (state, metrics)`: one pass over the training set.
       predict: `(state, images) -> logits` of a whole split.
-      score: `(logits, labels, hparams) -> metrics`, loss and accuracy.
+      score: `(logits, labels, hparams) -> metrics`, loss and accuracy (of several labels, its mean
+        over them, each said to be there from logit 0 on).
       evaluate: `(state, hparams, examples) -> metrics`, the score of the predictions.
     """
 
     init: Callable[..., TrainState]
     epoch: Callable[[TrainState, Hparams, PRNGKeyArray, Examples], tuple[TrainState, Metrics]]
     predict: Callable[[TrainState, UInt8[Array, "n h w c"]], Float[Array, "n classes"]]
-    score: Callable[[Float[Array, "n classes"], Int32[Array, " n"], Hparams], Metrics]
+    score: Callable[[Float[Array, "n classes"], Array, Hparams], Metrics]
     evaluate: Callable[[TrainState, Hparams, Examples], Metrics]
 
 
@@ -112,8 +95,13 @@ def steps_per_epoch(config: Config, examples: int) -> int:
     others.
 
     Raises:
-      UsageError: if a batch is larger than the training set.
+      UsageError: if a batch is larger than the training set, or cannot be cut into micro-batches.
     """
+    if config.batch_size % config.micro_batches:
+        raise UsageError(
+            f"--batch_size={config.batch_size} cannot be cut into --micro_batches="
+            f"{config.micro_batches} equal parts"
+        )
     if config.batch_size > examples:
         raise UsageError(
             f"--batch_size={config.batch_size} is larger than the training split of {examples} "
@@ -122,20 +110,24 @@ def steps_per_epoch(config: Config, examples: int) -> int:
     return 1 if OPTIMIZERS[config.optimizer].full_batch else examples // config.batch_size
 
 
-def normalize(task: Task, images: Num[Array, "n h w c"]) -> Float[Array, "n h w c"]:
-    """Values in [0, 255] to mean 0 and variance 1 over the training set, channel by channel."""
-    scale = 1 / (255 * jnp.asarray(task.std, jnp.float32))
-    return images * scale - jnp.asarray(task.mean, jnp.float32) * 255 * scale
-
-
-def make_run(config: Config, task: Task) -> Run:
+def make_run(config: Config, task: Task, mesh: Mesh | None = None) -> Run:
     """The functions of a run of `config` on `task`.
 
+    Args:
+      config: the static choices.
+      task: the shape of the problem.
+      mesh: devices along the axis `batch`, over which every batch is split while parameters and
+        data are whole on each; None for a single device.
+
     Raises:
-      UsageError: if the images are too small for the network, or have no colors for an
-        augmentation that needs them.
+      UsageError: if the images are too small for the network, have no colors for an augmentation
+        that needs them, or have several labels where the loss chooses one class.
     """
     _check_augmentations(config, task)
+    answers = labeling(config.loss, task.multi_label)
+    _check_devices(config, mesh)
+    devices = mesh.size if mesh else 1
+    evaluation_batch = -(-EVALUATION_BATCH // devices) * devices
     skeleton, *_ = nnx.split(
         build_abstract(config.architecture, task.image_shape, task.num_classes)
     )
@@ -144,14 +136,24 @@ def make_run(config: Config, task: Task) -> Run:
     loss_function = LOSSES[config.loss]
 
     def rule(learning_rate: Array | float, hparams: Hparams) -> Rule:
-        return optimizer.build(learning_rate, **_read(optimizer.build, hparams))
+        numbers = _read(optimizer.build, hparams)
+        built = optimizer.build(learning_rate, **numbers)
+        if config.bias_group:
+            if "weight_decay" in numbers:
+                numbers |= {"weight_decay": numbers["weight_decay"] * hparams["bias_decay"]}
+            biases = optimizer.build(learning_rate * hparams["bias_rate"], **numbers)
+            built = by_shape(built, biases)
+        return lookahead(built, **_read(lookahead, hparams)) if config.lookahead else built
 
-    def losses(logits: Array, labels: Array, hparams: Hparams) -> Float[Array, " n"]:
-        return loss_function(logits, labels, **_read(loss_function, hparams))
+    def losses(logits: Array, targets: Array, hparams: Hparams) -> Float[Array, " n"]:
+        return loss_function(logits, targets, **_read(loss_function, hparams))
 
     def forward(params: PyTree, statistics: PyTree, images: Array, mode: Mode) -> tuple:
+        images = normalize(task, images)
+        if config.precision == "bfloat16":
+            params, images = optax.tree.cast((params, images), jnp.bfloat16)
         model = nnx.merge(skeleton, params, statistics)
-        logits = model(normalize(task, images), mode)
+        logits = model(images, mode).astype(jnp.float32)
         return logits, _parts(model)[1]
 
     def init(hparams: Hparams, key: PRNGKeyArray, examples: Examples | None = None) -> TrainState:
@@ -160,18 +162,27 @@ def make_run(config: Config, task: Task) -> Run:
         if examples is not None:
             first = normalize(task, examples.images[:INITIALIZATION_IMAGES])
             statistics = initialize_from_data(config.architecture, statistics, first)
-        state = rule(hparams["learning_rate"], hparams).init(params)
-        return TrainState(jnp.zeros((), jnp.int32), params, statistics, state)
+        opt_state = rule(hparams["learning_rate"], hparams).init(params)
+        average = jax.tree.map(jnp.array, (params, statistics)) if config.average else ()
+        return TrainState(jnp.zeros((), jnp.int32), params, statistics, opt_state, average)
+
+    def spread(batch: PyTree) -> PyTree:
+        """A batch, each device with its part of the examples."""
+        return lax.with_sharding_constraint(batch, split(mesh, BATCH_AXIS)) if mesh else batch
+
+    def everywhere(state: PyTree) -> PyTree:
+        """A state, whole on every device: where a batch is split, gradients are summed."""
+        return lax.with_sharding_constraint(state, whole(mesh)) if mesh else state
 
     def augmented(
         batch: Examples, chosen: Array, epoch: Array, hparams: Hparams, key: PRNGKeyArray
     ) -> tuple[Array, Array]:
         """The images and targets of a batch, as the network is trained on them."""
         if not config.augment:
-            return batch.images, batch.labels
-        targets = batch.labels
+            return batch.images, answers.targets(batch.labels)
+        targets = answers.targets(batch.labels)
         if augment.needs_soft_targets(config.augment):
-            targets = jax.nn.one_hot(targets, task.num_classes)
+            targets = answers.soft_targets(batch.labels, task.num_classes)
         strengths = {name.removeprefix(AUGMENT_PREFIX): hparams[name] for name in hparams}
         images, targets = augment.apply(
             config.augment,
@@ -198,7 +209,7 @@ def make_run(config: Config, task: Task) -> Run:
         def objective(params: PyTree) -> tuple:
             mode = Mode(True, key, hparams.get("dropout_rate", 0.0))
             logits, statistics = forward(params, state.statistics, images, mode)
-            hits = jnp.sum((jnp.argmax(logits, -1) == labels) * weights)
+            hits = jnp.sum(answers.right(logits, labels) * weights)
             return jnp.sum(losses(logits, targets, hparams) * weights), (statistics, hits)
 
         (loss, (statistics, hits)), grads = jax.value_and_grad(objective, has_aux=True)(
@@ -206,18 +217,61 @@ def make_run(config: Config, task: Task) -> Run:
         )
         return loss, grads, statistics, hits
 
+    def accumulated(
+        state: TrainState,
+        hparams: Hparams,
+        examples: Examples,
+        indices: Int[Array, "k s"],
+        weights: Float[Array, "k s"],
+        keys: Keys,
+    ) -> tuple:
+        """What `gradient` gives over the k micro-batches of these indices, summed."""
+
+        def part(state: TrainState, chosen: Array, weights: Array, dropout: PRNGKeyArray) -> tuple:
+            batch = spread(Examples(examples.images[chosen], examples.labels[chosen]))
+            images, targets = augmented(batch, chosen, state.epoch, hparams, keys.augment)
+            return gradient(state, hparams, images, targets, batch.labels, weights, dropout)
+
+        if len(indices) == 1:
+            return part(state, indices[0], weights[0], keys.dropout)
+
+        def accumulate(carry: tuple, item: tuple) -> tuple[tuple, None]:
+            loss, grads, statistics, hits = carry
+            index, chosen, weights = item
+            dropout = jax.random.fold_in(keys.dropout, index)
+            here = part(state._replace(statistics=statistics), chosen, weights, dropout)
+            grads = jax.tree.map(jnp.add, grads, here[1])
+            return (loss + here[0], grads, here[2], hits + here[3]), None
+
+        zero = jnp.zeros(())
+        start = zero, jax.tree.map(jnp.zeros_like, state.params), state.statistics, zero
+        sums, _ = lax.scan(accumulate, start, (jnp.arange(len(indices)), indices, weights))
+        return sums
+
     def apply(
-        state: TrainState, hparams: Hparams, grads: PyTree, statistics: PyTree, rate: Array
-    ) -> TrainState:
+        state: TrainState,
+        hparams: Hparams,
+        grads: PyTree,
+        statistics: PyTree,
+        index: Array,
+        steps: int,
+    ) -> tuple[TrainState, Array]:
+        """One update, the `index`-th of its epoch, and its learning rate."""
+        done = state.epoch * steps + index
+        progress = done / (config.epochs * steps)
+        rate = hparams["learning_rate"] * schedule(progress, **_read(schedule, hparams))
         if config.clip:
             clipper = optax.clip_by_global_norm(hparams["clip_norm"])
             grads, _ = clipper.update(grads, clipper.init(grads))
+        grads, statistics = everywhere((grads, statistics))
         params, opt_state = rule(rate, hparams).update(state.params, grads, state.opt_state)
-        return state._replace(params=params, statistics=statistics, opt_state=opt_state)
-
-    def learning_rate(state: TrainState, hparams: Hparams, index: Array, steps: int) -> Array:
-        progress = (state.epoch * steps + index) / (config.epochs * steps)
-        return hparams["learning_rate"] * schedule(progress, **_read(schedule, hparams))
+        average = state.average
+        if config.average:
+            # Before there is much to average, a long memory would mostly hold the first values.
+            decay = jnp.minimum(hparams["average_decay"], (1 + done) / (10 + done))
+            average = optax.incremental_update((params, statistics), average, 1 - decay)
+        state = TrainState(state.epoch, params, statistics, opt_state, average)
+        return state, rate
 
     def stochastic_epoch(
         state: TrainState, hparams: Hparams, key: PRNGKeyArray, examples: Examples
@@ -226,25 +280,17 @@ def make_run(config: Config, task: Task) -> Run:
         steps, size = steps_per_epoch(config, count), config.batch_size
         keys = streams(key)
         order = jax.random.permutation(jax.random.fold_in(keys.order, state.epoch), count)
-        batches = order[: steps * size].reshape(steps, size)
-        dropout_key = jax.random.fold_in(keys.dropout, state.epoch)
-        weights = jnp.full((size,), 1 / size)
+        batches = order[: steps * size].reshape(steps, config.micro_batches, -1)
+        dropout = jax.random.fold_in(keys.dropout, state.epoch)
+        weights = jnp.full(batches.shape[1:], 1 / size)
 
         def step(state: TrainState, item: tuple[Array, Array]) -> tuple[TrainState, Metrics]:
             index, chosen = item
-            batch = Examples(examples.images[chosen], examples.labels[chosen])
-            images, targets = augmented(batch, chosen, state.epoch, hparams, keys.augment)
-            loss, grads, statistics, hits = gradient(
-                state,
-                hparams,
-                images,
-                targets,
-                batch.labels,
-                weights,
-                jax.random.fold_in(dropout_key, index),
+            here = keys._replace(dropout=jax.random.fold_in(dropout, index))
+            loss, grads, statistics, hits = accumulated(
+                state, hparams, examples, chosen, weights, here
             )
-            rate = learning_rate(state, hparams, index, steps)
-            state = apply(state, hparams, grads, statistics, rate)
+            state, rate = apply(state, hparams, grads, statistics, index, steps)
             return state, {"train_loss": loss, "train_accuracy": hits, "learning_rate": rate}
 
         state, metrics = lax.scan(step, state, (jnp.arange(steps), batches))
@@ -260,36 +306,11 @@ def make_run(config: Config, task: Task) -> Run:
         count = examples.labels.shape[0]
         indices, present = _padded_batches(count, config.batch_size)
         keys = streams(key)
-        dropout_key = jax.random.fold_in(keys.dropout, state.epoch)
-
-        def accumulate(carry: tuple, item: tuple) -> tuple[tuple, None]:
-            total, grads, statistics, hits = carry
-            index, chosen, weights = item
-            batch = Examples(examples.images[chosen], examples.labels[chosen])
-            images, targets = augmented(batch, chosen, state.epoch, hparams, keys.augment)
-            loss, more, statistics, right = gradient(
-                state._replace(statistics=statistics),
-                hparams,
-                images,
-                targets,
-                batch.labels,
-                weights / count,
-                jax.random.fold_in(dropout_key, index),
-            )
-            return (
-                total + loss,
-                jax.tree.map(jnp.add, grads, more),
-                statistics,
-                hits + right,
-            ), None
-
-        zero = jnp.zeros(())
-        start = zero, jax.tree.map(jnp.zeros_like, state.params), state.statistics, zero
-        (loss, grads, statistics, hits), _ = lax.scan(
-            accumulate, start, (jnp.arange(len(indices)), indices, present)
+        keys = keys._replace(dropout=jax.random.fold_in(keys.dropout, state.epoch))
+        loss, grads, statistics, hits = accumulated(
+            state, hparams, examples, indices, present / count, keys
         )
-        rate = learning_rate(state, hparams, jnp.zeros(()), 1)
-        state = apply(state, hparams, grads, statistics, rate)
+        state, rate = apply(state, hparams, grads, statistics, jnp.zeros((), jnp.int32), 1)
         return state._replace(epoch=state.epoch + 1), {
             "train_loss": loss,
             "train_accuracy": hits,
@@ -298,13 +319,17 @@ def make_run(config: Config, task: Task) -> Run:
 
     def predict(state: TrainState, images: UInt8[Array, "n h w c"]) -> Float[Array, "n classes"]:
         count = images.shape[0]
-        indices, _ = _padded_batches(count, min(EVALUATION_BATCH, count))
+        indices, _ = _padded_batches(
+            count, evaluation_batch if mesh else min(evaluation_batch, count)
+        )
+
+        weighted = state.average if config.average else (state.params, state.statistics)
 
         def view_logits(view: Array) -> Array:
-            return forward(state.params, state.statistics, view, Mode())[0]
+            return forward(*weighted, view, Mode())[0]
 
         def batch_logits(chosen: Array) -> Array:
-            views, weights = TEST_TIME[config.tta](images[chosen])
+            views, weights = TEST_TIME[config.tta](spread(images[chosen]))
             if len(views) == 1:
                 return view_logits(views[0])
             return jnp.tensordot(weights, lax.map(view_logits, views), 1)
@@ -313,8 +338,8 @@ def make_run(config: Config, task: Task) -> Run:
 
     def score(logits: Array, labels: Array, hparams: Hparams) -> Metrics:
         return {
-            "loss": jnp.mean(losses(logits, labels, hparams)),
-            "accuracy": accuracy(logits, labels),
+            "loss": jnp.mean(losses(logits, answers.targets(labels), hparams)),
+            "accuracy": answers.accuracy(logits, labels),
         }
 
     def evaluate(state: TrainState, hparams: Hparams, examples: Examples) -> Metrics:
@@ -322,6 +347,15 @@ def make_run(config: Config, task: Task) -> Run:
 
     epoch = full_batch_epoch if optimizer.full_batch else stochastic_epoch
     return Run(init, epoch, predict, score, evaluate)
+
+
+def _check_devices(config: Config, mesh: Mesh | None) -> None:
+    size = config.batch_size // config.micro_batches
+    if mesh and size % mesh.size:
+        raise UsageError(
+            f"batches of {size} cannot be split evenly over {mesh.size} devices; give a "
+            "--batch_size that can, or fewer --devices"
+        )
 
 
 def _check_augmentations(config: Config, task: Task) -> None:

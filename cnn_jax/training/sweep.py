@@ -11,22 +11,16 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
-from jax.sharding import (
-    Mesh,
-    NamedSharding,
-    PartitionSpec,
-    Sharding,
-    SingleDeviceSharding,
-)
+from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
-from cnn_jax.training.run import Examples, Run, TrainState
+from cnn_jax.training.meshes import TRIAL_AXIS
+from cnn_jax.training.run import Run, TrainState
+from cnn_jax.training.task import Examples
 
 Vectorization = Literal["map", "vmap"]
 VECTORIZATIONS: tuple[Vectorization, ...] = ("map", "vmap")
-TRIAL_AXIS = "trial"
 
 
 class Trials(NamedTuple):
@@ -72,12 +66,6 @@ class Sweep(NamedTuple):
 def default_vectorization() -> Vectorization:
     """How trials run together where they run fastest: mapped on CPU, vmapped elsewhere."""
     return "map" if jax.default_backend() == "cpu" else "vmap"
-
-
-def trial_mesh() -> Mesh | None:
-    """All devices along the axis `trial`, or None where there is only one."""
-    devices = jax.devices()
-    return Mesh(np.array(devices), (TRIAL_AXIS,)) if len(devices) > 1 else None
 
 
 def make_sweep(run: Run, vectorization: Vectorization, mesh: Mesh | None = None) -> Sweep:
@@ -147,23 +135,6 @@ def make_sweep(run: Run, vectorization: Vectorization, mesh: Mesh | None = None)
         sharded(epoch, (split, split, whole, whole), (split, split)),
         sharded(evaluate, (split, split, whole), split),
     )
-
-
-def trial_sharding(mesh: Mesh | None) -> Sharding:
-    """Where arrays with a leading trial axis lie: split over the mesh, or on the one device."""
-    if mesh is None:
-        return SingleDeviceSharding(jax.devices()[0])
-    return NamedSharding(mesh, PartitionSpec(TRIAL_AXIS))
-
-
-def place(trials: PyTree, mesh: Mesh | None) -> PyTree:
-    """Arrays with a leading trial axis, on the devices of the mesh."""
-    return jax.device_put(trials, trial_sharding(mesh))
-
-
-def replicate(examples: PyTree, mesh: Mesh | None) -> PyTree:
-    """Arrays whole on every device of the mesh."""
-    return jax.device_put(examples, NamedSharding(mesh, PartitionSpec()) if mesh else None)
 
 
 def _map(function: Callable) -> Callable:

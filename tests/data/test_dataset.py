@@ -42,3 +42,41 @@ def test_a_good_data_set_passes_unchanged():
 def test_a_bad_data_set_is_refused_with_its_name(change: dict, message: str):
     with pytest.raises(UsageError, match=f"toy: .*{message}"):
         check_dataset(dataclasses.replace(GOOD, **change))
+
+
+def _multi(labels: np.ndarray) -> Split:
+    return Split(_split(len(labels)).images, labels)
+
+
+MULTI = Dataset(
+    "toy", _multi(np.array([[1, 0], [0, 0], [1, 1]], np.uint8)), _multi(np.eye(2, dtype=np.uint8)),
+    ("a", "b"),
+)  # fmt: skip
+
+
+def test_a_good_data_set_of_several_labels_passes_unchanged():
+    assert check_dataset(MULTI) is MULTI
+    assert MULTI.multi_label
+    assert not GOOD.multi_label
+    yes_or_no = Dataset("toy", *[_multi(np.ones((2, 1), np.uint8))] * 2, ("a",))
+    assert check_dataset(yes_or_no).num_classes == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"train": _multi(np.eye(2))},
+            r"train labels are float64 of shape \(2, 2\), expected uint8",
+        ),
+        ({"train": _multi(np.eye(3, dtype=np.uint8))}, r"expected uint8 of shape \(3, 2\)"),
+        ({"test": _multi(np.zeros(2, np.uint8))}, r"test labels are uint8 of shape \(2,\)"),
+        ({"test": _split(2)}, r"test labels are int32 of shape \(2,\), expected uint8"),
+        ({"test": _multi(np.full((2, 2), 2, np.uint8))}, "run up to 2, expected zeros and ones"),
+        ({"test": _multi(np.zeros((0, 2), np.uint8))}, "test split is empty"),
+        ({"class_names": ()}, "found 0 class"),
+    ],
+)
+def test_bad_labels_of_several_are_refused(change: dict, message: str):
+    with pytest.raises(UsageError, match=f"toy: .*{message}"):
+        check_dataset(dataclasses.replace(MULTI, **change))

@@ -104,3 +104,37 @@ def test_bad_seeds_are_refused():
         take(_split([0, 1, 1]), 2, -1)
     with pytest.raises(UsageError, match="seed is -1"):
         hold_out(_split([0, 0, 1, 1]), 0.5, -1)
+
+
+rows = st.lists(st.tuples(*[st.integers(0, 1)] * 3), min_size=2, max_size=60)
+
+
+def _multi(labels: list[tuple[int, ...]]) -> Split:
+    return Split(_split([0] * len(labels)).images, np.array(labels, np.uint8))
+
+
+@settings(max_examples=100, deadline=None)
+@given(rows, st.floats(0.01, 0.99), st.integers(0, 1000))
+def test_of_several_labels_every_combination_has_its_share(
+    labels: list[tuple[int, ...]], fraction: float, seed: int
+):
+    total = round(len(labels) * fraction)
+    if total == len(labels):
+        with pytest.raises(UsageError, match="leaves none to train on"):
+            hold_out(_multi(labels), fraction, seed)
+        return
+    train, validation = hold_out(_multi(labels), fraction, seed)
+    assert len(validation) == total
+    assert sorted(_positions(train) + _positions(validation)) == list(range(len(labels)))
+    for part in (train, validation):
+        np.testing.assert_array_equal(part.labels, np.array(labels)[_positions(part)])
+        assert part.labels.dtype == np.uint8
+    held = list(map(tuple, validation.labels.tolist()))
+    for combination in set(labels):
+        share = labels.count(combination) * total / len(labels)
+        assert abs(held.count(combination) - share) < 1
+
+
+def test_some_examples_of_several_labels_are_taken():
+    part = take(_multi([(1, 0, 0), (0, 1, 1)] * 10), 10, 0)
+    np.testing.assert_array_equal(part.labels.sum(0), [5, 5, 5])

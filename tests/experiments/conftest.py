@@ -39,7 +39,7 @@ def _run(main: Callable[..., None], *arguments: object, takes_paths: bool = Fals
         stack.callback(signal.signal, signal.SIGTERM, before)
         stack.callback(flags.FLAGS.mark_as_parsed)
         with pytest.raises(SystemExit) as exit_:
-            launch.launch(main, takes_paths)
+            launch.start(main, takes_paths)
     return Outcome(exit_.value.code or 0, out.getvalue(), err.getvalue())
 
 

@@ -212,6 +212,28 @@ def test_the_plan_says_when_nothing_is_tuned(sweep, digits: Path):
     assert "nothing is tuned" not in rates.out
 
 
+def test_an_interruption_does_not_wait_for_the_program_that_runs(
+    tmp_path: Path, environment: dict[str, str]
+):
+    """An epoch of this sweep takes minutes, as long as Python's own exit would wait for it."""
+    command = [
+        sys.executable, "-m", "experiments.ablation", f"--workdir={tmp_path / 'w'}",
+        "--vary=activation=relu,tanh", "--model=lenet5", "--batch_size=8", "--seeds=20",
+    ]  # fmt: skip
+    with subprocess.Popen(
+        command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        begun = tmp_path / "w" / "cells" / "000" / "cell.json"
+        deadline = time.monotonic() + 240
+        while not begun.is_file() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(3)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert len(err.splitlines()) == 1
+
+
 def test_an_interrupted_sweep_says_how_to_go_on(
     digits: Path, tmp_path: Path, environment: dict[str, str]
 ):

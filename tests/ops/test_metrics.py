@@ -9,9 +9,12 @@ from sklearn import metrics as reference
 from cnn_jax.ops.metrics import (
     accuracy,
     average_precision,
+    best_thresholds,
     confusion_matrix,
     expected_calibration_error,
     label_accuracy,
+    label_confusion,
+    label_correct,
     label_f1,
     per_class,
     top_k_accuracy,
@@ -124,6 +127,57 @@ def test_label_accuracy_and_f1():
     )
 
 
+THRESHOLDS = np.linspace(0.2, 0.9, C, dtype=np.float32)
+
+
+def test_every_label_may_have_its_own_threshold():
+    predicted = PROBABILITIES >= THRESHOLDS
+    np.testing.assert_array_equal(
+        label_correct(PROBABILITIES, TARGETS, THRESHOLDS), predicted == TARGETS
+    )
+    np.testing.assert_allclose(
+        label_accuracy(PROBABILITIES, TARGETS, THRESHOLDS), (predicted == TARGETS).mean(0)
+    )
+    np.testing.assert_array_equal(
+        label_confusion(PROBABILITIES, TARGETS, THRESHOLDS),
+        reference.multilabel_confusion_matrix(TARGETS, predicted),
+    )
+
+
+@pytest.mark.parametrize("scores", [LOGITS, PROBABILITIES, np.round(LOGITS), 0 * LOGITS])
+def test_best_thresholds_have_the_highest_f1_that_scikit_learn_finds(scores):
+    found = np.asarray(best_thresholds(scores, TARGETS))
+    for label in range(C):
+        precision, recall, thresholds = reference.precision_recall_curve(
+            TARGETS[:, label], scores[:, label]
+        )
+        f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-9)
+        ours = reference.f1_score(TARGETS[:, label], scores[:, label] >= found[label])
+        np.testing.assert_allclose(ours, f1.max(), rtol=1e-6)
+        best = thresholds[np.flatnonzero(np.isclose(f1[:-1], f1.max(), rtol=1e-7))[-1]]
+        below = scores[scores[:, label] < best, label].max(initial=-np.inf)
+        middle = best if np.isinf(below) else (best + below) / 2
+        np.testing.assert_allclose(found[label], middle, rtol=1e-5)
+
+
+def test_a_threshold_lies_in_the_middle_of_a_gap_and_never_rounds_out_of_it():
+    scores = np.array([0.1, 0.2, 0.8, 0.9], np.float32)[:, None]
+    targets = np.array([0, 0, 1, 1])[:, None]
+    np.testing.assert_allclose(best_thresholds(scores, targets), [0.5])
+    one = np.float32(1)
+    close = np.array([one, np.nextafter(one, 2 * one)])[:, None]
+    assert best_thresholds(close, np.array([0, 1])[:, None])[0] == close[1, 0]
+
+
+def test_thresholds_that_nothing_decides_are_the_default():
+    nan = np.full((3, 1), np.nan, np.float32)
+    ones = np.ones((3, 1))
+    assert best_thresholds(nan, ones, 0.25) == 0.25
+    assert best_thresholds(ones, 0 * ones, 0.25) == 0.25
+    part = np.array([[np.nan], [0.7], [0.2]], np.float32)
+    np.testing.assert_allclose(best_thresholds(part, np.array([[1], [1], [0]])), [0.45])
+
+
 def test_labels_of_a_diverged_model():
     diverged = jnp.full((N, C), jnp.nan)
     np.testing.assert_array_equal(label_accuracy(diverged, TARGETS), np.zeros(C))
@@ -159,6 +213,9 @@ def test_average_precision_without_positives_is_zero():
         (lambda: label_accuracy(LOGITS, TARGETS[:, 0]), "targets must have shape"),
         (lambda: label_f1(LOGITS, TARGETS[:, 0]), "targets must have shape"),
         (lambda: average_precision(LOGITS, TARGETS[:, 0]), "targets must have shape"),
+        (lambda: label_correct(LOGITS, TARGETS[:, 0]), "targets must have shape"),
+        (lambda: label_confusion(LOGITS, TARGETS[:, 0]), "targets must have shape"),
+        (lambda: best_thresholds(LOGITS, TARGETS[:, 0]), "targets must have shape"),
     ],
 )
 def test_bad_arguments_are_refused(call, message):

@@ -7,9 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jaxtyping import PyTree
 
 from cnn_jax.training import OPTIMIZERS
 from cnn_jax.training.config import keyword_defaults
+from cnn_jax.training.optimizers import Rule, by_shape, lookahead
 
 # None of them a default, so that a number which is not passed on shows.
 NUMBERS = {"b1": 0.8, "b2": 0.95, "epsilon": 1e-4, "momentum": 0.7, "weight_decay": 0.03}
@@ -118,3 +120,54 @@ def test_defaults_descend(name: str):
 
 def test_one_optimizer_takes_the_whole_training_set():
     assert [name for name, rule in OPTIMIZERS.items() if rule.full_batch] == ["gradient_descent"]
+
+
+def descend(rule: Rule, steps: int = 7) -> dict:
+    """The parameters after some steps."""
+
+    def step(carry: tuple, _: None) -> tuple:
+        params, state = carry
+        return rule.update(params, jax.grad(loss)(params), state), None
+
+    return jax.jit(lambda: jax.lax.scan(step, (start(), rule.init(start())), length=steps)[0][0])()
+
+
+def descend_with_optax(optimizer: optax.GradientTransformation, params: PyTree, steps: int = 7):
+    """The same with an optimizer of Optax."""
+    state = optimizer.init(params)
+    for _ in range(steps):
+        moves, state = optimizer.update(jax.grad(loss)(params), state, params)
+        params = optax.apply_updates(params, moves)
+    return params
+
+
+def test_biases_may_have_a_rule_of_their_own():
+    build = OPTIMIZERS["adamw"].build
+    ours = descend(by_shape(build(0.1, weight_decay=0.2), build(0.3, weight_decay=0.0)))
+    theirs = descend_with_optax(
+        optax.multi_transform(
+            {
+                "kernel": optax.adamw(0.1, weight_decay=0.2),
+                "vector": optax.adamw(0.3, weight_decay=0.0),
+            },
+            jax.tree.map(lambda leaf: "kernel" if leaf.ndim >= 2 else "vector", start()),
+        ),
+        start(),
+    )
+    assert {leaf.ndim >= 2 for leaf in start().values()} == {True, False}
+    for name, leaf in theirs.items():
+        np.testing.assert_allclose(ours[name], leaf, rtol=1e-5, atol=1e-6)
+
+
+def test_lookahead_is_that_of_optax():
+    ours = descend(
+        lookahead(OPTIMIZERS["sgd"].build(0.1), lookahead_period=3.0, lookahead_step=0.4), steps=8
+    )
+    optimizer = optax.lookahead(optax.sgd(0.1), 3, 0.4)
+    params = optax.LookaheadParams.init_synced(start())
+    state = optimizer.init(params)
+    for _ in range(8):
+        moves, state = optimizer.update(jax.grad(loss)(params.fast), state, params)
+        params = optax.apply_updates(params, moves)
+    for name, leaf in params.fast.items():
+        np.testing.assert_allclose(ours[name], leaf, rtol=1e-5, atol=1e-6)

@@ -1,0 +1,69 @@
+"""What a run is worth on the test split: numbers, a line for the terminal, and a page."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+from cnn_jax.analysis.label_evaluation import Scored
+
+
+class Outcome(NamedTuple):
+    """What is made of the outputs for the test split.
+
+    Attributes:
+      accuracy: in [0, 1].
+      interval: 95%, of it.
+      meaning: more words on the accuracy, for the terminal.
+      numbers: more of them, for the result file.
+      render: `record -> page`, the report.
+    """
+
+    accuracy: float
+    interval: tuple[float, float]
+    meaning: str
+    numbers: dict[str, Any]
+    render: Callable[[Any], str]
+
+
+def of_classes(accuracy: float, labels: Int[np.ndarray, " n"]) -> Outcome:
+    """Of images with one class each.
+
+    Args:
+      accuracy: fraction of first guesses that are right.
+      labels: true classes.
+    """
+    from cnn_jax.analysis import report
+
+    correct = round(accuracy * len(labels))
+    interval = report.wilson_interval(correct, len(labels))
+    return Outcome(correct / len(labels), interval, "", {}, report.render_report)
+
+
+def of_labels(
+    probabilities: Float[np.ndarray, "n l"],
+    labels: UInt8[np.ndarray, "n l"],
+    names: Sequence[str],
+    held_out: Scored | None,
+) -> Outcome:
+    """Of images with several labels each.
+
+    Args:
+      probabilities: one for each label.
+      labels: multi-hot.
+      names: of the labels.
+      held_out: probabilities and labels of the examples that thresholds are chosen on.
+    """
+    from cnn_jax.analysis import label_report
+    from cnn_jax.analysis.label_evaluation import as_json, evaluate_labels
+
+    found = evaluate_labels(probabilities, labels, names, held_out)
+    f1 = ", ".join(f"{row.name} {row.f1:.3f}" for row in found.rows)
+    return Outcome(
+        found.accuracy,
+        found.interval,
+        f", the mean over {len(names)} labels, F1 of {f1}",
+        as_json(found),
+        lambda record: label_report.render_label_report(record, found),
+    )

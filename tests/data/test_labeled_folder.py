@@ -1,0 +1,85 @@
+"""Folders of pictures with several labels each, and what is wrong with some."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cnn_jax import data
+from cnn_jax.errors import UsageError
+
+
+@pytest.fixture
+def pets(tmp_path: Path, write_picture: Callable[..., Path]) -> Path:
+    """Three training pictures, one of them in a folder below, and two to test."""
+    folder = tmp_path / "pets"
+    for path in ("train/a.png", "train/more/b.png", "train/c.png", "test/d.png", "test/e.png"):
+        write_picture(folder / path)
+    write(folder, "train", "file,furry, old\na.png,1,0\nmore/b.png,1,1\n\nc.png,0,0\n")
+    write(folder, "test", "file,furry,old\ne.png,0,1\nd.png,1,0\n")
+    return folder
+
+
+def write(folder: Path, split: str, text: str) -> None:
+    (folder / split / "labels.csv").write_text(text)
+
+
+def test_pictures_and_labels_keep_the_order_of_the_lines(pets: Path):
+    pet = data.load(pets)
+    assert (pet.name, pet.class_names, pet.multi_label) == ("pets", ("furry", "old"), True)
+    assert data.is_multi_label(pets)
+    np.testing.assert_array_equal(pet.train.labels, [[1, 0], [1, 1], [0, 0]])
+    np.testing.assert_array_equal(pet.test.labels, [[0, 1], [1, 0]])
+    for split, index, path in (("train", 1, "train/more/b.png"), ("test", 0, "test/e.png")):
+        picture = np.asarray(Image.open(pets / path))
+        np.testing.assert_array_equal(getattr(pet, split).images[index, ..., 0], picture)
+
+
+def test_changed_labels_are_read_anew(pets: Path):
+    data.load(pets)
+    write(pets, "test", "file,furry,old\nd.png,1,1\ne.png,0,0\n")
+    np.testing.assert_array_equal(data.load(pets).test.labels, [[1, 1], [0, 0]])
+
+
+def test_without_test_a_part_of_train_is_held_out(tmp_path: Path, write_picture: Callable):
+    folder = tmp_path / "pets"
+    lines = ["file,furry"]
+    for index in range(10):
+        write_picture(folder / f"train/{index}.png")
+        lines.append(f"{index}.png,{index % 2}")
+    write(folder, "train", "\n".join(lines))
+    pet = data.load(folder)
+    assert (len(pet.train), len(pet.test)) == (8, 2)
+    assert pet.test.labels.sum() == 1
+
+
+@pytest.mark.parametrize(
+    ("split", "text", "message"),
+    [
+        ("train", "", "must begin with a line file,LABEL"),
+        ("train", "file,furry,old\n", "must begin with a line file,LABEL"),
+        ("train", "picture,furry,old\na.png,1,0\n", "must begin with a line file,LABEL"),
+        ("train", "file,old,old\na.png,1,0\n", "a name of its own, got old, old"),
+        ("train", "file,furry,old\na.png,1\n", "the line of a.png must have 2 zeros or ones"),
+        ("train", "file,furry,old\na.png,1,2\n", "zeros or ones after the file, got 1,2"),
+        ("train", "file,furry,old\nz.png,1,0\n", "names z.png, but there is no such file"),
+        ("test", "file,furry\nd.png,1\n", "has the labels furry, expected those of train"),
+        ("test", None, "cannot read .*test/labels.csv"),
+    ],
+)
+def test_bad_tables_are_refused(pets: Path, split: str, text: str | None, message: str):
+    if text is None:
+        (pets / split / "labels.csv").unlink()
+    else:
+        write(pets, split, text)
+    with pytest.raises(UsageError, match=message):
+        data.load(pets)
+
+
+def test_other_sets_have_one_class_for_each_image(tmp_path: Path):
+    (tmp_path / "train").mkdir()
+    assert data.is_multi_label("faces")
+    for name in ("mnist", "cifar10", "", str(tmp_path), "./nowhere"):
+        assert not data.is_multi_label(name)
