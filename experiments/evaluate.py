@@ -59,6 +59,7 @@ def main() -> None:
     """Evaluates as the flags say."""
     saved_run.check_flags("page")
     saved = saved_run.load()
+    saved_run.require_one_class(saved)
     subject = choose(saved)
     if not saved.calibrated:
         note = saved_run.UNCALIBRATED.format(saved.config.loss)

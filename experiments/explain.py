@@ -53,6 +53,7 @@ def main(paths: list[str]) -> None:
     start = time.perf_counter()
     with console.status("reading the run"):
         saved = saved_run.load()
+        saved_run.require_one_class(saved)
     target = _class_number(FLAGS.target, saved.dataset.class_names) if FLAGS.target else None
     split = saved.split(FLAGS.split)
     style = pictures.learn_style(saved.dataset.train.images)

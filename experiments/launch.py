@@ -13,7 +13,6 @@ from rich.console import Console
 from cnn_jax.data.cache import default_folder
 from cnn_jax.errors import UsageError
 
-
 INTERRUPTED = 130
 
 

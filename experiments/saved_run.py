@@ -61,7 +61,7 @@ class SavedRun(NamedTuple):
     @property
     def output(self) -> str:
         """The name of the output activation that its loss goes with."""
-        return LOSS_OUTPUT[self.config.loss]
+        return "sigmoid" if self.task.multi_label else LOSS_OUTPUT[self.config.loss]
 
     @property
     def calibrated(self) -> bool:
@@ -96,6 +96,20 @@ UNCALIBRATED = (
     "the loss of this run, {}, does not make its outputs probabilities: they rank the guesses, "
     "but their size does not measure"
 )
+
+
+def require_one_class(saved: SavedRun) -> None:
+    """Refuses runs whose images have several labels, for what is about the one class.
+
+    Raises:
+      UsageError: saying which programs do know them.
+    """
+    if saved.task.multi_label:
+        raise UsageError(
+            f"{saved.path} has several labels an image, and this program is about the one class; "
+            "its report has scores, thresholds and curves per label, and experiments.predict "
+            "answers for pictures"
+        )
 
 
 def choose_split(dataset: data.Dataset, validation: data.Split, name: str) -> data.Split:

@@ -140,7 +140,8 @@ def by_shape(kernels: Rule, vectors: Rule) -> Rule:
     """
 
     def update(params: PyTree, grads: PyTree, state: Any) -> tuple[PyTree, Any]:
-        moved, states = {}, []
+        moved: dict[str, Array] = {}
+        states = []
         for rule, part, inner in zip((kernels, vectors), _split(params), state, strict=True):
             part_grads = {path: leaf for path, leaf in _leaves(grads).items() if path in part}
             part, inner = rule.update(part, part_grads, inner)

@@ -323,10 +323,10 @@ def make_run(config: Config, task: Task, mesh: Mesh | None = None) -> Run:
             count, evaluation_batch if mesh else min(evaluation_batch, count)
         )
 
-        weighted = state.average if config.average else (state.params, state.statistics)
+        params, statistics = state.average if config.average else (state.params, state.statistics)
 
         def view_logits(view: Array) -> Array:
-            return forward(*weighted, view, Mode())[0]
+            return forward(params, statistics, view, Mode())[0]
 
         def batch_logits(chosen: Array) -> Array:
             views, weights = TEST_TIME[config.tta](spread(images[chosen]))

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -11,7 +12,7 @@ from absl import flags
 from saved_runs import accuracy_of, starter, train
 
 from cnn_jax import training
-from experiments import evaluate, options, saved_run
+from experiments import evaluate, explain, options, saved_run
 
 FLAGS = flags.FLAGS
 
@@ -187,3 +188,15 @@ def test_paths_are_told_from_flags(program, arguments: list[str], paths: list[st
     found: list[str] = []
     outcome = program.func(found.extend, *arguments, takes_paths=True)
     assert (outcome.code, found) == (0, paths)
+
+
+@pytest.mark.parametrize("main, paths", [(evaluate.main, False), (explain.main, True)])
+def test_several_labels_an_image_are_refused_where_one_is_meant(
+    load, run: Path, monkeypatch: pytest.MonkeyPatch, program, main: Callable, paths: bool
+):
+    saved = load(run)
+    several = saved._replace(task=saved.task._replace(multi_label=True))
+    monkeypatch.setattr(saved_run, "load", lambda: several)
+    outcome = starter(program, main, takes_paths=paths)(f"--run={run}")
+    assert (outcome.code, len(outcome.err.splitlines())) == (2, 1)
+    assert "has several labels an image" in outcome.err

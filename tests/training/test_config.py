@@ -78,7 +78,14 @@ def test_a_number_that_is_not_read_is_refused(config: Config, name: str, message
 
 
 READERS = Config(
-    Architecture(dropout=True), "focal", "adamw", "warmup_cosine", clip=True
+    Architecture(dropout=True),
+    "focal",
+    "adamw",
+    "warmup_cosine",
+    clip=True,
+    bias_group=True,
+    lookahead=True,
+    average=True,
 ), Config(optimizer="momentum", schedule="step"), Config(loss="hinge")  # fmt: skip
 
 
@@ -86,7 +93,7 @@ READERS = Config(
 def test_ranges(name: str):
     config = next(config for config in READERS if name in hyperparameters(config))
     low, closed_low, high, closed_high = HPARAM_RANGES[name]
-    inside = [0.5, math.nextafter(low, 1)] + [low] * closed_low + [high] * closed_high
+    inside = [low + 0.5, math.nextafter(low, 1)] + [low] * closed_low + [high] * closed_high
     outside = [-0.1, -math.inf, math.inf, math.nan]
     outside += [low] * (not closed_low) + [high] * (not closed_high)
     if math.isfinite(high):
@@ -94,7 +101,7 @@ def test_ranges(name: str):
     for value in inside:
         assert hyperparameters(config, {name: value})[name] == value
     for value in outside:
-        with pytest.raises(UsageError, match=f"--{name} must be in .0, .*, got "):
+        with pytest.raises(UsageError, match=rf"--{name} must be in .{low:g}, .*, got "):
             hyperparameters(config, {name: value})
 
 

@@ -1,0 +1,165 @@
+"""Builds the lecture as one page: `python -m experiments.walkthrough --out=walkthrough.html`.
+
+Every station is computed anew. Two small networks are trained on the spot, on drawn faces and on
+handwritten digits; with --run=DIR the ranked guesses are those of that run instead.
+"""
+
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+from flax import nnx
+from jaxtyping import Array, Float
+from rich.console import Console
+
+from cnn_jax import data, training
+from cnn_jax.analysis.feature_maps import Tap
+from cnn_jax.analysis.walkthrough_station import Trained
+from cnn_jax.data.faces import LABELS, make_faces
+from cnn_jax.errors import UsageError
+from cnn_jax.models import Architecture, build_abstract, count_parameters
+from cnn_jax.ops import activations
+from cnn_jax.training.run import normalize
+from experiments import options, saved_run
+from experiments.launch import launch, terminal
+
+FLAGS = flags.FLAGS
+for _name in ("run", "out"):
+    flags.declare_key_flag(_name)
+flags.DEFINE_integer(
+    "examples",
+    6000,
+    "How many images each of the small networks is trained on.",
+    lower_bound=100,
+    upper_bound=60_000,
+)
+
+PAGE = "walkthrough.html"
+_FACES = training.Config(
+    Architecture(filters=(8, 16), hidden=(32,)), schedule="cosine", batch_size=50, epochs=6
+)
+_DIGITS = training.Config(Architecture(model="lenet5"), schedule="cosine", batch_size=50, epochs=4)
+_LEARNING_RATE = 3e-3
+_TEST_FACES = 1000
+
+
+def main() -> None:
+    """Builds the page as the flags say."""
+    from cnn_jax.analysis.walkthrough import render_walkthrough
+
+    saved_run.check_flags("examples")
+    console = terminal()
+    start = time.perf_counter()
+    path = Path(FLAGS.out or Path(FLAGS.run or ".") / PAGE)
+    if FLAGS.out and not path.absolute().parent.is_dir():
+        raise UsageError(f"--out={path}: there is no folder {path.parent}")
+    guesser = _of_run() if FLAGS.run else _learn(console, digits(FLAGS.examples), _DIGITS)
+    smiles = _learn(console, faces(FLAGS.examples), _FACES)
+    with console.status("computing the stations"):
+        page = render_walkthrough(_smile_first(smiles), guesser)
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}; give another --out") from error
+    seconds = time.perf_counter() - start
+    console.print(f"page: {path} ({len(page.encode()) / 1e6:.1f} MB, {seconds:.0f} s)")
+
+
+def digits(examples: int) -> data.Dataset:
+    """The embedded MNIST, with so many of its training images."""
+    mnist = data.load("mnist")
+    train = data.take(mnist.train, examples, 0)
+    return data.Dataset(mnist.name, train, mnist.test, mnist.class_names)
+
+
+def faces(examples: int) -> data.Dataset:
+    """Drawn faces, and of their labels only whether they smile."""
+    drawn = make_faces(examples, _TEST_FACES)
+    smiling = LABELS.index("smiling")
+    train, test = (
+        data.Split(split.images, split.labels[:, smiling].astype(np.int32))
+        for split in (drawn.train, drawn.test)
+    )
+    return data.Dataset("drawn faces", train, test, ("no smile", "smile"))
+
+
+def _learn(console: Console, dataset: data.Dataset, config: training.Config) -> Trained:
+    """A small network, trained now, and what it says of the test images."""
+    task = options.read_task(dataset)
+    run = training.make_run(config, task)
+    chosen = training.hyperparameters(config, {"learning_rate": _LEARNING_RATE})
+    hparams = {name: jnp.float32(value) for name, value in chosen.items()}
+    key, train = jax.random.key(0), training.to_device(dataset.train)
+    state = jax.jit(run.init)(hparams, key, train)
+    start = time.perf_counter()
+    with console.status(f"training on {dataset.name}"):
+        programs = training.compile_programs(run, state, hparams, key, train, None)
+        for epoch in training.fit(programs, state, hparams, key, train, None, config.epochs):
+            state = epoch.state
+        logits = jax.jit(run.predict)(state, jnp.asarray(dataset.test.images))
+    seconds = time.perf_counter() - start
+    console.print(
+        f"{seconds:5.1f} s  {config.architecture.model} on {len(dataset.train):,} {dataset.name}"
+    )
+    probabilities = np.asarray(activations.softmax(logits))
+    return _trained(config, task, state, dataset, dataset.test, probabilities, True)
+
+
+def _of_run() -> Trained:
+    """The run that --run names, and what it says of the test images."""
+    saved = saved_run.load()
+    test = saved.split("test")
+    logits = jax.jit(saved.run.predict)(saved.state, jnp.asarray(test.images))
+    probabilities = np.asarray(saved.probabilities(logits))
+    return _trained(
+        saved.config, saved.task, saved.state, saved.dataset, test, probabilities, saved.calibrated
+    )
+
+
+def _trained(
+    config: training.Config,
+    task: training.Task,
+    state: training.TrainState,
+    dataset: data.Dataset,
+    test: data.Split,
+    probabilities: Float[np.ndarray, "n classes"],
+    calibrated: bool,
+) -> Trained:
+    model = build_abstract(config.architecture, task.image_shape, task.num_classes)
+    skeleton, *_ = nnx.split(model)
+
+    def network(images: Array, tap: Tap) -> Array:
+        return nnx.merge(skeleton, state.params, state.statistics)(images, tap=tap)
+
+    return Trained(
+        config.architecture.model,
+        dataset.name,
+        len(dataset.train),
+        dataset.class_names,
+        network,
+        lambda images: normalize(task, images),
+        count_parameters(model, task.image_shape),
+        test.images,
+        test.labels,
+        probabilities,
+        calibrated,
+    )
+
+
+def _smile_first(smiles: Trained) -> Trained:
+    """The same with the smile of most contrast in the first place, for the page to look at."""
+    contrast = np.std(smiles.images, axis=(1, 2, 3))
+    smiling = smiles.labels == smiles.class_names.index("smile")
+    order = np.argsort(-contrast * smiling, kind="stable")
+    return smiles._replace(
+        images=smiles.images[order],
+        labels=smiles.labels[order],
+        probabilities=smiles.probabilities[order],
+    )
+
+
+if __name__ == "__main__":
+    launch(main)
