@@ -10,7 +10,7 @@ train: $(VENV)/.installed
 	$(BIN)/python -m experiments.train --flagfile=experiments/presets/mnist.flags
 
 test: $(VENV)/.test-installed lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
 
 lint: $(VENV)/.test-installed
 	$(BIN)/ruff check .
