@@ -2,9 +2,9 @@
 
 Model-images per second (images per second times networks) of 1, 2, 4, ... trials together, mapped
 and vmapped, beside lone runs one after another in the same process, and beside one process per
-trial, start-up and compilation included. In every round each contender runs twice, the second time
-timed, so that none pays for what the one before left in the caches; a ratio is that of a round.
-With --simulated_devices=8 the CPU plays eight devices.
+trial, start-up and compilation included. In every round and for every number of trials the three
+run next to each other, each for as many epochs of a network, at least eight; a ratio is that of the
+two timed next to each other. With --simulated_devices=8 the CPU plays eight devices.
 """
 
 import os
@@ -22,14 +22,19 @@ from rich.console import Console
 from rich.table import Table
 
 FLAGS = flags.FLAGS
+VECTORIZATIONS = ("map", "vmap")
 flags.DEFINE_list("models", ["lenet5", "cnn"], "The networks; cnn has filters 16,32, hidden 128.")
 flags.DEFINE_list("trials", ["1", "2", "4", "8", "16", "32"], "How many trials together.")
 flags.DEFINE_integer("examples", 2048, "MNIST images in an epoch, which is what is timed.")
-flags.DEFINE_integer("rounds", 5, "Times each contender runs; odd, for the median.")
+flags.DEFINE_integer("rounds", 7, "Times each contender runs; odd, for the median.")
 flags.DEFINE_integer("launches", 3, "Processes of experiments.train that are timed; 0 for none.")
 flags.DEFINE_integer("simulated_devices", 1, "Devices that the CPU plays.", lower_bound=1)
 
 BATCH_SIZE = 128
+# A contender runs for so many epochs of a network at a time, so that a stall weighs less.
+LEAST_EPOCHS = 8
+
+Rates = dict[tuple[str, int], list[float]]
 
 
 def main(arguments: list[str]) -> None:
@@ -56,25 +61,31 @@ def _measure(console: Console, model: str, counts: Sequence[int]) -> None:
     config = training.Config(architecture, batch_size=BATCH_SIZE)
     run = training.make_run(config, read_task(dataset))
     examples = training.to_device(split)
-    contenders: dict[str, tuple[int, Callable[[], None]]] = {
-        "lone run": (1, _lone(run, config, examples))
+    lone = _lone(run, config, examples)
+    together = {
+        (way, count): _together(run, config, examples, way, count)
+        for way in VECTORIZATIONS
+        for count in counts
     }
-    for vectorization in ("map", "vmap"):
-        for count in counts:
-            contenders[f"{vectorization} {count}"] = (
-                count,
-                _together(run, config, examples, vectorization, count),
-            )
     images = FLAGS.examples // BATCH_SIZE * BATCH_SIZE
-    rates: dict[str, list[float]] = {name: [] for name in contenders}
+    rates: Rates = {(way, count): [] for way in ("lone", *VECTORIZATIONS) for count in counts}
     for _ in range(FLAGS.rounds):
-        for name, (count, epoch) in contenders.items():
-            epoch()
-            start = time.perf_counter()
-            epoch()
-            rates[name].append(count * images / (time.perf_counter() - start))
+        for count in counts:
+            calls = max(1, LEAST_EPOCHS // count)
+            epochs = calls * count
+            rates["lone", count].append(epochs * images / _seconds(lone, epochs))
+            for way in VECTORIZATIONS:
+                seconds = _seconds(together[way, count], calls)
+                rates[way, count].append(epochs * images / seconds)
     launch = _launch_rate(model, images) if FLAGS.launches else None
     _print(console, model, counts, rates, launch, len(jax.devices()))
+
+
+def _seconds(advance: Callable[[], None], calls: int) -> float:
+    start = time.perf_counter()
+    for _ in range(calls):
+        advance()
+    return time.perf_counter() - start
 
 
 def _lone(run, config, examples) -> Callable[[], None]:
@@ -107,7 +118,8 @@ def _together(run, config, examples, vectorization, count: int) -> Callable[[], 
     trainer = Trainer(run, replicate(examples, mesh), None, vectorization, mesh)
     trials = [Trial(0, {}, seed, training.hyperparameters(config)) for seed in range(count)]
     state, standing = trainer.start(trials)
-    epochs = trainer.fit(trials, state, standing, 2 * FLAGS.rounds + 1)
+    calls = max(1, LEAST_EPOCHS // count)
+    epochs = trainer.fit(trials, state, standing, calls * FLAGS.rounds + 1)
 
     def advance() -> None:
         next(epochs)
@@ -141,7 +153,7 @@ def _print(
     console: Console,
     model: str,
     counts: Sequence[int],
-    rates: dict[str, list[float]],
+    rates: Rates,
     launch: float | None,
     devices: int,
 ) -> None:
@@ -152,19 +164,18 @@ def _print(
         box=box.SIMPLE_HEAD,
         title_justify="left",
     )
-    for heading in ("trials", "map", "times a lone run", "vmap", "times a lone run"):
+    for heading in ("trials", "lone runs", "map", "times lone runs", "vmap", "times lone runs"):
         table.add_column(heading, justify="right")
-    lone = rates["lone run"]
     for count in counts:
-        row = [str(count)]
-        for vectorization in ("map", "vmap"):
-            here = rates[f"{vectorization} {count}"]
+        lone = rates["lone", count]
+        row = [str(count), f"{statistics.median(lone):,.0f}"]
+        for way in VECTORIZATIONS:
+            here = rates[way, count]
             ratio = statistics.median(a / b for a, b in zip(here, lone, strict=True))
             best = max(here) / max(lone)
             row += [f"{statistics.median(here):,.0f}", f"{ratio:.2f} (best of each {best:.2f})"]
         table.add_row(*row)
     console.print(table)
-    console.print(f"lone runs, one after another: {statistics.median(lone):,.0f}")
     if launch is not None:
         console.print(f"one process per trial, start-up and compilation included: {launch:,.0f}")
     console.print(f"the sweep chooses here: {default_vectorization()}\n")

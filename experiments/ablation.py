@@ -31,6 +31,7 @@ from experiments.run_directory import (
     new_path,
 )
 from experiments.sweep_directory import (
+    FIGURE_FILE,
     LATEX_FILE,
     MARKDOWN_FILE,
     RESULTS_FILE,
@@ -178,7 +179,7 @@ def conclude(
     results: list[dict[str, Any]],
 ) -> None:
     """Writes the tables and the report."""
-    from cnn_jax.analysis import ablation_records, ablation_report
+    from cnn_jax.analysis import ablation_plots, ablation_records, ablation_report, figures
 
     record = _record(directory, prepared, results)
     with console.status("writing the report"):
@@ -186,6 +187,7 @@ def conclude(
         directory.write(SUMMARY_FILE, ablation_records.summary_csv(record))
         directory.write(MARKDOWN_FILE, ablation_report.markdown_table(record))
         directory.write(LATEX_FILE, ablation_report.latex_table(record))
+        directory.write(FIGURE_FILE, figures.png_bytes(ablation_plots.dot_plot(record)))
         directory.write(REPORT_FILE, ablation_report.render_ablation_report(record))
     console.print(Markdown(ablation_report.markdown_table(record)), soft_wrap=False)
     console.print(

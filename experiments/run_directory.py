@@ -207,10 +207,10 @@ class RunDirectory:
         """Writes a JSON file."""
         self.write(name, json.dumps(content, indent=2) + "\n")
 
-    def write(self, name: str, content: str) -> None:
-        """Writes a text file, all or nothing."""
+    def write(self, name: str, content: str | bytes) -> None:
+        """Writes a file, all or nothing; text as UTF-8."""
         part = self.path / f".{name}.part"
-        part.write_text(content)
+        part.write_bytes(content.encode() if isinstance(content, str) else content)
         part.replace(self.path / name)
 
 

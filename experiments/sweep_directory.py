@@ -19,6 +19,7 @@ RESULTS_FILE = "results.csv"
 SUMMARY_FILE = "summary.csv"
 MARKDOWN_FILE = "table.md"
 LATEX_FILE = "table.tex"
+FIGURE_FILE = "means.png"
 
 
 class CellDirectory:

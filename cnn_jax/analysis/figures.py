@@ -77,9 +77,14 @@ def to_svg(figure: "Figure", name: str = "figure") -> str:
 
 def to_png(figure: "Figure", dpi: int = 144) -> str:
     """The figure as a `data:image/png;base64,...` address, the same for the same figure."""
+    return _png_address(png_bytes(figure, dpi))
+
+
+def png_bytes(figure: "Figure", dpi: int = 144) -> bytes:
+    """The figure as the content of a PNG file, the same for the same figure."""
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=dpi, bbox_inches="tight", metadata={"Software": None})
-    return _png_address(data)
+    return data.getvalue()
 
 
 def image_to_png(image: UInt8[np.ndarray, "h w c"], longest: int = 112) -> str:
@@ -90,8 +95,8 @@ def image_to_png(image: UInt8[np.ndarray, "h w c"], longest: int = 112) -> str:
     picture.thumbnail((longest, longest))
     data = io.BytesIO()
     picture.save(data, format="png", optimize=True)
-    return _png_address(data)
+    return _png_address(data.getvalue())
 
 
-def _png_address(data: io.BytesIO) -> str:
-    return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode("ascii")
+def _png_address(data: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(data).decode("ascii")

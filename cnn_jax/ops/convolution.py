@@ -33,9 +33,13 @@ Padding = str | int | Sequence[tuple[int, int]]
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 # Measured: up to this many channels per group the patches of a window fit a few vector registers.
 _PATCHES_UP_TO = 4
-# With so few channels a patch is short and the product narrow. A patch that serves several outputs
-# side by side costs products with zeros and saves more in copies (measured: 2 to 3 times faster).
-_BLOCKS = (4, 2, 1)
+# With so few channels a patch is short and the product narrow. A patch that serves a block of
+# neighbouring outputs costs products with zeros and saves more in copies, up to so many times the
+# arithmetic: fewer where the filters alone make the product wide (measured: WORKSPACE.md).
+_BLOCKS = ((2, 4), (1, 4), (2, 2), (1, 2))
+_NARROW = 16
+_MOST_ARITHMETIC = 1.5
+_MOST_ARITHMETIC_IF_NARROW = 2.0
 
 
 class Taps(NamedTuple):
@@ -253,16 +257,13 @@ def _one_group(geometry: Geometry, images: Array, kernel: Array) -> Array:
     rows, columns = geometry.rows, geometry.columns
     channels, filters = kernel.shape[2:]
     if channels <= _PATCHES_UP_TO:
-        block = _block(columns)
+        down, across = block = _block(rows, columns, filters)
         kernel = _blocked_kernel(kernel, block)
-        columns = columns._replace(
-            kernel=columns.kernel + block - 1,
-            stride=columns.stride * block,
-            outputs=columns.outputs // block,
-        )
-        patches = _gather(_gather(images, 2, columns), 1, rows)
-        maps = _product(patches, kernel.reshape(-1, block * filters), geometry.precision)
-        return maps.reshape(*maps.shape[:2], -1, filters)
+        patches = _gather(_gather(images, 2, _blocked(columns, across)), 1, _blocked(rows, down))
+        maps = _product(patches, kernel.reshape(-1, down * across * filters), geometry.precision)
+        # Rows of a block lie next to each other in the product, and one below the other in the map.
+        maps = maps.reshape(*maps.shape[:3], down, -1).swapaxes(2, 3)
+        return maps.reshape(len(images), rows.outputs, columns.outputs, filters)
     wide = _gather(images, 2, columns)
     if rows.stride > 1:
         patches = _gather(wide, 1, rows)
@@ -278,16 +279,37 @@ def _one_group(geometry: Geometry, images: Array, kernel: Array) -> Array:
     return _scatter(products, 1, _reversed(rows))
 
 
-def _block(columns: Taps) -> int:
-    """How many neighbouring outputs share one patch: the largest block that divides a row."""
-    if columns.stride > 1 or columns.dilation > 1:
-        return 1
-    return next(block for block in _BLOCKS if columns.outputs % block == 0)
+def _block(rows: Taps, columns: Taps, filters: int) -> tuple[int, int]:
+    """Rows and columns of the neighbouring outputs that share one patch; they divide a map."""
+    if any(taps.stride > 1 or taps.dilation > 1 for taps in (rows, columns)):
+        return 1, 1
+    most = _MOST_ARITHMETIC if filters >= _NARROW else _MOST_ARITHMETIC_IF_NARROW
+    window = rows.kernel * columns.kernel
+    for down, across in _BLOCKS:
+        fits = rows.outputs % down == 0 and columns.outputs % across == 0
+        patch = (rows.kernel + down - 1) * (columns.kernel + across - 1)
+        if fits and patch <= most * window:
+            return down, across
+    return 1, 1
 
 
-def _blocked_kernel(kernel: Float[Array, "kh kw c f"], block: int) -> Float[Array, "kh w c bf"]:
-    """The kernel at each of `block` neighbouring columns, over the w = kw + block - 1 they span."""
-    shifted = [_pad(kernel, 1, b, block - 1 - b) for b in range(block)]
+def _blocked(taps: Taps, block: int) -> Taps:
+    """The taps of the windows that blocks of `block` neighbouring outputs see."""
+    return taps._replace(
+        kernel=taps.kernel + block - 1, stride=taps.stride * block, outputs=taps.outputs // block
+    )
+
+
+def _blocked_kernel(
+    kernel: Float[Array, "kh kw c f"], block: tuple[int, int]
+) -> Float[Array, "h w c bf"]:
+    """The kernel at each place of a block, over the pixels that the block spans, side by side."""
+    down, across = block
+    shifted = [
+        _pad(_pad(kernel, 0, i, down - 1 - i), 1, j, across - 1 - j)
+        for i in range(down)
+        for j in range(across)
+    ]
     return jnp.concatenate(shifted, axis=3)
 
 

@@ -2,12 +2,14 @@
 
 Both poolings are separable: first along the width, then along the height, each a few shifted
 slices combined elementwise. XLA fuses that into one pass on every platform, which its own
-reduce-window (and above all that operation's gradient) is far from on CPU.
+reduce-window (and above all that operation's gradient) is far from on CPU. As for `conv2d`,
+gradients are in reverse mode, of any order.
 """
 
 from collections.abc import Callable
-from functools import reduce
+from functools import partial, reduce
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
@@ -51,8 +53,44 @@ def avg_pool(
     padding: Padding = "VALID",
 ) -> Float[Array, "n oh ow c"]:
     """The mean under each window; padding counts as zero. Arguments as in `max_pool`."""
-    height, width = _pair(window)
+    window = _pair(window)
+    if padding == "VALID" and strides in (None, window) and _covered(images, window):
+        return _tile_means(images, window)
+    return _window_means(images, window, strides, padding)
+
+
+def _covered(images: Array, tile: tuple[int, int]) -> bool:
+    """Whether tiles of this size cover the images exactly."""
+    if images.ndim != 4 or min(*tile, *images.shape[1:3]) < 1:
+        return False
+    return images.shape[1] % tile[0] == 0 and images.shape[2] % tile[1] == 0
+
+
+def _window_means(
+    images: Array,
+    window: tuple[int, int],
+    strides: int | tuple[int, int] | None = None,
+    padding: Padding = "VALID",
+) -> Array:
+    height, width = window
     return _pool(images, window, strides, padding, jnp.add, 0.0) / (height * width)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _tile_means(images: Float[Array, "n h w c"], tile: tuple[int, int]) -> Array:
+    """The means of tiles that cover the images; the gradient is spread over each tile at once."""
+    return _window_means(images, tile)
+
+
+def _spread(tile: tuple[int, int], _: None, dmeans: Float[Array, "n oh ow c"]) -> tuple[Array]:
+    height, width = tile
+    n, rows, columns, channels = dmeans.shape
+    shared = (dmeans / (height * width))[:, :, None, :, None, :]
+    shape = n, rows, height, columns, width, channels
+    return (jnp.broadcast_to(shared, shape).reshape(n, rows * height, columns * width, channels),)
+
+
+_tile_means.defvjp(lambda images, tile: (_tile_means(images, tile), None), _spread)
 
 
 def global_avg_pool(images: Float[Array, "n h w c"]) -> Float[Array, "n c"]:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
 from cnn_jax.data import Split
+from cnn_jax.training.compilation import compile_epoch
 from cnn_jax.training.run import Hparams, Metrics, Run, TrainState
 from cnn_jax.training.task import Examples
 
@@ -51,7 +52,7 @@ def compile_programs(
 ) -> Programs:
     """Compiles one epoch and, where examples are held out, the evaluation on them."""
     start = time.perf_counter()
-    epoch = jax.jit(run.epoch, donate_argnums=0).lower(state, hparams, key, train).compile()
+    epoch = compile_epoch(run.epoch, state, hparams, key, train)
     evaluate = None
     if validation is not None:
         evaluate = jax.jit(run.evaluate).lower(state, hparams, validation).compile()

@@ -12,6 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import PyTree
 
+from cnn_jax.training.compilation import compile_epoch
 from cnn_jax.training.grid import Trial
 from cnn_jax.training.meshes import TRIAL_AXIS, split
 from cnn_jax.training.run import Run
@@ -213,10 +214,9 @@ class Trainer:
         places = len(stacked.keys)
         if places not in self._compiled:
             start = time.perf_counter()
-            lowered = jax.jit(self._sweep.epoch, donate_argnums=0).lower(
-                self._abstract(stacked), stacked, self._train, self._validation
+            self._compiled[places] = compile_epoch(
+                self._sweep.epoch, self._abstract(stacked), stacked, self._train, self._validation
             )
-            self._compiled[places] = lowered.compile()
             self.compile_seconds += time.perf_counter() - start
         return self._compiled[places]
 

@@ -23,7 +23,7 @@ GRID = (
     "--tune=learning_rate",
     "--optimizer=sgd",
 )
-TABLES = ("results.csv", "summary.csv", "table.md", "table.tex")
+TABLES = ("results.csv", "summary.csv", "table.md", "table.tex", "means.png")
 
 
 @pytest.fixture(scope="module")
