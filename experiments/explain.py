@@ -11,18 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import flags
+from jaxtyping import Float, Int
 from rich.console import Console
 
 from cnn_jax import data
 from cnn_jax.analysis import explain_page, pictures
 from cnn_jax.analysis.explain_sections import Chosen, Labeled, Subject
+from cnn_jax.analysis.label_evaluation import EVEN
+from cnn_jax.analysis.plots import top_guesses
+from cnn_jax.analysis.predictions import true_names
+from cnn_jax.analysis.trained_network import contributions
 from cnn_jax.errors import UsageError
-from cnn_jax.training.run import normalize
 from experiments import saved_run
 from experiments.launch import launch, terminal
+from experiments.network import trained_network
 from experiments.picture_files import Skipped, find_pictures, read_picture, true_class
 from experiments.saved_run import SavedRun
 
@@ -34,12 +38,16 @@ flags.DEFINE_integer(
     "count", 6, "How many images to draw where none are named.", lower_bound=1, upper_bound=50
 )
 flags.DEFINE_string(
-    "target", None, "The class whose evidence is shown; each image's first guess if not given."
+    "target",
+    None,
+    "The class whose evidence is shown; each image's first guess if not given. Of several labels "
+    "an image, the label; the most probable ones if not given.",
 )
 
 PAGE = "explain.html"
-# Explaining takes a row of the page for each.
+# Explaining takes a row of the page for each image; or for each of so many labels of it.
 _MOST = 50
+_MOST_LABELS = 6
 
 
 def main(paths: list[str]) -> None:
@@ -53,20 +61,20 @@ def main(paths: list[str]) -> None:
     start = time.perf_counter()
     with console.status("reading the run"):
         saved = saved_run.load()
-        saved_run.require_one_class(saved)
     target = _class_number(FLAGS.target, saved.dataset.class_names) if FLAGS.target else None
     split = saved.split(FLAGS.split)
     style = pictures.learn_style(saved.dataset.train.images)
-    images, labels, names = (
-        read_files(paths, saved.dataset.class_names, style) if paths else pick(split)
+    images, truths, names = (
+        read_files(paths, saved.dataset, style) if paths else pick(split, saved.dataset.class_names)
     )
     predict = jax.jit(lambda state, images: saved.probabilities(saved.run.predict(state, images)))
     with console.status("predicting"):
-        ours = np.asarray(predict(saved.state, images))
-        theirs = np.asarray(predict(saved.state, split.images))
-    targets = ours.argmax(1) if target is None else np.full(len(images), target)
-    chosen = Chosen(images, labels, names, targets.astype(np.int32))
-    subject = _subject(saved, chosen, split, theirs, style)
+        # One call, and so one program.
+        both = np.asarray(predict(saved.state, np.concatenate([images, split.images])))
+    ours, theirs = both[: len(images)], both[len(images) :]
+    targets = _targets(ours, target, saved.task.multi_label)
+    chosen = Chosen(images, truths, names, ours, targets)
+    subject = _subject(saved, chosen, split, theirs)
     page = _explain(console, saved, subject)
     path = Path(FLAGS.out or saved.path / PAGE)
     try:
@@ -76,8 +84,20 @@ def main(paths: list[str]) -> None:
     console.print(f"page: {path} ({time.perf_counter() - start:.0f} s)")
 
 
-def pick(split: data.Split) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Images, labels and names of those that --images names, or of some drawn at random.
+def _targets(
+    probabilities: Float[np.ndarray, "n outputs"], target: int | None, multi_label: bool
+) -> Int[np.ndarray, "n t"]:
+    """The outputs of each image whose evidence is shown."""
+    if target is not None:
+        return np.full((len(probabilities), 1), target)
+    # The most probable labels, in their own order, which is the same for every image.
+    return np.sort(top_guesses(probabilities, _MOST_LABELS if multi_label else 1), axis=1)
+
+
+def pick(
+    split: data.Split, class_names: tuple[str, ...]
+) -> tuple[np.ndarray, list[str | None], list[str]]:
+    """Images, true classes and names of those that --images names, or of some drawn at random.
 
     Raises:
       UsageError: if the split has no such image.
@@ -95,61 +115,50 @@ def pick(split: data.Split) -> tuple[np.ndarray, np.ndarray, list[str]]:
         rng = np.random.default_rng(FLAGS.seed)
         numbers = np.sort(rng.permutation(len(split))[: FLAGS.count])
     names = [f"{FLAGS.split} image {number}" for number in numbers]
-    return split.images[numbers], split.labels[numbers], names
+    truths: list[str | None] = [true_names(label, class_names) for label in split.labels[numbers]]
+    return split.images[numbers], truths, names
 
 
 def read_files(
-    paths: list[str], class_names: tuple[str, ...], style: pictures.Style
-) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Images, labels (of the folder's name, or -1) and names of picture files.
+    paths: list[str], dataset: data.Dataset, style: pictures.Style
+) -> tuple[np.ndarray, list[str | None], list[str]]:
+    """Images, true classes (the folder's name, where it is one) and names of picture files.
 
     Raises:
       UsageError: if none of them can be read.
     """
     skipped = Skipped()
-    images, labels, names = [], [], []
+    images, truths, names = [], [], []
     for path in find_pictures(paths, skipped):
         fitted = read_picture(path, style)
         if isinstance(fitted, str):
             skipped.add(path, fitted)
             continue
         images.append(fitted.image)
-        known = true_class(path, class_names)
-        labels.append(-1 if known is None else class_names.index(known))
+        truths.append(true_class(path, dataset))
         names.append(path.name)
         if len(images) > _MOST:
             raise UsageError(f"more than {_MOST} pictures do not fit a page; give fewer")
     if not images:
         skipped.fail()
     skipped.tell()
-    return np.stack(images), np.array(labels), names
+    return np.stack(images), truths, names
 
 
 def _subject(
-    saved: SavedRun,
-    chosen: Chosen,
-    split: data.Split,
-    probabilities: np.ndarray,
-    style: pictures.Style,
+    saved: SavedRun, chosen: Chosen, split: data.Split, probabilities: np.ndarray
 ) -> Subject:
-    # Nothing to see is the ground that all training images share, or else their mean color.
-    level = None if style.frame is None else np.full((1, 1, 1, 1), style.frame.level)
-    blank = (
-        jnp.zeros(saved.task.image_shape[2])
-        if level is None
-        else normalize(saved.task, jnp.asarray(level, jnp.float32))[0, 0, 0]
-    )
     train = saved.dataset.train
+    trained = trained_network(saved.config, saved.task, saved.state, train.images)
     return Subject(
-        saved.network(),
-        saved.state,
-        lambda images: normalize(saved.task, images),
-        blank,
+        trained,
+        contributions(trained),
         saved.dataset.class_names,
         chosen,
         Labeled(train.images, train.labels),
         Labeled(split.images, split.labels),
         probabilities,
+        saved_run.thresholds(saved) if saved.task.multi_label else None,
     )
 
 
@@ -164,10 +173,16 @@ def _explain(console: Console, saved: SavedRun, subject: Subject) -> str:
             break
         console.print(f"{time.perf_counter() - start:5.1f} s  {part.title}")
         parts.append(part)
-    right = np.mean(subject.probabilities.argmax(1) == subject.split.labels)
+    right = (
+        subject.probabilities.argmax(1) == subject.split.labels
+        if subject.thresholds is None
+        else (subject.probabilities >= EVEN) == subject.split.labels
+    )
     facts: dict[str, Any] = {
-        "Run": saved.path.resolve().name,
-        "Accuracy": f"{right:.2%} of {FLAGS.split}",
+        "Run": saved.name,
+        "Accuracy" if subject.thresholds is None else "Labels right": (
+            f"{np.mean(right):.2%} of {FLAGS.split}"
+        ),
         "Explained": f"{len(subject.chosen.names)} images",
         "Epochs trained": str(saved.state.epoch),
     }
@@ -180,7 +195,7 @@ def _explain(console: Console, saved: SavedRun, subject: Subject) -> str:
 def _class_number(name: str, class_names: tuple[str, ...]) -> int:
     if name not in class_names:
         some = ", ".join(class_names[:20]) + (", ..." if len(class_names) > 20 else "")
-        raise UsageError(f"--target={name} is not a class; the classes are {some}")
+        raise UsageError(f"--target={name} is none of the run's; there are {some}")
     return class_names.index(name)
 
 

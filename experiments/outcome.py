@@ -6,6 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from cnn_jax.analysis import insight
+from cnn_jax.analysis.insight import Noteworthy
+from cnn_jax.analysis.intervals import wilson_interval
 from cnn_jax.analysis.label_evaluation import Scored
 
 
@@ -17,6 +20,8 @@ class Outcome(NamedTuple):
       interval: 95%, of it.
       meaning: more words on the accuracy, for the terminal.
       numbers: more of them, for the result file.
+      mistakes: the examples that it is surest of, and wrong.
+      ambiguous: those that it is least sure of.
       render: `record -> page`, the report.
     """
 
@@ -24,21 +29,33 @@ class Outcome(NamedTuple):
     interval: tuple[float, float]
     meaning: str
     numbers: dict[str, Any]
+    mistakes: Noteworthy
+    ambiguous: Noteworthy
     render: Callable[[Any], str]
 
 
-def of_classes(accuracy: float, labels: Int[np.ndarray, " n"]) -> Outcome:
+def of_classes(
+    accuracy: float, probabilities: Float[np.ndarray, "n c"], labels: Int[np.ndarray, " n"]
+) -> Outcome:
     """Of images with one class each.
 
     Args:
       accuracy: fraction of first guesses that are right.
+      probabilities: one for each class.
       labels: true classes.
     """
     from cnn_jax.analysis import report
 
     correct = round(accuracy * len(labels))
-    interval = report.wilson_interval(correct, len(labels))
-    return Outcome(correct / len(labels), interval, "", {}, report.render_report)
+    return Outcome(
+        correct / len(labels),
+        wilson_interval(correct, len(labels)),
+        "",
+        {},
+        insight.surest_mistakes(probabilities, labels, insight.MISTAKES),
+        insight.most_ambiguous(probabilities, insight.AMBIGUOUS),
+        report.render_report,
+    )
 
 
 def of_labels(
@@ -59,11 +76,14 @@ def of_labels(
     from cnn_jax.analysis.label_evaluation import as_json, evaluate_labels
 
     found = evaluate_labels(probabilities, labels, names, held_out)
+    thresholds = np.array([row.threshold for row in found.rows], np.float32)
     f1 = ", ".join(f"{row.name} {row.f1:.3f}" for row in found.rows)
     return Outcome(
         found.accuracy,
         found.interval,
         f", the mean over {len(names)} labels, F1 of {f1}",
         as_json(found),
+        insight.surest_wrong_answers(probabilities, labels, thresholds, insight.MISTAKES),
+        insight.answers_in_doubt(probabilities, thresholds, insight.AMBIGUOUS),
         lambda record: label_report.render_label_report(record, found),
     )

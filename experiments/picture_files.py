@@ -7,6 +7,7 @@ from typing import NoReturn
 
 from absl import flags
 
+from cnn_jax import data
 from cnn_jax.analysis import pictures
 from cnn_jax.data.image_folder import _SUFFIXES as SUFFIXES
 from cnn_jax.errors import UsageError
@@ -79,7 +80,7 @@ def read_picture(path: Path, style: pictures.Style) -> pictures.Fitted | str:
         return str(error)
 
 
-def true_class(path: Path, class_names: tuple[str, ...]) -> str | None:
+def true_class(path: Path, dataset: data.Dataset) -> str | None:
     """The name of the folder that a picture lies in, where that is a class."""
     folder = path.absolute().parent.name
-    return folder if folder in class_names else None
+    return folder if folder in dataset.class_names and not dataset.multi_label else None

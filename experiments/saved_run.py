@@ -2,19 +2,19 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from absl import flags
-from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int, UInt8
 
 from cnn_jax import data, training
+from cnn_jax.analysis.label_evaluation import choose_thresholds
 from cnn_jax.errors import UsageError
-from cnn_jax.models import build_abstract
 from cnn_jax.ops.activations import OUTPUT_ACTIVATIONS
 from cnn_jax.ops.losses import CALIBRATED, LOSS_OUTPUT
 from cnn_jax.training import checkpoints
@@ -59,6 +59,11 @@ class SavedRun(NamedTuple):
     state: training.TrainState
 
     @property
+    def name(self) -> str:
+        """Of its folder."""
+        return self.path.resolve().name
+
+    @property
     def output(self) -> str:
         """The name of the output activation that its loss goes with."""
         return "sigmoid" if self.task.multi_label else LOSS_OUTPUT[self.config.loss]
@@ -80,17 +85,6 @@ class SavedRun(NamedTuple):
         """
         return choose_split(self.dataset, self.validation, name)
 
-    def network(self) -> Callable[..., Float[Array, "n classes"]]:
-        """`(state, images, tap) -> logits` of normalised images, in evaluation."""
-        skeleton, *_ = nnx.split(
-            build_abstract(self.config.architecture, self.task.image_shape, self.task.num_classes)
-        )
-
-        def network(state: training.TrainState, images: Array, tap: Callable) -> Array:
-            return nnx.merge(skeleton, state.params, state.statistics)(images, tap=tap)
-
-        return network
-
 
 UNCALIBRATED = (
     "the loss of this run, {}, does not make its outputs probabilities: they rank the guesses, "
@@ -98,18 +92,30 @@ UNCALIBRATED = (
 )
 
 
-def require_one_class(saved: SavedRun) -> None:
-    """Refuses runs whose images have several labels, for what is about the one class.
+class Scores(NamedTuple):
+    """What a network says of examples, and what is true of them."""
 
-    Raises:
-      UsageError: saying which programs do know them.
+    logits: Float[np.ndarray, "n classes"]
+    labels: Int[np.ndarray, "n"] | UInt8[np.ndarray, "n l"]
+
+
+def held_out(saved: SavedRun) -> Scores | None:
+    """Logits and labels of the run's validation split, if it has one."""
+    if not len(saved.validation):
+        return None
+    images = training.to_device(saved.validation).images
+    logits = np.asarray(jax.jit(saved.run.predict)(saved.state, images))
+    return Scores(logits, saved.validation.labels)
+
+
+def thresholds(saved: SavedRun) -> Float[np.ndarray, "l"]:
+    """The probability from which on each label is said to be there.
+
+    As in the report of the run: that of the highest F1 on the validation split, or else a half.
     """
-    if saved.task.multi_label:
-        raise UsageError(
-            f"{saved.path} has several labels an image, and this program is about the one class; "
-            "its report has scores, thresholds and curves per label, and experiments.predict "
-            "answers for pictures"
-        )
+    scores = held_out(saved)
+    by = None if scores is None else (np.asarray(saved.probabilities(scores.logits)), scores.labels)
+    return choose_thresholds(saved.dataset.num_classes, by)
 
 
 def choose_split(dataset: data.Dataset, validation: data.Split, name: str) -> data.Split:

@@ -18,6 +18,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 
 from cnn_jax import data, training
+from cnn_jax.analysis import insight
 from cnn_jax.errors import UsageError
 from cnn_jax.models import ParameterRow, build_abstract, count_parameters
 from cnn_jax.ops.activations import OUTPUT_ACTIVATIONS
@@ -25,6 +26,7 @@ from cnn_jax.ops.losses import CALIBRATED, LOSS_OUTPUT
 from cnn_jax.training.meshes import BATCH_AXIS, make_mesh, replicate
 from experiments import options, outcome, run_directory
 from experiments.launch import launch, terminal
+from experiments.network import trained_network
 from experiments.run_directory import (
     FLAGS_FILE,
     METRICS_FILE,
@@ -56,6 +58,7 @@ class Prepared(NamedTuple):
     hparams: dict[str, float]
     dataset: data.Dataset
     validation: data.Split
+    task: training.Task
     mesh: Mesh | None
     run: training.Run
     parameters: list[ParameterRow]
@@ -115,6 +118,7 @@ def prepare() -> Prepared:
         hparams,
         dataset,
         validation,
+        task,
         mesh,
         run,
         count_parameters(model, task.image_shape),
@@ -243,7 +247,8 @@ def conclude(
             held_out = scores, prepared.validation.labels
         found = outcome.of_labels(probabilities, dataset.test.labels, dataset.class_names, held_out)
     else:
-        found = outcome.of_classes(float(evaluation["accuracy"]), dataset.test.labels)
+        accuracy = float(evaluation["accuracy"])
+        found = outcome.of_classes(accuracy, probabilities, dataset.test.labels)
     low, high = found.interval
     directory.write_json(
         RESULT_FILE,
@@ -262,8 +267,15 @@ def conclude(
         f"(95% interval {low:.2%} to {high:.2%}, {len(dataset.test):,} images) "
         f"after {timing.train:.1f} s of training"
     )
-    record = _record(directory, prepared, probabilities, float(evaluation["loss"]), timing)
     with console.status("writing the report"):
+        seen = insight.look(
+            trained_network(config, prepared.task, state, dataset.train.images),
+            dataset.test.images,
+            found.mistakes,
+            found.ambiguous,
+        )
+        loss = float(evaluation["loss"])
+        record = _record(directory, prepared, probabilities, loss, timing, seen)
         directory.write(REPORT_FILE, found.render(record))
     console.print(f"report: {directory.path / REPORT_FILE}")
     console.print(
@@ -277,8 +289,9 @@ def _record(
     probabilities: np.ndarray,
     test_loss: float,
     timing: Timing,
+    seen: insight.Insight,
 ) -> Any:
-    from cnn_jax.analysis.report import RunRecord
+    from cnn_jax.analysis.run_record import RunRecord
 
     metrics = directory.history(METRICS_FILE, prepared.config.epochs)
     timings = directory.history(TIMINGS_FILE, prepared.config.epochs)
@@ -297,6 +310,7 @@ def _record(
         train_seconds=timing.train,
         compile_seconds=timing.compilation,
         calibrated=prepared.config.loss in CALIBRATED,
+        insight=seen,
     )
 
 

@@ -11,20 +11,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
-from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Float
 from rich.console import Console
 
 from cnn_jax import data, training
-from cnn_jax.analysis.feature_maps import Tap
 from cnn_jax.analysis.walkthrough_station import Trained
 from cnn_jax.data.faces import LABELS, make_faces
 from cnn_jax.errors import UsageError
 from cnn_jax.models import Architecture, build_abstract, count_parameters
 from cnn_jax.ops import activations
-from cnn_jax.training.run import normalize
 from experiments import options, saved_run
 from experiments.launch import launch, terminal
+from experiments.network import trained_network
 
 FLAGS = flags.FLAGS
 for _name in ("run", "out"):
@@ -129,18 +127,14 @@ def _trained(
     calibrated: bool,
 ) -> Trained:
     model = build_abstract(config.architecture, task.image_shape, task.num_classes)
-    skeleton, *_ = nnx.split(model)
-
-    def network(images: Array, tap: Tap) -> Array:
-        return nnx.merge(skeleton, state.params, state.statistics)(images, tap=tap)
-
+    trained = trained_network(config, task, state, dataset.train.images)
     return Trained(
         config.architecture.model,
         dataset.name,
         len(dataset.train),
         dataset.class_names,
-        network,
-        lambda images: normalize(task, images),
+        trained.tapped(trained.weights),
+        trained.normalize,
         count_parameters(model, task.image_shape),
         test.images,
         test.labels,

@@ -22,7 +22,8 @@ from cnn_jax.analysis.comparison import (
     interval_half_width,
     smallest_exact_p,
 )
-from cnn_jax.analysis.report import duration, wilson_interval
+from cnn_jax.analysis.intervals import wilson_interval
+from cnn_jax.analysis.pages import duration
 
 # Up to so many seeds the page says how little they say.
 FEW_SEEDS = 3

@@ -24,7 +24,7 @@ from cnn_jax.analysis.ablation_records import (
     summarize,
 )
 from cnn_jax.analysis.line_panels import MAX_LINES
-from cnn_jax.analysis.report import page_template
+from cnn_jax.analysis.pages import page_template
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

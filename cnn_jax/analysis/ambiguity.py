@@ -1,9 +1,9 @@
-"""Which images a classifier is unsure of, and of which it is sure and wrong: duck or rabbit?"""
+"""Which images a network is unsure of, and of which it is sure and wrong: duck or rabbit?"""
 
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, UInt8
 
 from cnn_jax.errors import UsageError
 
@@ -42,3 +42,39 @@ def confident_mistakes(
     confidence = probabilities.max(axis=1)
     wrong = np.flatnonzero((probabilities.argmax(axis=1) != labels) & ~np.isnan(confidence))
     return wrong[np.argsort(-confidence[wrong], kind="stable")][:k]
+
+
+def label_error(
+    probabilities: Float[np.ndarray, "n l"],
+    labels: UInt8[np.ndarray, "n l"],
+    thresholds: Float[np.ndarray, "l"],
+) -> Float[np.ndarray, "n l"]:
+    """How sure each wrong answer is: its probability's distance from the label's threshold.
+
+    -inf where the answer is right, or where any output for the image is NaN.
+
+    Args:
+        probabilities: one for each label of each image.
+        labels: multi-hot.
+        thresholds: the probability from which on each label is said to be there.
+    """
+    distance = np.abs(probabilities - thresholds)
+    wrong = (probabilities >= thresholds) != (labels > 0)
+    return np.where(wrong & np.isfinite(probabilities).all(1, keepdims=True), distance, -np.inf)
+
+
+def label_doubt(
+    probabilities: Float[np.ndarray, "n l"], thresholds: Float[np.ndarray, "l"]
+) -> Float[np.ndarray, "n l"]:
+    """How near each answer is to turning: minus its distance from the label's threshold.
+
+    -inf where any output for the image is NaN.
+    """
+    finite = np.isfinite(probabilities).all(1, keepdims=True)
+    return np.where(finite, -np.abs(probabilities - thresholds), -np.inf)
+
+
+def largest(scores: Float[np.ndarray, "n"], k: int) -> Int[np.ndarray, " m"]:
+    """Which `k` scores (or fewer) are the largest, largest first; never those of -inf."""
+    order = np.argsort(-scores, kind="stable")[:k]
+    return order[scores[order] > -np.inf]

@@ -8,8 +8,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from cnn_jax.analysis import figures, plots
+from cnn_jax.analysis.intervals import wilson_interval
+from cnn_jax.analysis.pages import page_template
 from cnn_jax.analysis.predictions import fit_temperature, negative_log_likelihood
-from cnn_jax.analysis.report import page_template, wilson_interval
 from cnn_jax.ops import metrics
 from cnn_jax.ops.activations import OUTPUT_ACTIVATIONS
 
@@ -103,13 +104,16 @@ def evaluate(
         top={k: float(metrics.top_k_accuracy(scores, jnp.asarray(labels), k)) for k in best},
         confusion=np.asarray(confusion),
         classes=[ClassRow(*row) for row in zip(class_names, *columns, strict=True)],
-        before=_calibration(logits, labels, output),
+        before=calibration(logits, labels, output),
         temperature=temperature,
-        after=None if temperature is None else _calibration(logits / temperature, labels, output),
+        after=None if temperature is None else calibration(logits / temperature, labels, output),
     )
 
 
-def _calibration(logits: np.ndarray, labels: np.ndarray, output: str) -> Calibration:
+def calibration(
+    logits: Float[np.ndarray, "n c"], labels: Int[np.ndarray, "n"], output: str = "softmax"
+) -> Calibration:
+    """How far the probabilities that these logits stand for are from what is true."""
     probabilities = OUTPUT_ACTIVATIONS[output](jnp.asarray(logits))
     error = metrics.expected_calibration_error(probabilities, jnp.asarray(labels), BINS)
     return Calibration(

@@ -15,7 +15,7 @@ from cnn_jax.analysis.explain_sections import (
     first_filters,
     maps_of_one_image,
 )
-from cnn_jax.analysis.report import page_template
+from cnn_jax.analysis.pages import page_template
 
 SECTIONS = (
     first_filters,

@@ -72,7 +72,7 @@ def explanation_rows(
         images: 1, 3 or 4 channels.
         heats: by the name of the method, one map for each image. A method whose maps have both
             signs is drawn with the sign.
-        captions: one per image, beside it: what is explained, for example.
+        captions: one per image, beside it: what is explained, for example; of one line or several.
     """
     from matplotlib.figure import Figure
 
@@ -84,7 +84,7 @@ def explanation_rows(
     signed = {name: bool(np.nanmin(heat) < 0) for name, heat in heats.items()}
     for row, image, caption in zip(range(len(images)), images, captions, strict=True):
         _draw_image(grid[row, 0], image)
-        grid[row, 0].set_ylabel(short(caption, 22), fontsize=9, color=INK, parse_math=False)
+        grid[row, 0].set_ylabel(_lines(caption, 22), fontsize=9, color=INK, parse_math=False)
         for axes, (name, heat) in zip(grid[row, 1:], heats.items(), strict=True):
             bare(axes)
             values = np.asarray(heat[row])
@@ -122,6 +122,44 @@ def neighbor_rows(
             grid[row, 2:], neighbors[row], neighbor_captions[row], strict=True
         ):
             _draw_image(axes, image, caption)
+    return figure
+
+
+def evidence_grid(
+    images: UInt8[np.ndarray, "n h w c"],
+    heats: Float[np.ndarray, "n h w"],
+    captions: Sequence[str],
+    columns: int = 4,
+) -> "Figure":
+    """Images, each with its evidence beneath it: blue for, vermillion against.
+
+    Args:
+        images: 1, 3 or 4 channels.
+        heats: one map for each.
+        captions: one per image, of one line or several: what the evidence speaks for.
+        columns: images in a row.
+    """
+    from matplotlib.figure import Figure
+
+    columns = min(columns, len(images))
+    rows = math.ceil(len(images) / columns)
+    lines = 1 + max(caption.count("\n") for caption in captions)
+    size = (1.5 * columns + 0.3, (2.8 + 0.16 * lines) * rows + 0.5)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(2 * rows, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_visible(False)
+    for index, (image, heat) in enumerate(zip(images, heats, strict=True)):
+        row, column = divmod(index, columns)
+        above, below = grid[2 * row, column], grid[2 * row + 1, column]
+        above.set_visible(True)
+        below.set_visible(True)
+        _draw_image(above, image)
+        bare(below)
+        below.imshow(heat_over_image(image, heat, True, heat_scale(heat)), interpolation="none")
+        text = _lines(captions[index], 24)
+        below.set_xlabel(text, fontsize=8, color=INK, parse_math=False)
+    _heat_bar(figure, grid.flat, True)
     return figure
 
 
@@ -213,11 +251,16 @@ def _draw_image(
     most: int = 20,
     weight: str = "normal",
 ) -> None:
-    """The image and its caption, cut to `most` characters to stay beneath it."""
+    """The image and its caption, each line cut to `most` characters to stay beneath it."""
     bare(axes)
     axes.imshow(displayable(image), cmap="gray", vmin=0, vmax=255, interpolation="none")
-    caption = short(caption, most)
+    caption = _lines(caption, most)
     axes.set_xlabel(caption, fontsize=8, weight=weight, color=INK, parse_math=False)
+
+
+def _lines(caption: str, most: int) -> str:
+    """The caption with each of its lines cut to `most` characters."""
+    return "\n".join(short(line, most) for line in caption.split("\n"))
 
 
 def bare(axes: "Axes") -> None:

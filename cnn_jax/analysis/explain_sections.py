@@ -1,18 +1,18 @@
 """What the page that explains a network shows of the network itself, and of chosen images."""
 
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree, UInt8
 
-from cnn_jax.analysis import explain, explain_plots, feature_map_plots, feature_maps
+from cnn_jax.analysis import explain, explain_plots, feature_map_plots, feature_maps, insight
 from cnn_jax.analysis.explain import output
 from cnn_jax.analysis.figures import to_png
 from cnn_jax.analysis.maximization import maximize
+from cnn_jax.analysis.trained_network import Contributions, Evidence, TrainedNetwork
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,10 +25,10 @@ _TOTAL_VARIATION = 0.5
 
 
 class Labeled(NamedTuple):
-    """Images with their true classes."""
+    """Images with their true classes, or multi-hot labels."""
 
     images: UInt8[np.ndarray, "n h w c"]
-    labels: Int[np.ndarray, "n"]
+    labels: Int[np.ndarray, "n"] | UInt8[np.ndarray, "n l"]
 
 
 class Chosen(NamedTuple):
@@ -36,41 +36,64 @@ class Chosen(NamedTuple):
 
     Attributes:
         images: as the network's bytes.
-        labels: true classes, -1 where not known.
+        truths: what each truly shows, None where that is not known.
         names: what each is called.
-        targets: the class of each whose evidence is shown.
+        probabilities: of each, one row for each image.
+        targets: the outputs of each whose evidence is shown.
     """
 
     images: UInt8[np.ndarray, "n h w c"]
-    labels: Int[np.ndarray, "n"]
+    truths: Sequence[str | None]
     names: Sequence[str]
-    targets: Int[np.ndarray, "n"]
+    probabilities: Float[np.ndarray, "n outputs"]
+    targets: Int[np.ndarray, "n t"]
+
+
+class Depth(NamedTuple):
+    """How much is computed for the pictures.
+
+    Attributes:
+        samples: noisy copies of an image for SmoothGrad.
+        overlap: how many patches of an occlusion cover a pixel, along each side.
+        ascent: steps of activation maximisation.
+    """
+
+    samples: int = 32
+    overlap: int = 3
+    ascent: int = 256
 
 
 class Subject(NamedTuple):
     """The network that is explained.
 
     Attributes:
-        network: `(state, normalised images, tap) -> logits`.
-        state: what it was trained to be; its params hold the kernels.
-        normalize: from bytes to what the network takes.
-        blank: the normalised value of each channel where there is nothing to see.
+        trained: the network.
+        contribute: what in images speaks for an output; compiled once for all sections.
         class_names: one for each output.
         chosen: the images to explain.
         train: what it was trained on.
         split: where mistakes and ambiguous images are looked for.
         probabilities: of the split, one row for each image.
+        thresholds: of each label, where images have several; None where they have one class.
+        depth: how much is computed.
     """
 
-    network: Callable[[Any, Array, feature_maps.Tap], Array]
-    state: Any
-    normalize: Callable[[Array], Array]
-    blank: Float[Array, "c"]
+    trained: TrainedNetwork
+    contribute: Contributions
     class_names: Sequence[str]
     chosen: Chosen
     train: Labeled
     split: Labeled
-    probabilities: Float[np.ndarray, "n classes"]
+    probabilities: Float[np.ndarray, "n outputs"]
+    thresholds: Float[np.ndarray, "l"] | None
+    depth: Depth = Depth()
+
+
+class Picture(NamedTuple):
+    """A figure of the page: its address, and what it shows."""
+
+    address: str
+    caption: str = ""
 
 
 class Section(NamedTuple):
@@ -81,32 +104,25 @@ class Section(NamedTuple):
         link: its name in the list of sections.
         title: its heading.
         note: what is to be seen, and where it is from.
-        pictures: addresses of its figures.
+        pictures: its figures.
     """
 
     anchor: str
     link: str
     title: str
     note: str
-    pictures: list[str]
+    pictures: list[Picture]
 
 
-def png(figure: "Figure") -> str:
-    """The figure as an address, sharp enough for a page."""
-    return to_png(figure, dpi=110)
-
-
-def bound(subject: Subject, state: PyTree) -> tuple[feature_maps.Network, explain.LogitsOf]:
-    """The network with its state: with a tap, and without."""
-    network = partial(subject.network, state)
-    return network, lambda images: network(images, lambda name, value: value)
+def picture(figure: "Figure", caption: str = "") -> Picture:
+    """The figure, sharp enough for a page."""
+    return Picture(to_png(figure, dpi=110), caption)
 
 
 def first_filters(subject: Subject) -> Section:
     """The kernels of the first convolution."""
-    kernel = feature_maps.first_kernel(subject.state.params)
-    height, width, channels, count = kernel.shape
-    images = np.asarray(feature_maps.filter_images(kernel))
+    filters = insight.filters(subject.trained)
+    count, height, width, channels = filters.shape
     return Section(
         "filters",
         "Filters",
@@ -114,21 +130,20 @@ def first_filters(subject: Subject) -> Section:
         f"All {count} filters of {height}x{width} pixels and {channels} "
         f"{'channel' if channels == 1 else 'channels'}, each scaled by its largest weight. They "
         "are what training found worth looking for: edges of one direction, spots, colors.",
-        [png(feature_map_plots.filter_grid(images))],
+        [picture(feature_map_plots.filter_grid(filters))],
     )
 
 
 def maps_of_one_image(subject: Subject) -> Section:
     """The feature maps of the first chosen image."""
-    chosen = subject.chosen
+    chosen, trained = subject.chosen, subject.trained
 
     @jax.jit
-    def look(state: PyTree, images: Array) -> dict[str, Array]:
-        return feature_maps.feature_maps(bound(subject, state)[0], subject.normalize(images))
+    def look(weights: PyTree, images: Array) -> dict[str, Array]:
+        return feature_maps.feature_maps(trained.tapped(weights), trained.normalize(images))
 
-    maps = {
-        name: np.asarray(value[0]) for name, value in look(subject.state, chosen.images[:1]).items()
-    }
+    found = look(trained.weights, chosen.images[:1])
+    maps = {name: np.asarray(value[0]) for name, value in found.items()}
     if len(maps) > LAYERS:
         maps = {name: value for name, value in maps.items() if "." not in name}
     return Section(
@@ -137,63 +152,104 @@ def maps_of_one_image(subject: Subject) -> Section:
         f"Feature maps: {chosen.names[0]} on its way through the network",
         "What convolutions, normalisations, activations and poolings return, top to bottom; the "
         "first eight maps of each.",
-        [png(feature_map_plots.feature_map_strips(chosen.images[0], maps))],
+        [picture(feature_map_plots.feature_map_strips(chosen.images[0], maps))],
     )
 
 
 def evidence_in_images(subject: Subject) -> Section:
-    """Five ways to say what in each chosen image speaks for its target."""
+    """Five ways to say what in each chosen image speaks for its targets."""
     chosen = subject.chosen
     height, width = chosen.images.shape[1:3]
     patch = max(2, min(height, width) // 5)
-    stride = max(1, patch // 3)
     layer = last_activation(subject)
-
-    @jax.jit
-    def methods(state: PyTree, images: Array, targets: Array) -> dict[str, Array]:
-        network, logits_of = bound(subject, state)
-        images, target = subject.normalize(images), output(targets)
-        blank = jnp.broadcast_to(subject.blank, images.shape[1:])
-        smooth = explain.smooth_grad(logits_of, images, target, jax.random.key(0))
-        return {
-            "saliency": explain.strength(explain.saliency(logits_of, images, target)),
-            "SmoothGrad": explain.strength(smooth),
-            "integrated gradients": explain.evidence(
-                explain.integrated_gradients(logits_of, images, target, blank)
-            ),
-            "occlusion": explain.occlusion(
-                logits_of, images, target, patch, stride, subject.blank
-            ).heat,
-            "Grad-CAM": feature_maps.grad_cam(network, images, target, layer),
-        }
-
-    found = methods(subject.state, chosen.images, chosen.targets)
-    order = ("saliency", "SmoothGrad", "integrated gradients", "occlusion", "Grad-CAM")
-    heats = {name: np.asarray(found[name]) for name in order}
-    captions = [
-        f"for {subject.class_names[target]}" + _truth(subject, label)
-        for target, label in zip(chosen.targets, chosen.labels, strict=True)
-    ]
+    heats = _heats(subject, patch, max(1, patch // subject.depth.overlap), layer)
+    count, each = chosen.targets.shape
+    rows = np.arange(count * each).reshape(count, each)
+    # Where an image has a row for each label, it has a picture of its own.
+    parts = [rows[:, 0]] if each == 1 else list(rows)
     return Section(
         "evidence",
         "Evidence",
-        "What in an image speaks for a class",
-        "Left of each row the class that is explained. Saliency: the gradient of its logit "
-        "(Simonyan et al. 2013). SmoothGrad: its mean over noisy copies (Smilkov et al. 2017). "
-        "Integrated gradients: what each pixel contributes, counted from an empty image, of the "
-        "training images' ground or their mean color (Sundararajan et al. 2017). Occlusion: how "
-        f"far the logit drops where a patch of {patch}x{patch} pixels covers the image (Zeiler and "
-        "Fergus 2014). Grad-CAM: where the "
-        f"maps of {layer} speak for the class (Selvaraju et al. 2017). Each map has its own scale.",
-        [png(explain_plots.explanation_rows(chosen.images, heats, captions))],
+        f"What in an image speaks for a {'class' if subject.thresholds is None else 'label'}",
+        "Left of each row what is explained, with its probability. Saliency: the gradient of its "
+        "logit (Simonyan et al. 2013). SmoothGrad: its mean over noisy copies (Smilkov et al. "
+        "2017). Integrated gradients: what each pixel contributes, counted from an empty image, of "
+        "the training images' ground or their mean color (Sundararajan et al. 2017). Occlusion: "
+        f"how far the logit drops where a patch of {patch}x{patch} pixels covers the image (Zeiler "
+        f"and Fergus 2014). Grad-CAM: where the maps of {layer} speak for it (Selvaraju et al. "
+        "2017). Each map has its own scale.",
+        [
+            picture(
+                explain_plots.explanation_rows(
+                    chosen.images[part // each],
+                    {name: heat[part] for name, heat in heats.items()},
+                    [_caption(subject, *divmod(row, each)) for row in part],
+                ),
+                "" if each == 1 else _heading(chosen, part[0] // each),
+            )
+            for part in parts
+        ],
     )
+
+
+def _heats(
+    subject: Subject, patch: int, stride: int, layer: str
+) -> dict[str, Float[np.ndarray, "rows h w"]]:
+    """The maps of every method, a row for each target of each image."""
+    chosen, trained = subject.chosen, subject.trained
+    images = np.repeat(chosen.images, chosen.targets.shape[1], axis=0)
+    targets = chosen.targets.ravel().astype(np.int32)
+
+    @jax.jit
+    def methods(weights: PyTree, images: Array, targets: Array) -> dict[str, Array]:
+        logits_of = trained.logits_of(weights)
+        images, target = trained.normalize(images), output(targets)
+        smooth = explain.smooth_grad(
+            logits_of, images, target, jax.random.key(0), samples=subject.depth.samples
+        )
+        return {
+            "saliency": explain.strength(explain.saliency(logits_of, images, target)),
+            "SmoothGrad": explain.strength(smooth),
+            "occlusion": explain.occlusion(
+                logits_of, images, target, patch, stride, trained.blank
+            ).heat,
+            "Grad-CAM": feature_maps.grad_cam(trained.tapped(weights), images, target, layer),
+        }
+
+    found = {
+        name: np.asarray(heat) for name, heat in methods(trained.weights, images, targets).items()
+    }
+    found["integrated gradients"] = subject.contribute(images, Evidence(targets))
+    order = ("saliency", "SmoothGrad", "integrated gradients", "occlusion", "Grad-CAM")
+    return {name: found[name] for name in order}
+
+
+def _caption(subject: Subject, image: int, place: int) -> str:
+    """What the evidence in an image is about."""
+    chosen = subject.chosen
+    target = chosen.targets[image, place]
+    probability = chosen.probabilities[image, target]
+    caption = f"{subject.class_names[target]}: {probability:.0%}"
+    truth = chosen.truths[image]
+    return (
+        caption if subject.thresholds is not None or truth is None else f"{caption}\ntrue {truth}"
+    )
+
+
+def _heading(chosen: Chosen, image: int) -> str:
+    truth = chosen.truths[image]
+    return chosen.names[image] + ("" if truth is None else f": {truth}")
 
 
 def last_activation(subject: Subject) -> str:
     """The last layer with feature maps of several pixels, an activation if there is one."""
-    images = jax.eval_shape(subject.normalize, subject.chosen.images[:1])
+    trained = subject.trained
     maps = jax.eval_shape(
-        lambda images: feature_maps.feature_maps(bound(subject, subject.state)[0], images), images
+        lambda weights, images: feature_maps.feature_maps(
+            trained.tapped(weights), trained.normalize(images)
+        ),
+        trained.weights,
+        subject.chosen.images[:1],
     )
     several = [name for name, value in maps.items() if value.shape[1] * value.shape[2] > 1]
     outer = [name for name in several or maps if "." not in name]
@@ -202,43 +258,41 @@ def last_activation(subject: Subject) -> str:
 
 def best_of_each_class(subject: Subject) -> Section:
     """Activation maximisation of the logit of each class."""
-    count = min(MAXIMIZED, len(subject.class_names))
+    trained, count = subject.trained, min(MAXIMIZED, len(subject.class_names))
     shape = (count, *subject.chosen.images.shape[1:])
     channels = shape[-1]
     low, high = (
-        np.asarray(subject.normalize(jnp.full((1, 1, 1, channels), byte, jnp.uint8)))[0, 0, 0]
+        np.asarray(trained.normalize(jnp.full((1, 1, 1, channels), byte, jnp.uint8)))[0, 0, 0]
         for byte in (0, 255)
     )
 
     @jax.jit
-    def ascend(state: PyTree) -> tuple[Array, Array]:
+    def ascend(weights: PyTree) -> tuple[Array, Array]:
         def logits(images: Array) -> Array:
-            return output(jnp.arange(count))(bound(subject, state)[1](images))
+            return output(jnp.arange(count))(trained.logits_of(weights)(images))
 
         images = maximize(
             logits,
             shape,
             jax.random.key(0),
+            steps=subject.depth.ascent,
             total_variation=_TOTAL_VARIATION,
             low=low,
             high=high,
         )
         return images, logits(images)
 
-    images, logits = ascend(subject.state)
+    images, logits = ascend(trained.weights)
     captions = [
         f"{name}: {value:.1f}" for name, value in zip(subject.class_names, logits, strict=False)
     ]
+    kind = "class" if subject.thresholds is None else "label"
     return Section(
         "classes",
-        "Classes",
-        "What the network takes for the best of each class",
-        "Images found by following the gradient of a class's logit from noise, kept smooth "
+        "Classes" if subject.thresholds is None else "Labels",
+        f"What the network takes for the best of each {kind}",
+        f"Images found by following the gradient of a {kind}'s logit from noise, kept smooth "
         "(Erhan et al. 2009; Simonyan et al. 2013); beneath, the logit they reach. They need not "
-        "look like the class: they show what the network asks for, and what it does not.",
-        [png(explain_plots.image_grid(np.asarray(images), captions))],
+        f"look like the {kind}: they show what the network asks for, and what it does not.",
+        [picture(explain_plots.image_grid(np.asarray(images), captions))],
     )
-
-
-def _truth(subject: Subject, label: int) -> str:
-    return "" if label < 0 else f", true {subject.class_names[label]}"

@@ -1,6 +1,5 @@
 """How good a network is at telling which labels images have: numbers, label by label."""
 
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -9,12 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from cnn_jax.analysis.intervals import mean_interval
 from cnn_jax.ops import metrics
 
 # From this probability on a label is said to be there, where no threshold was chosen for it.
 EVEN = 0.5
-# The quantile of the normal distribution that 95% intervals reach to.
-_Z = 1.959963984540054
 
 Scored = tuple[Float[np.ndarray, "m l"], UInt8[np.ndarray, "m l"]]
 
@@ -81,10 +79,7 @@ def evaluate_labels(
     """
     scores, truth = jnp.asarray(probabilities), jnp.asarray(labels)
     right = np.asarray(metrics.label_correct(scores, truth, EVEN))
-    thresholds = np.full(len(names), EVEN, np.float32)
-    if held_out is not None:
-        chosen_by, there = map(jnp.asarray, held_out)
-        thresholds = np.asarray(metrics.best_thresholds(chosen_by, there, EVEN))
+    thresholds = choose_thresholds(len(names), held_out)
     return LabelEvaluation(
         accuracy=float(right.mean()),
         interval=mean_interval(right.mean(axis=1)),
@@ -92,6 +87,14 @@ def evaluate_labels(
         rows=_rows(scores, truth, names, thresholds),
         chosen_on=0 if held_out is None else len(held_out[1]),
     )
+
+
+def choose_thresholds(labels: int, held_out: Scored | None) -> Float[np.ndarray, "l"]:
+    """The threshold of the highest F1 for each label on examples held out; `EVEN` without any."""
+    if held_out is None:
+        return np.full(labels, EVEN, np.float32)
+    probabilities, there = map(jnp.asarray, held_out)
+    return np.asarray(metrics.best_thresholds(probabilities, there, EVEN))
 
 
 def _rows(
@@ -114,30 +117,6 @@ def _rows(
     )
     lists = [np.asarray(column).tolist() for column in columns]
     return [LabelRow(*row) for row in zip(names, *lists, strict=True)]
-
-
-def mean_interval(shares: Float[np.ndarray, "n"]) -> tuple[float, float]:
-    """The 95% interval of the mean of each example's share of right answers.
-
-    Wilson's interval, with as many independent answers as would give a mean of this variance: the
-    labels of one image are right and wrong together, so there are fewer than were given. Where all
-    examples have the same share, each counts as one answer.
-    Dean and Pagano, "Evaluating Confidence Interval Methods for Binomial Proportions in Clustered
-    Surveys", 2015, on the modified Wilson interval.
-
-    Args:
-        shares: one for each example, in [0, 1]; at least one.
-
-    Returns:
-        Lower and upper end, in [0, 1].
-    """
-    mean, count = float(shares.mean()), len(shares)
-    variance = float(shares.var(ddof=1)) / count if count > 1 else 0.0
-    answers = mean * (1 - mean) / variance if variance else count
-    center = (mean + _Z**2 / (2 * answers)) / (1 + _Z**2 / answers)
-    spread = math.sqrt(mean * (1 - mean) / answers + _Z**2 / (4 * answers**2))
-    half = spread * _Z / (1 + _Z**2 / answers)
-    return max(0.0, center - half), min(1.0, center + half)
 
 
 def as_json(evaluation: LabelEvaluation) -> dict[str, Any]:

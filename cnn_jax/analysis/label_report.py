@@ -4,24 +4,23 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
-from cnn_jax.analysis import figures, label_plots, plots
+from cnn_jax.analysis import figures, insight, label_plots, plots
 from cnn_jax.analysis.label_evaluation import LabelEvaluation
-from cnn_jax.analysis.report import (
-    CALIBRATION_BINS,
-    MISTAKES,
-    RANDOM_EXAMPLES,
-    RunRecord,
-    counted_parameters,
-    curves,
-    divergence,
-    page_template,
-)
+from cnn_jax.analysis.pages import page_template
+from cnn_jax.analysis.predictions import true_names
+from cnn_jax.analysis.report import CALIBRATION_BINS
+from cnn_jax.analysis.report_cards import drawn_at_random, filters_svg, heat_images
+from cnn_jax.analysis.run_record import RunRecord, counted_parameters, curves, divergence
 from cnn_jax.ops import metrics
 
 # Label names of more characters stand above their bars, not beside them.
 _LONG_NAME = 12
+_EVIDENCE = (
+    "The right picture shows what speaks for the label named beneath it (blue) and what against it "
+    "(vermillion), pixel by pixel (integrated gradients of its logit)."
+)
 
 
 def render_label_report(record: RunRecord, evaluation: LabelEvaluation) -> str:
@@ -63,6 +62,7 @@ def render_label_report(record: RunRecord, evaluation: LabelEvaluation) -> str:
             plots.reliability_diagram(pairs, truth, CALIBRATION_BINS), "reliability"
         ),
         galleries=_galleries(record, np.array([row.threshold for row in rows], np.float32)),
+        filters_svg="" if record.insight is None else filters_svg(record.insight.filters),
         layout={
             "bins": CALIBRATION_BINS,
             "long_names": longest_name > _LONG_NAME,
@@ -80,7 +80,7 @@ def _answers(record: RunRecord) -> tuple[Float[np.ndarray, "a 2"], Int[np.ndarra
 def _warnings(record: RunRecord) -> list[str]:
     """What a reader has to know before believing a number of the page."""
     warnings = divergence(record.history)
-    undefined = int(np.sum(~_finite(record)))
+    undefined = int(np.sum(~np.isfinite(record.test_probabilities).all(axis=1)))
     if undefined:
         warnings.append(
             f"The outputs of {undefined:,} of {len(record.test_labels):,} test examples are not "
@@ -95,10 +95,6 @@ def _warnings(record: RunRecord) -> list[str]:
     return warnings
 
 
-def _finite(record: RunRecord) -> Bool[np.ndarray, "n"]:
-    return np.isfinite(record.test_probabilities).all(axis=1)
-
-
 class _Answer(NamedTuple):
     name: str
     probability: float
@@ -108,42 +104,78 @@ class _Answer(NamedTuple):
 
 
 class _Card(NamedTuple):
-    """One test image with an answer for each label; none where an output is not finite."""
+    """One test image with an answer for each label; none where an output is not finite.
+
+    Attributes:
+        number: of the test example.
+        image: its address.
+        truth: the labels that are there.
+        answers: one for each label.
+        evidence: a picture of what speaks for a label.
+        about: that label.
+    """
 
     number: int
     image: str
     truth: str
     answers: list[_Answer]
+    evidence: str = ""
+    about: str = ""
 
 
-def _galleries(
-    record: RunRecord, thresholds: Float[np.ndarray, "l"]
-) -> list[tuple[str, list[_Card]]]:
-    """Cards of test examples drawn at random, and of those with the surest wrong answers."""
-    probabilities, finite = record.test_probabilities, _finite(record)
-    # A fixed seed: a report is a function of its record, and nobody picks the flattering images.
-    drawn = np.random.default_rng(0).permutation(len(finite))[:RANDOM_EXAMPLES]
-    wrong = (probabilities >= thresholds) != (record.test_labels > 0)
-    wrong &= finite[:, None]
-    distance = np.where(wrong, np.abs(probabilities - thresholds), -1).max(axis=1)
-    surest = np.argsort(-distance, kind="stable")[: min(MISTAKES, int(wrong.any(axis=1).sum()))]
+class _Gallery(NamedTuple):
+    title: str
+    note: str
+    cards: list[_Card]
+
+
+def _galleries(record: RunRecord, thresholds: Float[np.ndarray, "l"]) -> list[_Gallery]:
+    """Test examples drawn at random, those of the surest wrong answers, and those in doubt."""
+    probabilities, labels, seen = record.test_probabilities, record.test_labels, record.insight
+    drawn = drawn_at_random(len(probabilities))
+    wrong = insight.surest_wrong_answers(probabilities, labels, thresholds, insight.MISTAKES)
+    doubtful = insight.answers_in_doubt(probabilities, thresholds, insight.AMBIGUOUS)
+    note = "" if seen is None else _EVIDENCE
     return [
-        (title, [_card(record, thresholds, index) for index in chosen])
-        for title, chosen in (
-            ("Test examples drawn at random", np.sort(drawn)),
-            ("The surest wrong answers", surest),
-        )
+        _Gallery(
+            "Test examples drawn at random", "", [_card(record, thresholds, i) for i in drawn]
+        ),
+        _Gallery(
+            "The surest wrong answers",
+            note,
+            _cards(record, thresholds, wrong, None if seen is None else seen.mistakes),
+        ),
+        _Gallery(
+            "The answers nearest to their threshold",
+            note,
+            _cards(record, thresholds, doubtful, None if seen is None else seen.ambiguous),
+        ),
+    ]
+
+
+def _cards(
+    record: RunRecord,
+    thresholds: np.ndarray,
+    noteworthy: insight.Noteworthy,
+    heats: np.ndarray | None,
+) -> list[_Card]:
+    cards = [_card(record, thresholds, index) for index in noteworthy.examples]
+    if heats is None:
+        return cards
+    pictures = heat_images(record.test_images[noteworthy.examples], heats)
+    return [
+        card._replace(evidence=picture, about=record.class_names[label])
+        for card, picture, label in zip(cards, pictures, noteworthy.evidence.outputs, strict=True)
     ]
 
 
 def _card(record: RunRecord, thresholds: np.ndarray, index: int) -> _Card:
     probabilities, labels = record.test_probabilities[index], record.test_labels[index] > 0
-    there = [name for name, label in zip(record.class_names, labels, strict=True) if label]
     answers = zip(record.class_names, probabilities, thresholds, labels, strict=True)
     return _Card(
         int(index),
         figures.image_to_png(record.test_images[index]),
-        ", ".join(there) or "none of the labels",
+        true_names(record.test_labels[index], record.class_names),
         [
             _Answer(name, float(p), float(least), bool(label), bool((p >= least) == label))
             for name, p, least, label in answers

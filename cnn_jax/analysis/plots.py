@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
 from cnn_jax.analysis.figures import FAINT, INK, PALETTE, RIGHT, WRONG, displayable, short, tidy
 
@@ -288,6 +288,7 @@ def ranked_guesses(
     probabilities: Float[np.ndarray, "n classes"],
     class_names: Sequence[str],
     k: int = 5,
+    thresholds: Float[np.ndarray, "classes"] | None = None,
 ) -> "Figure":
     """Images with their most probable classes as bars, up to four images in a row.
 
@@ -300,6 +301,8 @@ def ranked_guesses(
         probabilities: one row per image, each in [0, 1].
         class_names: one name per class.
         k: how many guesses to show; fewer where there are fewer classes.
+        thresholds: of labels, each of which is there or not: marked in the bars. One that does not
+            reach its own is hatched.
 
     Raises:
         ValueError: there is no image.
@@ -320,7 +323,13 @@ def ranked_guesses(
         below = figure.add_subplot(grid[2 * row + 1, column])
         truth = None if labels is None else int(labels[index])
         _draw_image(above, image, "" if truth is None else class_names[truth])
-        _draw_guesses(below, guesses[index], probabilities[index], class_names, truth)
+        row = guesses[index]
+        right = row == truth if truth is not None else np.ones(len(row), bool)
+        if thresholds is not None:
+            right = probabilities[index][row] >= thresholds[row]
+            place = np.arange(len(row))
+            below.vlines(thresholds[row], place - 0.5, place + 0.5, color=INK, linewidth=1)
+        _draw_guesses(below, row, probabilities[index], class_names, right)
     return figure
 
 
@@ -337,18 +346,17 @@ def _draw_guesses(
     guesses: np.ndarray,
     probabilities: np.ndarray,
     class_names: Sequence[str],
-    truth: int | None,
+    right: Bool[np.ndarray, "k"],
 ) -> None:
     for place, guess in enumerate(guesses):
-        right = truth is None or guess == truth
         value = np.nan_to_num(probabilities[guess])
         axes.barh(
             place,
             value,
             height=0.75,
-            facecolor=RIGHT if right else WRONG,
-            edgecolor=INK if right else "white",
-            hatch=None if right else "////",
+            facecolor=RIGHT if right[place] else WRONG,
+            edgecolor=INK if right[place] else "white",
+            hatch=None if right[place] else "////",
             linewidth=0.5,
         )
         axes.text(1.03, place, f"{probabilities[guess]:.0%}", va="center", fontsize=7, color=INK)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 
 from cnn_jax.analysis.plots import top_guesses
 from cnn_jax.errors import UsageError
@@ -29,6 +29,25 @@ def ranked(
         [Guess(class_names[guess], float(row[guess])) for guess in guesses]
         for row, guesses in zip(probabilities, top_guesses(probabilities, k), strict=True)
     ]
+
+
+def there(
+    probabilities: Float[np.ndarray, "n l"],
+    names: Sequence[str],
+    thresholds: Float[np.ndarray, "l"],
+) -> list[list[Guess]]:
+    """The labels of each image that reach their threshold, the most probable first."""
+    every = ranked(probabilities, names, len(names))
+    least = dict(zip(names, thresholds.tolist(), strict=True))
+    return [[guess for guess in row if guess.probability >= least[guess.name]] for row in every]
+
+
+def true_names(label: Int[np.ndarray, ""] | UInt8[np.ndarray, "l"], names: Sequence[str]) -> str:
+    """What an image truly shows: the name of its class, or those of all its labels."""
+    if np.ndim(label) == 0:
+        return names[int(label)]
+    there = [name for name, one in zip(names, np.asarray(label), strict=True) if one]
+    return ", ".join(there) or "none of the labels"
 
 
 def negative_log_likelihood(

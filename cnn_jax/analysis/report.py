@@ -3,110 +3,31 @@
 Of images with one class each; `label_report` is its counterpart for several labels.
 """
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from importlib import resources
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int, UInt8
 
-from cnn_jax.analysis import figures, plots
+from cnn_jax.analysis import figures, insight, plots
+from cnn_jax.analysis.intervals import wilson_interval
+from cnn_jax.analysis.pages import page_template
+from cnn_jax.analysis.predictions import true_names
+from cnn_jax.analysis.report_cards import drawn_at_random, filters_svg, heat_images
+from cnn_jax.analysis.run_record import RunRecord, counted_parameters, curves, divergence
 from cnn_jax.ops import metrics
 
-if TYPE_CHECKING:
-    from jinja2 import Template
-
 GUESSES = 5
-RANDOM_EXAMPLES = 12
-MISTAKES = 12
 CONFUSED_PAIRS = 10
 CALIBRATION_BINS = 15
 # The classes of the matrix that still fit a phone's width; a larger one scrolls.
 NARROW_CLASSES = 12
 # Class names of more characters stand above their bars, not beside them.
 LONG_NAME = 9
-
-
-@dataclass(frozen=True, eq=False)
-class RunRecord:
-    """All that the report of one run says, as numpy arrays and builtins.
-
-    Attributes:
-        dataset: name of the data set.
-        model: name of the model.
-        class_names: one per class (or label), in the order of the labels.
-        history: one mapping per epoch: epoch, learning_rate, train_loss, train_accuracy,
-            validation_loss, validation_accuracy (both absent without a validation split),
-            seconds, images_per_second. Accuracies are fractions in [0, 1].
-        test_loss: mean loss over the test examples.
-        test_probabilities: one row per test example, each in [0, 1], NaN if the run diverged.
-        test_labels: true classes; or multi-hot rows, where images have several labels.
-        test_images: the images themselves, with 1, 3 or 4 channels.
-        parameters: one mapping or named tuple per layer: name, kind, output_shape, formula,
-            count (parameters by the formula) and counted (parameters in the model).
-        flags: the command that repeats the run, ready to be copied.
-        environment: names and versions of what it ran on.
-        train_seconds: wall time of the training, without compilation.
-        compile_seconds: wall time of the compilation.
-        calibrated: whether the loss makes the model's outputs probabilities; if not, the page
-            says that they rank but do not measure.
-
-    Raises:
-        ValueError: there is no test example, or the shapes disagree.
-    """
-
-    dataset: str
-    model: str
-    class_names: Sequence[str]
-    history: Sequence[Mapping[str, float]]
-    test_loss: float
-    test_probabilities: Float[np.ndarray, "n c"]
-    test_labels: Int[np.ndarray, "n"] | UInt8[np.ndarray, "n c"]
-    test_images: UInt8[np.ndarray, "n h w channels"]
-    parameters: Sequence[Any]
-    flags: str
-    environment: Mapping[str, str]
-    train_seconds: float
-    compile_seconds: float
-    calibrated: bool
-
-    def __post_init__(self) -> None:
-        examples = len(self.test_labels)
-        expected = (examples, len(self.class_names))
-        if self.test_probabilities.shape != expected:
-            raise ValueError(
-                f"test_probabilities must have shape {expected} (test examples, classes), "
-                f"got {self.test_probabilities.shape}"
-            )
-        if self.test_labels.shape not in ((examples,), expected):
-            raise ValueError(
-                f"test_labels must have shape {expected[:1]} or be multi-hot of shape {expected}, "
-                f"got {self.test_labels.shape}"
-            )
-        if len(self.test_images) != examples or not examples:
-            raise ValueError(
-                "test_images and test_labels must be equally many and at least one, "
-                f"got {len(self.test_images)} and {examples}"
-            )
-
-
-def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
-    """The 95% interval of a proportion: Wilson, JASA 22, 1927.
-
-    Args:
-        successes: in 0 .. trials.
-        trials: at least 1.
-
-    Returns:
-        Lower and upper end, in [0, 1].
-    """
-    from scipy.stats import binomtest
-
-    interval = binomtest(successes, trials).proportion_ci(method="wilson")
-    return float(interval.low), float(interval.high)
+_EVIDENCE = (
+    "The right picture shows what speaks for {} (blue) rather than for {} (vermillion), pixel by "
+    "pixel (integrated gradients of the difference of their logits)."
+)
 
 
 def render_report(record: RunRecord) -> str:
@@ -135,7 +56,8 @@ def render_report(record: RunRecord) -> str:
             ),
             "reliability",
         ),
-        galleries=_galleries(record, predictions),
+        galleries=_galleries(record),
+        filters_svg="" if record.insight is None else filters_svg(record.insight.filters),
         layout=_layout(record.class_names),
     )
 
@@ -189,14 +111,6 @@ def _headline(record: RunRecord, predictions: np.ndarray) -> _Headline:
     )
 
 
-def counted_parameters(record: RunRecord) -> int:
-    """How many parameters the model of a run has."""
-    return sum(
-        int(row["counted"] if isinstance(row, Mapping) else row.counted)
-        for row in record.parameters
-    )
-
-
 def _warnings(record: RunRecord, predictions: np.ndarray) -> list[str]:
     """What a reader has to know before believing a number of the page."""
     warnings = divergence(record.history)
@@ -213,22 +127,6 @@ def _warnings(record: RunRecord, predictions: np.ndarray) -> list[str]:
             "but their size, and so the length of a bar, is not calibrated."
         )
     return warnings
-
-
-def curves(history: Sequence[Mapping[str, float]]) -> list[tuple[str, str]]:
-    """Learning curves, a figure for each panel, so that a narrow page can stack them."""
-    return [
-        (panel, figures.to_svg(plots.learning_curves(history, [panel]), panel.replace(" ", "-")))
-        for panel in plots.history_panels(history)
-    ]
-
-
-def divergence(history: Sequence[Mapping[str, float]]) -> list[str]:
-    """A sentence that says when a run diverged, if it did."""
-    lost = [row["epoch"] for row in history if not math.isfinite(row["train_loss"])]
-    if not lost:
-        return []
-    return [f"The run diverged: its training loss is not finite at epoch {lost[0]:g}."]
 
 
 class _ClassRow(NamedTuple):
@@ -283,24 +181,75 @@ class _Guess(NamedTuple):
 
 
 class _Card(NamedTuple):
-    """One test image with its ranked guesses; none where an output is not finite."""
+    """One test image with its ranked guesses; none where an output is not finite.
+
+    Attributes:
+        number: of the test example.
+        image: its address.
+        truth: its true class.
+        guesses: the best of them.
+        evidence: a picture of what speaks for the first guess, and not for the other class.
+        between: the two classes.
+    """
 
     number: int
     image: str
     truth: str
     guesses: list[_Guess]
+    evidence: str = ""
+    between: tuple[str, str] = ("", "")
 
 
-def _galleries(record: RunRecord, predictions: np.ndarray) -> list[tuple[str, list[_Card]]]:
-    """Cards of test examples drawn at random, and of the most confident mistakes."""
-    # A fixed seed: a report is a function of its record, and nobody picks the flattering images.
-    drawn = np.random.default_rng(0).permutation(len(predictions))[:RANDOM_EXAMPLES]
-    wrong = np.flatnonzero((predictions != record.test_labels) & (predictions >= 0))
-    confidence = record.test_probabilities[wrong].max(axis=1)
-    surest = wrong[np.argsort(-confidence, kind="stable")[:MISTAKES]]
+class _Gallery(NamedTuple):
+    title: str
+    note: str
+    cards: list[_Card]
+
+
+def _galleries(record: RunRecord) -> list[_Gallery]:
+    """Test examples drawn at random, the surest mistakes, and those between two classes."""
+    probabilities, seen = record.test_probabilities, record.insight
+    mistakes = insight.surest_mistakes(probabilities, record.test_labels, insight.MISTAKES)
+    ambiguous = insight.most_ambiguous(probabilities, insight.AMBIGUOUS)
+    shown = "" if seen is None else _EVIDENCE
     return [
-        ("Test examples drawn at random", [_card(record, index) for index in np.sort(drawn)]),
-        ("The most confident mistakes", [_card(record, index) for index in surest]),
+        _Gallery(
+            "Test examples drawn at random",
+            "",
+            [_card(record, index) for index in drawn_at_random(len(probabilities))],
+        ),
+        _Gallery(
+            "The most confident mistakes",
+            shown.format("the wrong guess", "the true class"),
+            _cards(record, mistakes, None if seen is None else seen.mistakes),
+        ),
+        _Gallery(
+            "Duck or rabbit? The two best guesses nearest to each other",
+            shown.format("the first guess", "the second"),
+            _cards(record, ambiguous, None if seen is None else seen.ambiguous),
+        ),
+    ]
+
+
+def _cards(
+    record: RunRecord, noteworthy: insight.Noteworthy, heats: np.ndarray | None
+) -> list[_Card]:
+    cards = [_card(record, index) for index in noteworthy.examples]
+    if heats is None:
+        return cards
+    others = noteworthy.evidence.rather_than
+    assert others is not None
+    return [
+        card._replace(
+            evidence=picture, between=(record.class_names[first], record.class_names[second])
+        )
+        for card, picture, first, second in zip(
+            cards,
+            heat_images(record.test_images[noteworthy.examples], heats),
+            noteworthy.evidence.outputs,
+            others,
+            strict=True,
+        )
     ]
 
 
@@ -310,54 +259,10 @@ def _card(record: RunRecord, index: int) -> _Card:
     return _Card(
         int(index),
         figures.image_to_png(record.test_images[index]),
-        record.class_names[truth],
+        true_names(truth, record.class_names),
         [
             _Guess(record.class_names[guess], float(probabilities[guess]), bool(guess == truth))
             for guess in plots.top_guesses(probabilities[None], GUESSES)[0]
             if finite
         ],
     )
-
-
-def page_template(name: str) -> "Template":
-    """The Jinja2 template of a page, with the colors and the number formats of all pages.
-
-    Args:
-        name: of a file beside this one.
-    """
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
-
-    folder = resources.files("cnn_jax.analysis")
-    environment = Environment(
-        loader=FunctionLoader(lambda file: folder.joinpath(file).read_text(encoding="utf-8")),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"percent": _percent, "decimal": _decimal, "duration": duration}
-    environment.globals["colors"] = {
-        "right": figures.RIGHT,
-        "wrong": figures.WRONG,
-        "ink": figures.INK,
-        "faint": figures.FAINT,
-    }
-    return environment.get_template(name)
-
-
-def _percent(fraction: float, digits: int = 2) -> str:
-    return f"{fraction:.{digits}%}" if math.isfinite(fraction) else "–"
-
-
-def _decimal(value: float, digits: int = 4) -> str:
-    return f"{value:,.{digits}f}" if math.isfinite(value) else "not finite"
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a reader says them: "1 min 05 s"."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02} s"
-    return f"{minutes // 60} h {minutes % 60:02} min"

@@ -8,7 +8,7 @@ from cnn_jax.analysis import (
     walkthrough_seeing,
     walkthrough_trained,
 )
-from cnn_jax.analysis.report import page_template
+from cnn_jax.analysis.pages import page_template
 from cnn_jax.analysis.walkthrough_station import Station, Trained
 
 STATIONS: tuple[Callable[[], Station], ...] = (

@@ -53,6 +53,11 @@ class TrainState(NamedTuple):
     opt_state: Any
     average: PyTree = ()
 
+    @property
+    def weights(self) -> tuple[PyTree, PyTree]:
+        """The parameters and statistics that predict: the averages, where there are any."""
+        return self.average or (self.params, self.statistics)
+
 
 class Run(NamedTuple):
     """The pure functions of a run.
@@ -323,7 +328,7 @@ def make_run(config: Config, task: Task, mesh: Mesh | None = None) -> Run:
             count, evaluation_batch if mesh else min(evaluation_batch, count)
         )
 
-        params, statistics = state.average if config.average else (state.params, state.statistics)
+        params, statistics = state.weights
 
         def view_logits(view: Array) -> Array:
             return forward(params, statistics, view, Mode())[0]

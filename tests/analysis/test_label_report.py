@@ -12,9 +12,10 @@ from test_report import Page
 from test_report import record as record_of_classes
 
 from cnn_jax.analysis import label_plots
-from cnn_jax.analysis.label_evaluation import as_json, evaluate_labels, mean_interval
+from cnn_jax.analysis.intervals import mean_interval, wilson_interval
+from cnn_jax.analysis.label_evaluation import as_json, evaluate_labels
 from cnn_jax.analysis.label_report import render_label_report
-from cnn_jax.analysis.report import RunRecord
+from cnn_jax.analysis.run_record import RunRecord
 from cnn_jax.ops.metrics import best_thresholds
 
 NAMES = ("smiling", "eyes <open>", "hat")
@@ -93,8 +94,6 @@ def test_interval_of_independent_answers_is_wilsons_over_all_of_them():
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_answers_that_are_right_together_count_once(share: float):
-    from cnn_jax.analysis.report import wilson_interval
-
     shares = (np.arange(40) < share * 40).astype(float)
     ours = mean_interval(shares)
     # The sample's variance has n - 1 below: one answer fewer where there is any variance.
@@ -176,8 +175,8 @@ def test_the_page_says_what_was_measured(page: str):
 def test_the_surest_wrong_answers_are_wrong(page: str):
     sample = record()
     thresholds = np.asarray(best_thresholds(*scored(50, seed=1)))
-    part = page[page.index("surest wrong answers") :]
-    shown = np.array(re.findall(r"test image (\d+),", part[: part.index("</section>")]), int)
+    part = page[page.index("surest wrong answers") : page.index("nearest to their threshold")]
+    shown = np.array(re.findall(r"test image (\d+),", part), int)
     wrong = (sample.test_probabilities >= thresholds) != sample.test_labels
     distance = np.where(wrong, np.abs(sample.test_probabilities - thresholds), -1).max(axis=1)
     assert wrong[shown].any(axis=1).all()

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from cnn_jax.analysis.report import RunRecord, render_report, wilson_interval
+from cnn_jax.analysis.intervals import wilson_interval
+from cnn_jax.analysis.report import render_report
+from cnn_jax.analysis.run_record import RunRecord
 
 
 def record(classes=4, examples=200, channels=1, seed=0, **changes):
@@ -221,7 +223,8 @@ def test_bars_are_the_ranked_probabilities():
 
 def test_mistakes_are_ordered_by_confidence():
     sample, page = record(), plain_page()
-    numbers = re.findall(r"test image (\d+),", page[page.index("most confident mistakes") :])
+    part = page[page.index("most confident mistakes") : page.index("Duck or rabbit?")]
+    numbers = re.findall(r"test image (\d+),", part)
     shown = np.array(numbers, int)
     wrong = sample.test_probabilities.argmax(axis=1) != sample.test_labels
     confidence = sample.test_probabilities.max(axis=1)

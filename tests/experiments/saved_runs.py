@@ -24,6 +24,7 @@ def train(program: Callable, digits: Path, folder: Path, *flags: str) -> Path:
     if key not in _trained:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("cnn_jax.analysis.report.render_report", lambda record: "")
+            patch.setattr("cnn_jax.analysis.insight.look", lambda *what: None)
             outcome = program(f"--dataset={digits}", f"--workdir={folder}", *SMALL, *flags)
         assert (outcome.code, outcome.err) == (0, "")
         _trained[key] = folder

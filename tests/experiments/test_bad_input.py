@@ -172,6 +172,7 @@ def finished(program, digits: Path, tmp_path_factory: pytest.TempPathFactory) ->
     workdir = tmp_path_factory.mktemp("runs") / "finished"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("cnn_jax.analysis.report.render_report", lambda record: "")
+        patch.setattr("cnn_jax.analysis.insight.look", lambda *what: None)
         assert program(f"--dataset={digits}", f"--workdir={workdir}", *BASE).code == 0
     return workdir
 

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -12,7 +11,8 @@ from absl import flags
 from saved_runs import accuracy_of, starter, train
 
 from cnn_jax import training
-from experiments import evaluate, explain, options, saved_run
+from experiments import evaluate, options, saved_run
+from experiments.network import trained_network
 
 FLAGS = flags.FLAGS
 
@@ -55,12 +55,23 @@ def test_a_run_is_what_training_left(load, trained: Path):
     logits = jax.jit(saved.run.predict)(saved.state, test.images)
     guesses = np.asarray(logits).argmax(1)
     assert np.mean(guesses == saved.dataset.test.labels) == pytest.approx(accuracy_of(trained))
-    tapped = saved.network()(
-        saved.state,
-        training.run.normalize(saved.task, test.images),
-        lambda name, value: value,
-    )
-    np.testing.assert_allclose(tapped, logits, rtol=1e-4, atol=1e-4)
+    assert_same_network(saved, logits)
+
+
+def assert_same_network(saved: saved_run.SavedRun, logits: np.ndarray) -> None:
+    """What is explained has to be the network that predicts."""
+    test = saved.dataset.test.images
+    network = trained_network(saved.config, saved.task, saved.state, saved.dataset.train.images)
+    images = network.normalize(test.astype(np.float32))
+    np.testing.assert_allclose(network.logits(network.weights, images), logits, atol=1e-4)
+
+
+def test_of_a_run_with_averages_these_predict(load, program, digits: Path, tmp_path: Path):
+    saved = load(train(program, digits, tmp_path / "averaged", "--average_decay=0.99"))
+    logits = jax.jit(saved.run.predict)(saved.state, saved.dataset.test.images)
+    assert_same_network(saved, logits)
+    last = saved.state._replace(average=())
+    assert not np.allclose(jax.jit(saved.run.predict)(last, saved.dataset.test.images), logits)
 
 
 def test_flags_are_read_without_being_set(trained: Path):
@@ -188,15 +199,3 @@ def test_paths_are_told_from_flags(program, arguments: list[str], paths: list[st
     found: list[str] = []
     outcome = program.func(found.extend, *arguments, takes_paths=True)
     assert (outcome.code, found) == (0, paths)
-
-
-@pytest.mark.parametrize("main, paths", [(evaluate.main, False), (explain.main, True)])
-def test_several_labels_an_image_are_refused_where_one_is_meant(
-    load, run: Path, monkeypatch: pytest.MonkeyPatch, program, main: Callable, paths: bool
-):
-    saved = load(run)
-    several = saved._replace(task=saved.task._replace(multi_label=True))
-    monkeypatch.setattr(saved_run, "load", lambda: several)
-    outcome = starter(program, main, takes_paths=paths)(f"--run={run}")
-    assert (outcome.code, len(outcome.err.splitlines())) == (2, 1)
-    assert "has several labels an image" in outcome.err

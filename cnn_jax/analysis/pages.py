@@ -1,0 +1,54 @@
+"""What all HTML pages share: their templates, and how they write numbers."""
+
+import math
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from cnn_jax.analysis import figures
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+
+def page_template(name: str) -> "Template":
+    """The Jinja2 template of a page, with the colors and the number formats of all pages.
+
+    Args:
+        name: of a file beside this one.
+    """
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+    folder = resources.files("cnn_jax.analysis")
+    environment = Environment(
+        loader=FunctionLoader(lambda file: folder.joinpath(file).read_text(encoding="utf-8")),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": _percent, "decimal": _decimal, "duration": duration}
+    environment.globals["colors"] = {
+        "right": figures.RIGHT,
+        "wrong": figures.WRONG,
+        "ink": figures.INK,
+        "faint": figures.FAINT,
+    }
+    return environment.get_template(name)
+
+
+def _percent(fraction: float, digits: int = 2) -> str:
+    return f"{fraction:.{digits}%}" if math.isfinite(fraction) else "–"
+
+
+def _decimal(value: float, digits: int = 4) -> str:
+    return f"{value:,.{digits}f}" if math.isfinite(value) else "not finite"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a reader says them: "1 min 05 s"."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02} s"
+    return f"{minutes // 60} h {minutes % 60:02} min"
