@@ -12,7 +12,7 @@ from cnn_jax.analysis import label_calibration, label_evaluation
 from cnn_jax.analysis.label_calibration import LabelCalibration
 from cnn_jax.analysis.label_evaluation import LabelEvaluation
 from experiments.measured import Measured, Subject, table
-from experiments.saved_run import SavedRun, Scores
+from experiments.saved_run import SavedRun, Scores, scored
 
 
 def of_labels(
@@ -28,11 +28,9 @@ def of_labels(
         fitted to.
     """
     labels, names = subject.examples.labels, saved.dataset.class_names
-    scored = None
-    if held_out is not None:
-        scored = np.asarray(saved.probabilities(held_out.logits)), held_out.labels
-    probabilities = np.asarray(saved.probabilities(logits))
-    result = label_evaluation.evaluate_labels(probabilities, labels, names, scored)
+    probabilities, _ = scored(saved, Scores(logits, labels))
+    others = None if held_out is None else scored(saved, held_out)
+    result = label_evaluation.evaluate_labels(probabilities, labels, names, others)
     calibrations = label_calibration.calibrate_labels(logits, labels, names, held_out)
     low, high = result.interval
     return Measured(

@@ -114,8 +114,14 @@ def thresholds(saved: SavedRun) -> Float[np.ndarray, "l"]:
     As in the report of the run: that of the highest F1 on the validation split, or else a half.
     """
     scores = held_out(saved)
-    by = None if scores is None else (np.asarray(saved.probabilities(scores.logits)), scores.labels)
-    return choose_thresholds(saved.dataset.num_classes, by)
+    return choose_thresholds(
+        saved.dataset.num_classes, None if scores is None else scored(saved, scores)
+    )
+
+
+def scored(saved: SavedRun, scores: Scores) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities in place of the logits, and the labels."""
+    return np.asarray(saved.probabilities(jnp.asarray(scores.logits))), scores.labels
 
 
 def choose_split(dataset: data.Dataset, validation: data.Split, name: str) -> data.Split:

@@ -5,6 +5,7 @@ Which examples are worth a look is said here once, for the report and for the pa
 
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
@@ -53,7 +54,7 @@ def surest_mistakes(
 
 def most_ambiguous(probabilities: Float[np.ndarray, "n c"], k: int) -> Noteworthy:
     """The examples torn between two classes; what speaks for the first and not for the second."""
-    found = ambiguity.most_ambiguous(probabilities, k)
+    found = ambiguity.most_ambiguous(jnp.asarray(probabilities), k)
     found = found[np.isfinite(probabilities[found]).all(axis=1)]
     first, second = np.argsort(-probabilities[found], axis=1, kind="stable")[:, :2].T
     return Noteworthy(found, Evidence(first, second))

@@ -44,10 +44,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(
         "cnn_jax.analysis.explain_sections.to_png", lambda figure, dpi: f"{len(figure.axes)} axes"
     )
-    before = jax.config.jax_disable_most_optimizations
     jax.config.update("jax_disable_most_optimizations", True)
     yield
-    jax.config.update("jax_disable_most_optimizations", before)
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def untrained(model: str, task: training.Task) -> tuple[training.Config, training.TrainState]:

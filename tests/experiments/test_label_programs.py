@@ -133,8 +133,24 @@ def test_explain_has_every_part_label_by_label(start, trained: Path):
     assert "test image 17: " in page
     for label in LABELS:
         assert re.search(rf"<figcaption>{label} \(threshold \d+%\)", page)
-    outcome = start(explain.main, "--images=3", "--target=hat", "--out=page.html")
-    assert (outcome.code, outcome.err) == (0, "")
+
+
+def test_evidence_is_for_every_label_or_the_one_that_is_named(
+    start, monkeypatch: pytest.MonkeyPatch
+):
+    seen = []
+
+    def sections(subject):
+        seen.append(subject.chosen)
+        return iter(())
+
+    monkeypatch.setattr("cnn_jax.analysis.explain_page.sections", sections)
+    for flags in ([], ["--target=hat"]):
+        assert start(explain.main, "--images=3,17", "--out=page.html", *flags).code == 0
+    np.testing.assert_array_equal(seen[0].targets, [[0, 1, 2, 3]] * 2)
+    np.testing.assert_array_equal(seen[1].targets, [[LABELS.index("hat")]] * 2)
+    there = [name for name, one in zip(LABELS, FEW.test.labels[3], strict=True) if one]
+    assert seen[0].truths[0] == (", ".join(there) or "none of the labels")
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,9 @@ def assert_same_network(saved: saved_run.SavedRun, logits: np.ndarray) -> None:
 
 
 def test_of_a_run_with_averages_these_predict(load, program, digits: Path, tmp_path: Path):
-    saved = load(train(program, digits, tmp_path / "averaged", "--average_decay=0.99"))
+    saved = load(
+        train(program, digits, tmp_path / "averaged", "--average_decay=0.99", "--epochs=2")
+    )
     logits = jax.jit(saved.run.predict)(saved.state, saved.dataset.test.images)
     assert_same_network(saved, logits)
     last = saved.state._replace(average=())
