@@ -18,16 +18,27 @@ Tap = Callable[[str, Array], Array]
 Network = Callable[[Float[Array, "n h w c"], Tap], Float[Array, "n classes"]]
 
 
-def first_kernel(params: PyTree) -> Float[Array, "kh kw c f"]:
-    """The kernel of the first convolution: of all kernels the outermost, and of those the first.
+def first_kernel(weights: PyTree, channels: int) -> Float[Array, "kh kw c f"]:
+    """The kernel of the first convolution: of all that fit the image, the outermost and first.
+
+    Args:
+        weights: all that a network learned, or took from the data: nested containers of arrays.
+        channels: of the images it is given.
 
     Raises:
-        UsageError: if the parameters hold no convolution.
+        UsageError: if no kernel takes so many channels.
     """
-    leaves, _ = jax.tree_util.tree_flatten_with_path(params)
-    kernels = [(len(path), str(path), leaf) for path, leaf in leaves if jnp.ndim(leaf) == 4]
+    leaves, _ = jax.tree_util.tree_flatten_with_path(weights)
+    kernels = [
+        (len(path), str(path), leaf)
+        for path, leaf in leaves
+        if jnp.ndim(leaf) == 4 and leaf.shape[2] == channels
+    ]
     if not kernels:
-        raise UsageError("the network has no convolution; give the parameters of one that has")
+        raise UsageError(
+            f"the network has no convolution of {channels} channel(s); give the weights of one "
+            "that has"
+        )
     return min(kernels, key=lambda kernel: kernel[:2])[2]
 
 

@@ -88,8 +88,8 @@ def filters(trained: TrainedNetwork) -> Float[np.ndarray, "f kh kw c"]:
 
     Of a run that diverged they are 0.
     """
-    params, _ = trained.weights
-    return np.nan_to_num(feature_maps.filter_images(feature_maps.first_kernel(params)))
+    kernel = feature_maps.first_kernel(trained.weights, len(trained.blank))
+    return np.nan_to_num(feature_maps.filter_images(kernel))
 
 
 def look(

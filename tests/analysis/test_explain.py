@@ -226,7 +226,7 @@ def test_pixels_of_attributions():
             "'pool' has no feature maps",
         ),
         (lambda x: feature_maps.features(bars, x, "conv"), "no layer 'conv'; give one of act"),
-        (lambda x: feature_maps.first_kernel({"dense": x[0, 0]}), "no convolution"),
+        (lambda x: feature_maps.first_kernel({"dense": x[0, 0]}, 1), "no convolution"),
     ],
 )
 def test_what_cannot_be_explained_is_refused(call, message: str):

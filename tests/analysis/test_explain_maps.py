@@ -39,7 +39,7 @@ def test_first_kernel_is_that_of_the_first_convolution(model: str):
     network = build_abstract(Architecture(model=model, filters=(4,) * 11), (2**11, 2**11, 3), 5)
     shapes = nnx.to_pure_dict(nnx.state(network, nnx.Param))
     params = jax.tree.map(lambda leaf: np.broadcast_to(0, leaf.shape), shapes)
-    kernel = feature_maps.first_kernel(params)
+    kernel = feature_maps.first_kernel(params, 3)
     assert kernel is params["network"]["conv1"]["conv"]["kernel"]
 
 

@@ -1,108 +1,98 @@
 """All that the explaining page computes, on every family of networks, whatever the images are.
 
-Networks are untrained and images few and small: this is about shapes and names. What the numbers
-have to be is tested on smaller networks in tests/analysis.
+Compiling all of that would take minutes. What is asked of every network here is about layers,
+channels and outputs, so the programs are traced, and numbers of the right shapes stand in for what
+they would compute. Two families are then trained and explained for good, and what the numbers have
+to be is tested on smaller networks in tests/analysis.
 """
 
-from collections.abc import Iterator
+import itertools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
+from saved_runs import starter
 
 from cnn_jax import training
 from cnn_jax.analysis import explain_page
-from cnn_jax.analysis.explain_sections import Chosen, Depth, Labeled, Subject
-from cnn_jax.analysis.trained_network import contributions
+from cnn_jax.analysis.explain_sections import Chosen, Labeled, Subject
+from cnn_jax.analysis.trained_network import TrainedNetwork, contributions
 from cnn_jax.models import Architecture
 from cnn_jax.models.architecture import MODEL_OPTIONS
+from experiments import evaluate, explain, predict
 from experiments.network import trained_network
 
 SIDE = 16
 NAMES = ("bus", "car", "train")
+RNG = np.random.default_rng(0)
+# Of the residual networks that differ in depth alone, the least deep one.
+FAMILIES = sorted(MODEL_OPTIONS.keys() - {"resnet32", "resnet56"})
 SMALL = {"cnn": {"filters": (3, 4), "hidden": (5,)}, "lenet5": {}}
-# Model, channels, and whether an image has several labels: each model, and each combination of the
-# other two, with what it is likeliest to break.
-CASES = [
-    ("cnn", 1, True),
-    ("cnn", 3, False),
-    ("lenet5", 1, False),
-    ("lenet5", 3, True),
-    ("resnet20", 3, False),
-    ("resnet18", 1, True),
-    ("wide_resnet", 3, True),
-    ("vgg", 1, False),
-    ("airnet", 3, True),
-    ("airnet", 1, False),
-]
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Programs that are compiled faster than they could run, and figures that are not rendered."""
-    monkeypatch.setattr(
-        "cnn_jax.analysis.explain_sections.to_png", lambda figure, dpi: f"{len(figure.axes)} axes"
-    )
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
-def untrained(model: str, task: training.Task) -> tuple[training.Config, training.TrainState]:
+def untrained(model: str, task: training.Task) -> TrainedNetwork:
     """The network with random parameters and statistics from NumPy, which compiles nothing."""
-    smaller = SMALL.get(model, {"normalization": "batch"})
     config = training.Config(
-        Architecture(model=model, **smaller),
+        Architecture(model=model, **SMALL.get(model, {"normalization": "batch"})),
         loss="binary_cross_entropy" if task.multi_label else "cross_entropy",
     )
     run = training.make_run(config, task)
     shapes = jax.eval_shape(run.init, training.hyperparameters(config, {}), jax.random.key(0))
-    rng = np.random.default_rng(0)
-
-    def fill(leaf: jax.ShapeDtypeStruct) -> jax.Array:
-        if len(leaf.shape) < 2:  # Positive, as a variance has to be.
-            return jnp.asarray(rng.uniform(0.5, 1, leaf.shape), leaf.dtype)
-        scale = np.sqrt(2 / np.prod(leaf.shape[:-1]))
-        return jnp.asarray(rng.normal(0, scale, leaf.shape), leaf.dtype)
-
-    params, statistics = jax.tree.map(fill, (shapes.params, shapes.statistics))
-    return config, training.TrainState(jnp.zeros((), jnp.int32), params, statistics, ())
+    params, statistics = jax.tree.map(
+        lambda leaf: RNG.random(leaf.shape, np.float32), (shapes.params, shapes.statistics)
+    )
+    state = training.TrainState(jnp.zeros((), jnp.int32), params, statistics, ())
+    return trained_network(config, task, state, np.zeros((3, *task.image_shape), np.uint8))
 
 
-def test_every_model_is_here():
-    families = {name for name in MODEL_OPTIONS if name not in ("resnet32", "resnet56")}
-    assert {model for model, _, _ in CASES} == families
-    assert len({case[1:] for case in CASES}) == 4
+def traced(function: Callable) -> Callable:
+    """What `jax.jit` makes of a function, but that nothing is compiled or computed."""
+
+    def stand_in(shape: jax.ShapeDtypeStruct) -> np.ndarray:
+        floats = jnp.issubdtype(shape.dtype, jnp.floating)
+        return RNG.random(shape.shape, np.float32) if floats else np.zeros(shape.shape, shape.dtype)
+
+    return lambda *arguments: jax.tree.map(stand_in, jax.eval_shape(function, *arguments))
 
 
-@pytest.mark.parametrize(("model", "channels", "several"), CASES)
-def test_every_section(model: str, channels: int, several: bool):
-    rng = np.random.default_rng(0)
+@pytest.fixture
+def without_computing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs are traced, and figures are built but not rendered."""
+    monkeypatch.setattr(
+        "cnn_jax.analysis.explain_sections.to_png", lambda figure, dpi: f"{len(figure.axes)} axes"
+    )
+    monkeypatch.setattr(jax, "jit", traced)
+
+
+@pytest.mark.parametrize("several", [False, True], ids=["classes", "labels"])
+@pytest.mark.parametrize("channels", [1, 3], ids=["gray", "color"])
+@pytest.mark.parametrize("model", FAMILIES)
+def test_every_section(model: str, channels: int, several: bool, request: pytest.FixtureRequest):
     shape = (SIDE, SIDE, channels)
-    task = training.Task(
-        shape, len(NAMES), (0.5,) * channels, (0.25,) * channels, multi_label=several
-    )
-    config, state = untrained(model, task)
-    images = rng.integers(0, 256, (10, *shape), dtype=np.uint8)
-    labels = (
-        rng.integers(0, 2, (10, 3)).astype(np.uint8)
-        if several
-        else rng.integers(0, 3, 10).astype(np.int32)
-    )
-    probabilities = rng.dirichlet(np.ones(3), 10).astype(np.float32)
-    trained = trained_network(config, task, state, images)
+    task = training.Task(shape, 3, (0.5,) * channels, (0.25,) * channels, several)
+    trained = untrained(model, task)
+    request.getfixturevalue("without_computing")
+    images = RNG.integers(0, 256, (10, *shape), dtype=np.uint8)
+    labels: Any = RNG.integers(0, 3, 10).astype(np.int32)
+    if several:
+        labels = RNG.integers(0, 2, (10, 3)).astype(np.uint8)
+    probabilities = RNG.dirichlet(np.ones(3), 10).astype(np.float32)
     targets = np.array([[0, 1, 2]] * 2) if several else np.array([[1], [2]])
     subject = Subject(
         trained,
-        contributions(trained, steps=2),
+        contributions(trained),
         NAMES,
         Chosen(images[:2], ["bus", None], ["a.png", "b.png"], probabilities[:2], targets),
         Labeled(images, labels),
         Labeled(images, labels),
         probabilities,
         np.full(3, 0.4, np.float32) if several else None,
-        Depth(samples=2, overlap=1, ascent=2),
     )
     parts = {part.anchor: part for part in explain_page.sections(subject)}
     assert list(parts) == [
@@ -112,5 +102,42 @@ def test_every_section(model: str, channels: int, several: bool):
     assert len(parts["evidence"].pictures) == (2 if several else 1)
     assert len(parts["ambiguous"].pictures) == (3 if several else 4)
     assert f"{channels} channel" in parts["filters"].note
-    explained = explain_page.render_page(list(parts.values()), title=(model, "drawn"), facts={})
-    assert explained.count("<img") == sum(len(part.pictures) for part in parts.values())
+    page = explain_page.render_page(list(parts.values()), title=(model, "drawn"), facts={})
+    assert page.count("<img") == sum(len(part.pictures) for part in parts.values())
+
+
+@pytest.fixture(scope="module")
+def colors(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of small color pictures in three classes: one color each, and noise."""
+    folder = tmp_path_factory.mktemp("data") / "colors"
+    for (split, count), (index, name) in itertools.product(
+        (("train", 20), ("test", 8)), enumerate(NAMES)
+    ):
+        (folder / split / name).mkdir(parents=True)
+        for number in range(count):
+            pixels = RNG.integers(0, 120, (SIDE, SIDE, 3), dtype=np.uint8)
+            pixels[..., index] += 100
+            Image.fromarray(pixels).save(folder / split / name / f"{number}.png")
+    return folder
+
+
+def test_airnet_in_color_from_training_to_explanations(program, colors: Path, tmp_path: Path):
+    run = tmp_path / "run"
+    flags = ("--model=airnet", "--normalization=batch", "--batch_size=12", "--epochs=2")
+    jax.config.update("jax_disable_most_optimizations", True)
+    try:
+        outcome = program(f"--dataset={colors}", *flags, f"--workdir={run}")
+        assert (outcome.code, outcome.err) == (0, "")
+        assert "What the first convolution looks for" in (run / "report.html").read_text()
+        outcome = starter(program, evaluate.main, False)(f"--run={run}", "--json", "--nopage")
+        assert (outcome.code, outcome.err) == (0, "")
+        assert json.loads(outcome.out)["accuracy"] > 0.5
+        start = starter(program, predict.main, takes_paths=True)
+        outcome = start(f"--run={run}", colors / "test", "--json")
+        right = [each["guesses"][0]["class"] == each["label"] for each in json.loads(outcome.out)]
+        assert len(right) == 24 and np.mean(right) > 0.5
+        outcome = starter(program, explain.main, True)(f"--run={run}", "--count=1")
+        assert (outcome.code, outcome.err) == (0, "")
+        assert "All 24 filters of 2x2 pixels and 3 channels" in (run / "explain.html").read_text()
+    finally:
+        jax.config.update("jax_disable_most_optimizations", False)
