@@ -8,9 +8,9 @@ import json
 from pathlib import Path
 
 import pytest
-from saved_runs import starter
+from saved_runs import accuracy_of, starter
 
-from experiments import predict
+from experiments import evaluate, explain, predict
 
 DRAWN = Path(__file__).parent / "drawn"
 SEVEN = Path(__file__).parents[2] / "docs" / "seven.png"
@@ -42,3 +42,13 @@ def test_every_digit_is_guessed_right(program, trained: Path):
     assert best["probability"] > second["probability"]
     upright = {Path(record["path"]).name for record in drawn if not record["inverted"]}
     assert upright == {"small.png", "colored.jpg"}
+
+
+def test_such_a_run_is_evaluated_and_explained(program, trained: Path):
+    outcome = starter(program, evaluate.main, False)(f"--run={trained}", "--json", "--nopage")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert json.loads(outcome.out)["accuracy"] == pytest.approx(accuracy_of(trained))
+    start = starter(program, explain.main, takes_paths=True)
+    outcome = start(f"--run={trained}", DRAWN / "7", "--out=page.html")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "dark_on_light.png on its way" in Path("page.html").read_text()

@@ -8,7 +8,7 @@ to be is tested on smaller networks in tests/analysis.
 
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 from saved_runs import starter
 
@@ -25,7 +26,7 @@ from cnn_jax.analysis.explain_sections import Chosen, Labeled, Subject
 from cnn_jax.analysis.trained_network import TrainedNetwork, contributions
 from cnn_jax.models import Architecture
 from cnn_jax.models.architecture import MODEL_OPTIONS
-from experiments import evaluate, explain, predict
+from experiments import explain, predict
 from experiments.network import trained_network
 
 SIDE = 16
@@ -33,6 +34,16 @@ NAMES = ("bus", "car", "train")
 RNG = np.random.default_rng(0)
 # Of the residual networks that differ in depth alone, the least deep one.
 FAMILIES = sorted(MODEL_OPTIONS.keys() - {"resnet32", "resnet56"})
+FIGURES = (
+    "explain_examples.ranked_guesses",
+    "explain_plots.ambiguous_card",
+    "explain_plots.evidence_grid",
+    "explain_plots.explanation_rows",
+    "explain_plots.image_grid",
+    "explain_plots.neighbor_rows",
+    "feature_map_plots.feature_map_strips",
+    "feature_map_plots.filter_grid",
+)
 SMALL = {"cnn": {"filters": (3, 4), "hidden": (5,)}, "lenet5": {}}
 
 
@@ -63,16 +74,29 @@ def traced(function: Callable) -> Callable:
 
 @pytest.fixture
 def without_computing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Programs are traced, and figures are built but not rendered."""
+    """Programs are traced, and figures, which have tests of their own, stay empty."""
+    for figure in FIGURES:
+        monkeypatch.setattr(f"cnn_jax.analysis.{figure}", lambda *arguments, **more: Figure())
     monkeypatch.setattr(
-        "cnn_jax.analysis.explain_sections.to_png", lambda figure, dpi: f"{len(figure.axes)} axes"
+        "cnn_jax.analysis.explain_sections.to_png", lambda figure, dpi: "data:image/png;base64,"
     )
     monkeypatch.setattr(jax, "jit", traced)
 
 
-@pytest.mark.parametrize("several", [False, True], ids=["classes", "labels"])
-@pytest.mark.parametrize("channels", [1, 3], ids=["gray", "color"])
-@pytest.mark.parametrize("model", FAMILIES)
+def cases() -> Iterator[tuple[str, int, bool]]:
+    """Each model, on gray and on color images, with classes and with labels.
+
+    All four combinations of the models that are quick to trace, and two of the deep ones: channels
+    are seen by a network's first layer alone, and outputs by its last.
+    """
+    for model in FAMILIES:
+        quick = model in ("airnet", "cnn", "lenet5")
+        for channels, several in itertools.product((1, 3), (False, True)):
+            if quick or (channels == 3) == several:
+                yield model, channels, several
+
+
+@pytest.mark.parametrize(("model", "channels", "several"), cases())
 def test_every_section(model: str, channels: int, several: bool, request: pytest.FixtureRequest):
     shape = (SIDE, SIDE, channels)
     task = training.Task(shape, 3, (0.5,) * channels, (0.25,) * channels, several)
@@ -129,9 +153,6 @@ def test_airnet_in_color_from_training_to_explanations(program, colors: Path, tm
         outcome = program(f"--dataset={colors}", *flags, f"--workdir={run}")
         assert (outcome.code, outcome.err) == (0, "")
         assert "What the first convolution looks for" in (run / "report.html").read_text()
-        outcome = starter(program, evaluate.main, False)(f"--run={run}", "--json", "--nopage")
-        assert (outcome.code, outcome.err) == (0, "")
-        assert json.loads(outcome.out)["accuracy"] > 0.5
         start = starter(program, predict.main, takes_paths=True)
         outcome = start(f"--run={run}", colors / "test", "--json")
         right = [each["guesses"][0]["class"] == each["label"] for each in json.loads(outcome.out)]
