@@ -49,6 +49,6 @@ def test_such_a_run_is_evaluated_and_explained(program, trained: Path):
     assert (outcome.code, outcome.err) == (0, "")
     assert json.loads(outcome.out)["accuracy"] == pytest.approx(accuracy_of(trained))
     start = starter(program, explain.main, takes_paths=True)
-    outcome = start(f"--run={trained}", DRAWN / "7", "--out=page.html")
+    outcome = start(f"--run={trained}", DRAWN / "7", "--split=validation", "--out=page.html")
     assert (outcome.code, outcome.err) == (0, "")
     assert "dark_on_light.png on its way" in Path("page.html").read_text()
