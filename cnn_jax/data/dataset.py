@@ -31,7 +31,7 @@ class Dataset:
 
     Attributes:
         name: what the data set is called in reports.
-        train: the examples to learn (and hold out) from.
+        train: the examples to learn (and hold out) from; none in a set that is only for testing.
         test: the examples to read once, at the end.
         class_names: the name of class (or label) `i` at position `i`.
     """
@@ -68,7 +68,7 @@ def check_dataset(dataset: Dataset) -> Dataset:
         The same data set.
 
     Raises:
-        UsageError: fewer than two classes (or no label), an empty split, images that are not
+        UsageError: fewer than two classes (or no label), an empty test split, images that are not
             uint8 `n h w c` with 1 or 3 channels, labels that are neither one int32 per image in
             `[0, num_classes)` nor a uint8 row of zeros and ones, or splits whose images have
             different shapes.
@@ -77,6 +77,8 @@ def check_dataset(dataset: Dataset) -> Dataset:
         raise UsageError(f"{dataset.name}: found {dataset.num_classes} class, expected two or more")
     check_labels = _check_multi_hot if dataset.multi_label else _check_classes
     for split_name, split in (("train", dataset.train), ("test", dataset.test)):
+        if split is dataset.train and not len(split):
+            continue
         where = f"{dataset.name}: {split_name}"
         _check_images(where, split.images)
         check_labels(where, split, dataset.num_classes)

@@ -41,6 +41,7 @@ def load(
     download: bool = False,
     image_size: int | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
+    test_only: bool = False,
 ) -> Dataset:
     """Reads a data set.
 
@@ -63,6 +64,8 @@ def load(
             square and an antialiased bilinear filter. Default: images as they are.
         cache_dir: where decoded TensorFlow data sets and folders of pictures, and drawn faces,
             are kept; default: the environment variable `CNN_JAX_CACHE`, then `~/.cache/cnn_jax`.
+        test_only: whether a TensorFlow data set without a `train` split will do (`cifar10_1`,
+            `cifar10_corrupted`); it then has no training examples.
 
     Returns:
         The data set, with uint8 images `n h w c` and int32 labels `n`, or uint8 labels `n l` where
@@ -90,5 +93,10 @@ def load(
     if name.startswith(("/", ".", "~")) or path.is_absolute():
         raise UsageError(f"there is no folder {name}")
     return load_tfds(
-        name, data_dir=data_dir, download=download, image_size=image_size, cache_dir=cache_dir
+        name,
+        data_dir=data_dir,
+        download=download,
+        image_size=image_size,
+        cache_dir=cache_dir,
+        test_only=test_only,
     )

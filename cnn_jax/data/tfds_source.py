@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from cnn_jax.data.cache import cached, file_stamps, fingerprint
+from cnn_jax.data.class_names import CLASS_NAMES
 from cnn_jax.data.dataset import Dataset, Split
 from cnn_jax.data.progress import progress
 from cnn_jax.data.resize import resize
@@ -23,22 +24,8 @@ from cnn_jax.errors import UsageError
 # Decoded together: a batch is several times faster to fetch than its examples one by one.
 _BATCH = 256
 
-# Sets whose class names TFDS takes from the download, so that neither its code nor every prepared
-# copy has them. In label order.
-_CLASS_NAMES = {
-    "cifar10": (
-        "airplane",
-        "automobile",
-        "bird",
-        "cat",
-        "deer",
-        "dog",
-        "frog",
-        "horse",
-        "ship",
-        "truck",
-    )
-}
+# Sets whose images are stored with rows and columns exchanged.
+_TRANSPOSED = frozenset({"emnist"})
 
 
 def load_tfds(
@@ -48,6 +35,7 @@ def load_tfds(
     download: bool,
     image_size: int | None,
     cache_dir: str | os.PathLike[str] | None,
+    test_only: bool = False,
 ) -> Dataset:
     """Reads the `train` and `test` splits of a TensorFlow data set, cached once decoded.
 
@@ -59,6 +47,7 @@ def load_tfds(
         download: download and prepare what is not there.
         image_size: side to which every image is resized on reading (see `resize`), or None.
         cache_dir: see `cached`.
+        test_only: whether a set that has no `train` split will do; it has no training examples.
 
     Returns:
         The data set, named without its version.
@@ -87,11 +76,19 @@ def load_tfds(
         image_size,
     )
 
-    def read() -> Dataset:
-        train, test = (
-            _read_split(builder, split, image_key, label_key, image_size)
-            for split in ("train", _find_test_split(builder, label_key))
+    if "train" not in builder.info.splits and not test_only:
+        raise UsageError(
+            f"{dataset_name} has no train split but {', '.join(builder.info.splits)}, so nothing "
+            "can be trained on it; experiments.evaluate tests a trained run on it"
         )
+
+    def read() -> Dataset:
+        test = _read_split(
+            builder, _find_test_split(builder, label_key), image_key, label_key, image_size
+        )
+        train = Split(test.images[:0], test.labels[:0])
+        if "train" in builder.info.splits:
+            train = _read_split(builder, "train", image_key, label_key, image_size)
         return Dataset(dataset_name, train, test, _class_names(builder, label_key))
 
     return cached(read, name=dataset_name, key=key, cache_dir=cache_dir)
@@ -127,16 +124,14 @@ def _find_keys(builder: Any) -> tuple[str, str]:
 def _find_test_split(builder: Any, label_key: str) -> str:
     """`test`, or `validation` where there is no test split or its labels are kept secret (-1)."""
     splits = builder.info.splits
-    if "train" in splits:
-        for split in ("test", "validation"):
-            if split in splits and splits[split].num_examples:
-                with _reading(builder, split):
-                    first = builder.as_data_source(split=split)[0]
-                if first[label_key] >= 0:
-                    return split
+    for split in ("test", "validation"):
+        if split in splits and splits[split].num_examples:
+            with _reading(builder, split):
+                first = builder.as_data_source(split=split)[0]
+            if first[label_key] >= 0:
+                return split
     raise UsageError(
-        f"{builder.name} has the splits {', '.join(splits)}, expected train and a labelled test "
-        "or validation"
+        f"{builder.name} has the splits {', '.join(splits)}, expected a labelled test or validation"
     )
 
 
@@ -172,7 +167,10 @@ def _read_split(
             for start in range(0, count, _BATCH):
                 examples = source.__getitems__(list(range(start, min(start + _BATCH, count))))
                 for index, example in enumerate(examples, start):
-                    image = resize(example[image_key], image_size)
+                    image = example[image_key]
+                    if builder.name in _TRANSPOSED:
+                        image = image.swapaxes(0, 1)
+                    image = resize(image, image_size)
                     if index == 0:
                         images = np.empty((count, *image.shape), np.uint8)
                     if image.shape != images.shape[1:]:
@@ -190,5 +188,6 @@ def _read_split(
 def _class_names(builder: Any, label_key: str) -> tuple[str, ...]:
     names = tuple(builder.info.features[label_key].names)
     if names == tuple(map(str, range(len(names)))):
-        return _CLASS_NAMES.get(builder.name, names)
+        stem = builder.info.full_name.rpartition("/")[0]
+        return CLASS_NAMES.get(stem, CLASS_NAMES.get(builder.name, names))
     return names

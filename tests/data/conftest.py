@@ -41,8 +41,8 @@ Example = tuple[np.ndarray, int]
 def write_tfds(tmp_path: Path) -> Callable[..., Path]:
     """Writes a data set as TFDS prepares it (ArrayRecord), with no TensorFlow.
 
-    Returns a function of the set's name, its examples by split, and the shape and class names of
-    its features; that function returns the data folder.
+    Returns a function of the set's examples by split, its name and configuration, and the shape,
+    class names and names of its features; that function returns the data folder.
     """
 
     def write(
@@ -51,25 +51,30 @@ def write_tfds(tmp_path: Path) -> Callable[..., Path]:
         name: str = "toy_shapes",
         shape: tuple[int | None, ...] = (None, None, 3),
         class_names: Sequence[str] = ("circle", "square"),
+        config: str = "",
+        label_key: str = "label",
         file_format: str = "array_record",
     ) -> Path:
         import tensorflow_datasets as tfds
 
-        folder = tmp_path / "tfds" / name / "1.0.0"
+        folder = tmp_path / "tfds" / name / config / "1.0.0"
         folder.mkdir(parents=True)
         features = tfds.features.FeaturesDict(
             {
                 "image": tfds.features.Image(shape=shape),
-                "label": tfds.features.ClassLabel(names=list(class_names)),
+                label_key: tfds.features.ClassLabel(names=list(class_names)),
             }
         )
         features.save_config(folder)
         for split, examples in splits.items():
-            _write_records(folder / f"{name}-{split}.array_record-00000-of-00001", examples)
+            _write_records(
+                folder / f"{name}-{split}.array_record-00000-of-00001", examples, label_key
+            )
         template = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
         info = {
             "name": name,
             "version": "1.0.0",
+            "configName": config,
             "fileFormat": file_format,
             "splits": [
                 {
@@ -81,7 +86,7 @@ def write_tfds(tmp_path: Path) -> Callable[..., Path]:
                 for split, examples in splits.items()
             ],
             "supervisedKeys": {
-                "tuple": {"items": [{"featureKey": "image"}, {"featureKey": "label"}]}
+                "tuple": {"items": [{"featureKey": "image"}, {"featureKey": label_key}]}
             },
         }
         (folder / "dataset_info.json").write_text(json.dumps(info))
@@ -90,7 +95,7 @@ def write_tfds(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-def _write_records(path: Path, examples: Sequence[Example]) -> None:
+def _write_records(path: Path, examples: Sequence[Example], label_key: str) -> None:
     from array_record.python.array_record_module import ArrayRecordWriter
     from tensorflow_datasets.proto import tf_example_pb2
 
@@ -100,6 +105,6 @@ def _write_records(path: Path, examples: Sequence[Example]) -> None:
         Image.fromarray(image.squeeze()).save(buffer, "PNG")
         example = tf_example_pb2.Example()
         example.features.feature["image"].bytes_list.value.append(buffer.getvalue())
-        example.features.feature["label"].int64_list.value.append(label)
+        example.features.feature[label_key].int64_list.value.append(label)
         writer.write(example.SerializeToString())
     writer.close()

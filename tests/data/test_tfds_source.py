@@ -106,11 +106,65 @@ def test_validation_stands_in_for_a_missing_or_unlabelled_test(
     assert len(data.load("toy_shapes", data_dir=write_tfds(splits)).test) == 3
 
 
-@pytest.mark.parametrize("split", ["train", "test"])
-def test_one_split_alone_is_refused(write_tfds: Write, examples: list, split: str):
-    root = write_tfds({split: examples})
-    with pytest.raises(UsageError, match=f"toy_shapes has the splits {split}, expected"):
+def test_nothing_to_test_on_is_refused(write_tfds: Write, examples: list):
+    root = write_tfds({"train": examples})
+    with pytest.raises(UsageError, match="toy_shapes has the splits train, expected a labelled"):
         data.load("toy_shapes", data_dir=root)
+
+
+def test_a_set_for_testing_only_is_read_where_that_will_do(write_tfds: Write, examples: list):
+    names = list("0123456789")
+    root = write_tfds({"test": examples}, name="cifar10_1", config="v6", class_names=names)
+    with pytest.raises(UsageError, match="cifar10_1/v6 has no train split but test, .*evaluate"):
+        data.load("cifar10_1/v6", data_dir=root)
+    for _ in range(2):  # The second from the cache.
+        shifted = data.load("cifar10_1/v6", data_dir=root, test_only=True)
+        assert (shifted.name, len(shifted.train), len(shifted.test)) == ("cifar10_1/v6", 0, 9)
+        assert shifted.class_names[0] == "airplane"
+        assert shifted.image_shape == (6, 8, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "some"),
+    [
+        ("cifar100", 100, {0: "apple", 49: "mountain", 99: "worm"}),
+        ("cifar10_corrupted/brightness_1", 10, {2: "bird", 9: "truck"}),
+        ("emnist/balanced", 47, {9: "9", 10: "A", 36: "a", 37: "b", 46: "t"}),
+        ("emnist/byclass", 62, {10: "A", 36: "a", 61: "z"}),
+        ("emnist/letters", 37, {1: "A", 26: "Z"}),
+        ("svhn_cropped", 10, {0: "0", 9: "9"}),
+    ],
+)
+def test_class_names_that_prepared_copies_lack(
+    write_tfds: Write, examples: list, name: str, count: int, some: dict[int, str]
+):
+    stem, _, config = name.partition("/")
+    root = write_tfds(
+        {"train": examples, "test": examples},
+        name=stem,
+        config=config,
+        class_names=[str(label) for label in range(count)],
+    )
+    names = data.load(name, data_dir=root).class_names
+    assert len(set(names)) == count
+    assert {label: names[label] for label in some} == some
+
+
+def test_class_names_that_tfds_knows_and_its_label_key(write_tfds: Write, examples: list):
+    names = ["o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"]
+    splits = {"train": examples, "test": examples}
+    root = write_tfds(splits, name="kmnist", class_names=names)
+    assert data.load("kmnist", data_dir=root).class_names == tuple(names)
+    root = write_tfds(splits, name="toy_animals", label_key="fine_label")
+    assert data.load("toy_animals", data_dir=root).train.labels.tolist()[:3] == [0, 1, 0]
+
+
+def test_emnist_is_turned_upright(write_tfds: Write, examples: list):
+    names = [str(label) for label in range(10)]
+    splits = {"train": examples, "test": examples}
+    root = write_tfds(splits, name="emnist", config="digits", class_names=names)
+    digits = data.load("emnist/digits", data_dir=root)
+    np.testing.assert_array_equal(digits.test.images[3], examples[3][0].transpose(1, 0, 2))
 
 
 def test_cifar10_has_its_names_even_where_the_prepared_copy_lacks_them(
