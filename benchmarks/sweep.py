@@ -98,7 +98,7 @@ def _lone(run, config, examples) -> Callable[[], None]:
     hparams = {name: jnp.float32(value) for name, value in numbers.items()}
     key = jax.random.key(0)
     state = jax.jit(run.init)(hparams, key, examples)
-    epoch = training.compile_programs(run, state, hparams, key, examples, None).epoch
+    epoch = training.compile_programs(run, state, hparams, key, examples, None).epochs[1]
     current = [state]
 
     def advance() -> None:

@@ -93,7 +93,7 @@ def choose(saved: SavedRun) -> Subject:
     given = {name: FLAGS[name].value for name in ("dataset", "data_dir", "download")}
     # How many examples the run was given says nothing of another data set.
     kept = {name: value for name, value in saved.choices.items() if name != "train_examples"}
-    other, validation = options.read_dataset(kept | given)
+    other, validation = options.read_dataset(kept | given, test_only=FLAGS.split == "test")
     if other.image_shape != saved.task.image_shape:
         raise UsageError(
             f"--dataset={FLAGS.dataset} has images of {_shape(other.image_shape)}, but the run in "

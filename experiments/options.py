@@ -9,7 +9,7 @@ from absl import flags
 
 from cnn_jax import data
 from cnn_jax.errors import UsageError
-from cnn_jax.models import MODEL_OPTIONS, MODELS, NORMALIZATIONS, Architecture
+from cnn_jax.models import DATA_INITIALIZATIONS, MODEL_OPTIONS, MODELS, NORMALIZATIONS, Architecture
 from cnn_jax.ops.activations import ACTIVATIONS, PARAMETRIC_ACTIVATIONS
 from cnn_jax.ops.augment import describe as describe_augmentations
 from cnn_jax.ops.augment_batch import TEST_TIME
@@ -91,6 +91,12 @@ flags.DEFINE_list(
     [str(n) for n in Architecture.filters],
     "cnn: the filters of each block's convolutions, which pooling follows.",
 )
+flags.DEFINE_float(
+    "width",
+    Architecture.width,
+    "airnet and vgg: times as many filters in every layer.",
+    lower_bound=0.01,
+)
 flags.DEFINE_integer(
     "kernel_size",
     Architecture.kernel_size,
@@ -158,6 +164,12 @@ flags.DEFINE_integer(
     lower_bound=1,
 )
 flags.DEFINE_integer("epochs", 5, "Passes over the training set.", lower_bound=1)
+flags.DEFINE_list(
+    "resolutions",
+    [],
+    "Train the first epochs on smaller images, which cost less: 16:2,24:3 is two epochs at 16 "
+    "pixels, three at 24 and the rest at full size. For networks that pool feature maps whole.",
+)
 flags.DEFINE_integer(
     "seed",
     0,
@@ -198,8 +210,12 @@ _HPARAM_HELP = {
     "lookahead_step": "how far they follow, as a fraction of the way",
     "margin": "of the hinge losses",
     "momentum": "decay of the velocity",
+    "muon_momentum": "decay of the velocity of the kernels of convolutions in muon_sgd",
+    "sgd_rate": "learning rate of all but the kernels of convolutions in muon_sgd, as a factor of "
+    "theirs",
     "warmup_fraction": "fraction of training until the learning rate's peak",
     "weight_decay": "decoupled in adamw, lamb, lion and muon; else the L2 penalty's gradient",
+    "whitening_fraction": "fraction of training in which airnet's whitening has a trained bias",
 }
 for _name, _help in _HPARAM_HELP.items():
     flags.DEFINE_float(_name, None, f"Hyperparameter in {describe_range(_name)}: {_help}.")
@@ -250,6 +266,7 @@ def read_config(choices: Choices) -> Config:
             dropout=bool(_value(choices, "dropout_rate")),
             pooling=_value(choices, "pooling"),
             filters=_positive_integers(choices, "filters", at_least=1),
+            width=_value(choices, "width"),
             kernel_size=_value(choices, "kernel_size"),
             convolutions_per_block=_value(choices, "convolutions_per_block"),
             hidden=_positive_integers(choices, "hidden", at_least=0),
@@ -261,11 +278,13 @@ def read_config(choices: Choices) -> Config:
         batch_size=_value(choices, "batch_size"),
         epochs=_value(choices, "epochs"),
         clip=_value(choices, "clip_norm") is not None,
+        resolutions=_resolutions(choices),
         augment=augmentations(_value(choices, "augment"))[0],
         tta=_value(choices, "tta"),
         precision=_value(choices, "precision"),
         micro_batches=_value(choices, "micro_batches"),
         bias_group=bool({"bias_rate", "bias_decay"} & choices.keys()),
+        whitening_group="whitening_fraction" in choices and model in DATA_INITIALIZATIONS,
         lookahead=bool({"lookahead_period", "lookahead_step"} & choices.keys()),
         average="average_decay" in choices,
     )
@@ -291,8 +310,12 @@ def without_effect(choices: Choices) -> frozenset[str]:
     return frozenset(others | ((HPARAM_RANGES.keys() & choices.keys()) - read))
 
 
-def read_dataset(choices: Choices) -> tuple[data.Dataset, data.Split]:
+def read_dataset(choices: Choices, *, test_only: bool = False) -> tuple[data.Dataset, data.Split]:
     """The data set with what the choices leave to train on, and the examples held out.
+
+    Args:
+      choices: by name.
+      test_only: whether a data set that has nothing to train on will do.
 
     Raises:
       UsageError: if the data cannot be read or the split cannot be made.
@@ -305,7 +328,10 @@ def read_dataset(choices: Choices) -> tuple[data.Dataset, data.Split]:
         data_dir=_value(choices, "data_dir"),
         download=_value(choices, "download"),
         image_size=_value(choices, "image_size"),
+        test_only=test_only,
     )
+    if not len(dataset.train):
+        return dataset, dataset.train
     train, validation = data.hold_out(dataset.train, fraction, seed)
     count = _value(choices, "train_examples")
     if count is not None:
@@ -363,3 +389,15 @@ def _positive_integers(choices: Choices, name: str, at_least: int) -> tuple[int,
             f"--{name} must be positive integers with commas between, got {','.join(words)!r}"
         )
     return tuple(int(word) for word in words)
+
+
+def _resolutions(choices: Choices) -> tuple[tuple[int, int], ...]:
+    stages = []
+    for text in _value(choices, "resolutions") or ():
+        words = text.split(":")
+        if len(words) != 2 or not all(word.isdecimal() and int(word) > 0 for word in words):
+            raise UsageError(
+                f"--resolutions must be PIXELS:EPOCHS with commas between, got {text!r}"
+            )
+        stages.append((int(words[0]), int(words[1])))
+    return tuple(stages)

@@ -5,7 +5,7 @@ from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from cnn_jax.models.architecture import Architecture, ImageShape
-from cnn_jax.models.blocks import require_size
+from cnn_jax.models.blocks import require_size, scaled
 from cnn_jax.models.layers import (
     Activation,
     Convolution,
@@ -97,7 +97,8 @@ def airnet(
     }
     channels = 2 * _WHITENING_SIZE**2 * channels
     height, width = height - _WHITENING_SIZE + 1, width - _WHITENING_SIZE + 1
-    for group, filters in enumerate(_WIDTHS, start=1):
+    for group, full in enumerate(_WIDTHS, start=1):
+        filters = scaled(architecture, full)
         for repeat, inputs in enumerate((channels, filters), start=1):
             suffix = f"{group}_{repeat}"
             layers[f"conv{suffix}"] = Convolution(

@@ -21,6 +21,11 @@ def require_size(architecture: Architecture, image_shape: ImageShape, pixels: in
         )
 
 
+def scaled(architecture: Architecture, filters: int) -> int:
+    """`filters` times the architecture's width, at least one."""
+    return max(1, round(filters * architecture.width))
+
+
 def convolution(
     architecture: Architecture,
     channels: int,

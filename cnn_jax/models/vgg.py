@@ -3,7 +3,7 @@
 from flax import nnx
 
 from cnn_jax.models.architecture import Architecture, ImageShape
-from cnn_jax.models.blocks import convolution, normalization, require_size
+from cnn_jax.models.blocks import convolution, normalization, require_size, scaled
 from cnn_jax.models.layers import Activation, Dense, Dropout, Flatten, Pooling
 
 _STAGES = ((64,), (128,), (256, 256), (512, 512), (512, 512))
@@ -22,7 +22,8 @@ def vgg(
     height, width, channels = image_shape
     layers: dict[str, nnx.Module] = {}
     for stage, widths in enumerate(_STAGES, start=1):
-        for repeat, filters in enumerate(widths, start=1):
+        for repeat, full in enumerate(widths, start=1):
+            filters = scaled(architecture, full)
             suffix = f"{stage}_{repeat}"
             layers[f"conv{suffix}"] = convolution(architecture, channels, filters, rngs=rngs)
             layers |= normalization(architecture, f"norm{suffix}", filters, rngs)

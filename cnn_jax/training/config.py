@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from cnn_jax.errors import UsageError
 from cnn_jax.models import Architecture
@@ -32,6 +33,8 @@ class Config:
       batch_size: examples per step; for full-batch gradient descent, per micro-batch.
       epochs: passes over the training set.
       clip: whether gradients are clipped (to the hyperparameter `clip_norm`).
+      resolutions: height in pixels and number of epochs of the first stages of training, whose
+        images are smaller than those of the rest.
       augment: what is done to training images, without its numbers (see `augmentations`).
       tta: a key of `TEST_TIME`: the views of an image whose logits are averaged in evaluation.
       precision: of the network's arithmetic, a member of `PRECISIONS`; parameters, statistics,
@@ -40,6 +43,8 @@ class Config:
         less memory, except that batch normalisation sees the parts.
       bias_group: whether biases and the vectors of normalisation have a learning rate and weight
         decay of their own (hyperparameters `bias_rate`, `bias_decay`: factors of the kernels').
+      whitening_group: whether the bias of a whitening is trained in the beginning only, by a
+        schedule of its own (hyperparameter `whitening_fraction`: how much of training that is).
       lookahead: whether slow parameters follow the optimizer's (see `optimizers.lookahead`).
       average: whether a running average of the parameters is kept and used in evaluation
         (hyperparameter `average_decay`).
@@ -52,11 +57,13 @@ class Config:
     batch_size: int = 128
     epochs: int = 1
     clip: bool = False
+    resolutions: tuple[tuple[int, int], ...] = ()
     augment: tuple[AugmentationCall, ...] = ()
     tta: str = "none"
     precision: str = "float32"
     micro_batches: int = 1
     bias_group: bool = False
+    whitening_group: bool = False
     lookahead: bool = False
     average: bool = False
 
@@ -103,6 +110,8 @@ def hyperparameters(config: Config, chosen: Mapping[str, float] | None = None) -
         values["bias_rate"] = 1.0
         if "weight_decay" in values:
             values["bias_decay"] = 1.0
+    if config.whitening_group:
+        values["whitening_fraction"] = 1.0
     if config.lookahead:
         values |= keyword_defaults(lookahead)
     if config.average:
@@ -130,6 +139,11 @@ def keyword_defaults(function: Callable) -> dict[str, float]:
     }
 
 
+def read_by(function: Callable, hparams: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the hyperparameters that a function reads."""
+    return {name: hparams[name] for name in keyword_defaults(function)}
+
+
 # Lower bound, whether the bound itself is allowed, upper bound, whether it is allowed.
 HPARAM_RANGES: dict[str, tuple[float, bool, float, bool]] = {
     "average_decay": (0, True, 1, False),
@@ -149,8 +163,11 @@ HPARAM_RANGES: dict[str, tuple[float, bool, float, bool]] = {
     "lookahead_step": (0, False, 1, True),
     "margin": (0, False, float("inf"), False),
     "momentum": (0, True, 1, False),
+    "muon_momentum": (0, True, 1, False),
+    "sgd_rate": (0, True, float("inf"), False),
     "warmup_fraction": (0, True, 1, True),
     "weight_decay": (0, True, float("inf"), False),
+    "whitening_fraction": (0, False, 1, True),
 }
 
 
@@ -171,6 +188,8 @@ def _check_range(name: str, value: float) -> None:
 def _unread(name: str, config: Config, values: Mapping[str, float]) -> str:
     if name == "dropout_rate":
         return "--dropout_rate needs a model with dropout layers"
+    if name == "whitening_fraction":
+        return "--whitening_fraction needs a model with a whitening: --model=airnet"
     return (
         f"--{name} has no effect with --optimizer={config.optimizer}, --schedule="
         f"{config.schedule} and --loss={config.loss}, which read {', '.join(sorted(values))}"

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -15,9 +16,15 @@ from cnn_jax.training.task import Examples
 
 
 class Programs(NamedTuple):
-    """A run's functions, compiled, and the seconds that took."""
+    """A run's functions, compiled, and the seconds that took.
 
-    epoch: jax.stages.Compiled
+    Attributes:
+      epochs: by the number of the epoch, from 1; one program serves all at one size of images.
+      evaluate: of the examples held out, if there are any.
+      seconds: of compilation.
+    """
+
+    epochs: dict[int, jax.stages.Compiled]
     evaluate: jax.stages.Compiled | None
     seconds: float
 
@@ -50,13 +57,18 @@ def compile_programs(
     train: Examples,
     validation: Examples | None,
 ) -> Programs:
-    """Compiles one epoch and, where examples are held out, the evaluation on them."""
+    """Compiles the epochs ahead and, where examples are held out, the evaluation on them."""
     start = time.perf_counter()
-    epoch = compile_epoch(run.epoch, state, hparams, key, train)
+    done = int(state.epoch)
+    by_size = {
+        size: compile_epoch(partial(run.epoch, size=size), state, hparams, key, train)
+        for size in dict.fromkeys(run.sizes[done:])
+    }
+    epochs = {number: by_size[size] for number, size in enumerate(run.sizes, 1) if number > done}
     evaluate = None
     if validation is not None:
         evaluate = jax.jit(run.evaluate).lower(state, hparams, validation).compile()
-    return Programs(epoch, evaluate, time.perf_counter() - start)
+    return Programs(epochs, evaluate, time.perf_counter() - start)
 
 
 def fit(
@@ -81,7 +93,7 @@ def fit(
     """
     for done in range(int(state.epoch) + 1, epochs + 1):
         start = time.perf_counter()
-        state, trained = jax.block_until_ready(programs.epoch(state, hparams, key, train))
+        state, trained = jax.block_until_ready(programs.epochs[done](state, hparams, key, train))
         seconds = time.perf_counter() - start
         metrics = {"epoch": done, **_floats(trained)}
         if programs.evaluate is not None:

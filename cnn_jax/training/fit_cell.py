@@ -15,6 +15,7 @@ from jaxtyping import PyTree
 from cnn_jax.training.compilation import compile_epoch
 from cnn_jax.training.grid import Trial
 from cnn_jax.training.meshes import TRIAL_AXIS, split
+from cnn_jax.training.resolutions import Size
 from cnn_jax.training.run import Run
 from cnn_jax.training.selection import losers
 from cnn_jax.training.sweep import (
@@ -70,7 +71,7 @@ class Trainer:
     """Trains groups of trials that share their static choices and their data.
 
     Attributes:
-      programs: compiled so far; one per number of places.
+      programs: compiled so far; one per number of places and size of images.
       compile_seconds: spent on that.
     """
 
@@ -86,7 +87,8 @@ class Trainer:
         self._sweep = make_sweep(run, vectorization, mesh)
         self._train, self._validation = train, validation
         self._vectorization, self._mesh = vectorization, mesh
-        self._compiled: dict[int, jax.stages.Compiled] = {}
+        self._sizes = run.sizes
+        self._compiled: dict[tuple[int, Size], jax.stages.Compiled] = {}
 
     @property
     def programs(self) -> int:
@@ -106,7 +108,9 @@ class Trainer:
 
     def memory(self, trials: Sequence[Trial]) -> int:
         """Bytes that their program needs on each device, 0 if unknown; compiles it."""
-        program = self._program(self._stack(trials, self._fill(range(len(trials)))))
+        # The last epochs have the largest images.
+        stacked = self._stack(trials, self._fill(range(len(trials))))
+        program = self._program(stacked, self._sizes[-1])
         analysis = program.memory_analysis()
         if analysis is None:
             return 0
@@ -131,7 +135,7 @@ class Trainer:
         """
         while standing.epoch < epochs and any(standing.alive):
             stacked = self._stack(trials, standing.places)
-            program = self._program(stacked)
+            program = self._program(stacked, self._sizes[standing.epoch])
             start = time.perf_counter()
             state, metrics = jax.block_until_ready(
                 program(state, stacked, self._train, self._validation)
@@ -210,15 +214,19 @@ class Trainer:
             jax.eval_shape(self._sweep.init, stacked, self._train),
         )
 
-    def _program(self, stacked: Trials) -> jax.stages.Compiled:
-        places = len(stacked.keys)
-        if places not in self._compiled:
+    def _program(self, stacked: Trials, size: Size) -> jax.stages.Compiled:
+        which = len(stacked.keys), size
+        if which not in self._compiled:
             start = time.perf_counter()
-            self._compiled[places] = compile_epoch(
-                self._sweep.epoch, self._abstract(stacked), stacked, self._train, self._validation
+            self._compiled[which] = compile_epoch(
+                self._sweep.epoch[size],
+                self._abstract(stacked),
+                stacked,
+                self._train,
+                self._validation,
             )
             self.compile_seconds += time.perf_counter() - start
-        return self._compiled[places]
+        return self._compiled[which]
 
 
 def memory_limit() -> int:

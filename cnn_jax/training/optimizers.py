@@ -17,6 +17,7 @@ import optax
 from jaxtyping import Array, Float, PyTree
 
 from cnn_jax.ops import updates
+from cnn_jax.ops.muon import normalized_muon
 
 Number = Float[Array, ""] | float
 
@@ -130,29 +131,77 @@ def _adafactor(learning_rate: Number) -> Rule:
 
 
 def _muon(learning_rate: Number, *, momentum: Number = 0.95, weight_decay: Number = 0.0) -> Rule:
-    return _from_optax(optax.contrib.muon(learning_rate, beta=momentum, weight_decay=weight_decay))
+    """Muon on kernels, as matrices of one column per filter or neuron; Adam on vectors."""
+
+    def matrices(params: PyTree) -> PyTree:
+        dimensions = optax.contrib.MuonDimensionNumbers
+        return jax.tree.map(
+            lambda leaf: dimensions(tuple(range(leaf.ndim - 1)), -1) if leaf.ndim >= 2 else None,
+            params,
+        )
+
+    return _from_optax(
+        optax.contrib.muon(
+            learning_rate,
+            beta=momentum,
+            weight_decay=weight_decay,
+            muon_weight_dimension_numbers=matrices,
+        )
+    )
 
 
-def by_shape(kernels: Rule, vectors: Rule) -> Rule:
-    """One rule for kernels, another for biases and the vectors of normalisation.
+def _muon_sgd(
+    learning_rate: Number,
+    *,
+    muon_momentum: Number = 0.6,
+    sgd_rate: Number = 1.0,
+    momentum: Number = 0.85,
+    weight_decay: Number = 0.0,
+) -> Rule:
+    """Muon on the kernels of convolutions, which keep their norm; Nesterov's momentum on the rest.
 
-    Parameters of two or more dimensions are kernels.
+    The rest's learning rate is `sgd_rate` times theirs, and weight decay is for the rest only.
     """
+
+    def muon(params: PyTree, grads: PyTree, state: Any) -> tuple[PyTree, Any]:
+        return normalized_muon(
+            params, grads, state, learning_rate=learning_rate, momentum=muon_momentum
+        )
+
+    rest = _with_velocity(
+        updates.nesterov, learning_rate * sgd_rate, momentum=momentum, weight_decay=weight_decay
+    )
+    rules = {"convolutions": Rule(updates.init_velocity, muon), "rest": rest}
+    return by_group(rules, lambda path, leaf: "convolutions" if leaf.ndim == 4 else "rest")
+
+
+def by_group(rules: dict[str, Rule], group: Callable[[str, Array], str]) -> Rule:
+    """A rule for each group of parameters.
+
+    Args:
+      rules: by the name of the group.
+      group: of the path and the array of a parameter, the name of its group.
+    """
+
+    def parts(params: PyTree) -> dict[str, dict[str, Array]]:
+        found: dict[str, dict[str, Array]] = {name: {} for name in rules}
+        for path, leaf in _leaves(params).items():
+            found[group(path, leaf)][path] = leaf
+        return found
 
     def update(params: PyTree, grads: PyTree, state: Any) -> tuple[PyTree, Any]:
         moved: dict[str, Array] = {}
-        states = []
-        for rule, part, inner in zip((kernels, vectors), _split(params), state, strict=True):
-            part_grads = {path: leaf for path, leaf in _leaves(grads).items() if path in part}
-            part, inner = rule.update(part, part_grads, inner)
+        states = {}
+        gradient = _leaves(grads)
+        for name, part in parts(params).items():
+            part_grads = {path: gradient[path] for path in part}
+            part, states[name] = rules[name].update(part, part_grads, state[name])
             moved |= part
-            states.append(inner)
         leaves = [moved[path] for path in _leaves(params)]
-        return jax.tree.unflatten(jax.tree.structure(params), leaves), tuple(states)
+        return jax.tree.unflatten(jax.tree.structure(params), leaves), states
 
     def init(params: PyTree) -> Any:
-        matrices, rest = _split(params)
-        return kernels.init(matrices), vectors.init(rest)
+        return {name: rules[name].init(part) for name, part in parts(params).items()}
 
     return Rule(init, update)
 
@@ -180,12 +229,6 @@ def lookahead(rule: Rule, *, lookahead_period: Number = 5.0, lookahead_step: Num
     return Rule(init, update)
 
 
-def _split(params: PyTree) -> tuple[dict[str, Array], dict[str, Array]]:
-    leaves = _leaves(params)
-    kernels = {path: leaf for path, leaf in leaves.items() if leaf.ndim >= 2}
-    return kernels, {path: leaf for path, leaf in leaves.items() if path not in kernels}
-
-
 def _leaves(tree: PyTree) -> dict[str, Array]:
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
@@ -203,6 +246,7 @@ OPTIMIZERS: dict[str, Optimizer] = {
     "lion": Optimizer(_lion, 1e-4),
     "momentum": Optimizer(partial(_with_velocity, updates.momentum), 2e-2),
     "muon": Optimizer(_muon, 5e-3),
+    "muon_sgd": Optimizer(_muon_sgd, 5e-2),
     "nadam": Optimizer(partial(_adam_like, optax.nadam), 1e-3),
     "nesterov": Optimizer(partial(_with_velocity, updates.nesterov), 2e-2),
     "radam": Optimizer(partial(_adam_like, optax.radam), 1e-3),

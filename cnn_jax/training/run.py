@@ -6,6 +6,7 @@ makes a run one program and `vmap` over keys and hyperparameters makes a sweep o
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple
 
 import jax
@@ -21,18 +22,18 @@ from cnn_jax.models import Classifier, Mode, build, build_abstract, initialize_f
 from cnn_jax.ops import augment
 from cnn_jax.ops.augment_batch import TEST_TIME
 from cnn_jax.ops.losses import LOSSES
-from cnn_jax.training.config import AUGMENT_PREFIX, Config, keyword_defaults
+from cnn_jax.training.config import AUGMENT_PREFIX, Config, read_by
 from cnn_jax.training.labeling import labeling
 from cnn_jax.training.meshes import BATCH_AXIS, split, whole
-from cnn_jax.training.optimizers import OPTIMIZERS, Rule, by_shape, lookahead
-from cnn_jax.training.schedules import SCHEDULES
+from cnn_jax.training.optimizers import OPTIMIZERS
+from cnn_jax.training.resolutions import Size, check_resolutions, shrink, sizes
+from cnn_jax.training.rules import Hparams, learning_rate, make_rule
 from cnn_jax.training.task import Examples, Task, normalize
 
 EVALUATION_BATCH = 500
 # The training images that data-dependent initialisation looks at.
 INITIALIZATION_IMAGES = 5000
 
-Hparams = dict[str, Float[Array, ""]]
 Metrics = dict[str, Float[Array, ""]]
 
 
@@ -65,7 +66,9 @@ class Run(NamedTuple):
     Attributes:
       init: `(hparams, key, examples) -> state` before the first step. Few models look at the
         training examples for it; without them the state has the same shapes.
-      epoch: `(state, hparams, key, examples) -> (state, metrics)`: one pass over the training set.
+      epoch: `(state, hparams, key, examples, size) -> (state, metrics)`: one pass over the training
+        set, its images at this static size (as they are, if none is given).
+      sizes: that of each epoch.
       predict: `(state, images) -> logits` of a whole split.
       score: `(logits, labels, hparams) -> metrics`, loss and accuracy (of several labels, its mean
         over them, each said to be there from logit 0 on).
@@ -73,7 +76,8 @@ class Run(NamedTuple):
     """
 
     init: Callable[..., TrainState]
-    epoch: Callable[[TrainState, Hparams, PRNGKeyArray, Examples], tuple[TrainState, Metrics]]
+    epoch: Callable[..., tuple[TrainState, Metrics]]
+    sizes: tuple[Size, ...]
     predict: Callable[[TrainState, UInt8[Array, "n h w c"]], Float[Array, "n classes"]]
     score: Callable[[Float[Array, "n classes"], Array, Hparams], Metrics]
     evaluate: Callable[[TrainState, Hparams, Examples], Metrics]
@@ -129,35 +133,28 @@ def make_run(config: Config, task: Task, mesh: Mesh | None = None) -> Run:
         that needs them, or have several labels where the loss chooses one class.
     """
     _check_augmentations(config, task)
+    check_resolutions(config, task)
     answers = labeling(config.loss, task.multi_label)
     _check_devices(config, mesh)
     devices = mesh.size if mesh else 1
     evaluation_batch = -(-EVALUATION_BATCH // devices) * devices
-    skeleton, *_ = nnx.split(
-        build_abstract(config.architecture, task.image_shape, task.num_classes)
-    )
+    full_size = task.image_shape[:2]
     optimizer = OPTIMIZERS[config.optimizer]
-    schedule = SCHEDULES[config.schedule]
     loss_function = LOSSES[config.loss]
 
-    def rule(learning_rate: Array | float, hparams: Hparams) -> Rule:
-        numbers = _read(optimizer.build, hparams)
-        built = optimizer.build(learning_rate, **numbers)
-        if config.bias_group:
-            if "weight_decay" in numbers:
-                numbers |= {"weight_decay": numbers["weight_decay"] * hparams["bias_decay"]}
-            biases = optimizer.build(learning_rate * hparams["bias_rate"], **numbers)
-            built = by_shape(built, biases)
-        return lookahead(built, **_read(lookahead, hparams)) if config.lookahead else built
+    @cache
+    def skeleton(image_shape: tuple[int, int, int]) -> nnx.GraphDef:
+        """The network for images of this shape, without its arrays."""
+        return nnx.split(build_abstract(config.architecture, image_shape, task.num_classes))[0]
 
     def losses(logits: Array, targets: Array, hparams: Hparams) -> Float[Array, " n"]:
-        return loss_function(logits, targets, **_read(loss_function, hparams))
+        return loss_function(logits, targets, **read_by(loss_function, hparams))
 
     def forward(params: PyTree, statistics: PyTree, images: Array, mode: Mode) -> tuple:
         images = normalize(task, images)
         if config.precision == "bfloat16":
             params, images = optax.tree.cast((params, images), jnp.bfloat16)
-        model = nnx.merge(skeleton, params, statistics)
+        model = nnx.merge(skeleton(images.shape[1:]), params, statistics)
         logits = model(images, mode).astype(jnp.float32)
         return logits, _parts(model)[1]
 
@@ -167,7 +164,7 @@ def make_run(config: Config, task: Task, mesh: Mesh | None = None) -> Run:
         if examples is not None:
             first = normalize(task, examples.images[:INITIALIZATION_IMAGES])
             statistics = initialize_from_data(config.architecture, statistics, first)
-        opt_state = rule(hparams["learning_rate"], hparams).init(params)
+        opt_state = make_rule(config, 0.0, hparams).init(params)
         average = jax.tree.map(jnp.array, (params, statistics)) if config.average else ()
         return TrainState(jnp.zeros((), jnp.int32), params, statistics, opt_state, average)
 
@@ -229,12 +226,14 @@ def make_run(config: Config, task: Task, mesh: Mesh | None = None) -> Run:
         indices: Int[Array, "k s"],
         weights: Float[Array, "k s"],
         keys: Keys,
+        size: Size,
     ) -> tuple:
         """What `gradient` gives over the k micro-batches of these indices, summed."""
 
         def part(state: TrainState, chosen: Array, weights: Array, dropout: PRNGKeyArray) -> tuple:
             batch = spread(Examples(examples.images[chosen], examples.labels[chosen]))
             images, targets = augmented(batch, chosen, state.epoch, hparams, keys.augment)
+            images = shrink(images, size)
             return gradient(state, hparams, images, targets, batch.labels, weights, dropout)
 
         if len(indices) == 1:
@@ -264,36 +263,40 @@ def make_run(config: Config, task: Task, mesh: Mesh | None = None) -> Run:
         """One update, the `index`-th of its epoch, and its learning rate."""
         done = state.epoch * steps + index
         progress = done / (config.epochs * steps)
-        rate = hparams["learning_rate"] * schedule(progress, **_read(schedule, hparams))
         if config.clip:
             clipper = optax.clip_by_global_norm(hparams["clip_norm"])
             grads, _ = clipper.update(grads, clipper.init(grads))
         grads, statistics = everywhere((grads, statistics))
-        params, opt_state = rule(rate, hparams).update(state.params, grads, state.opt_state)
+        rule = make_rule(config, progress, hparams)
+        params, opt_state = rule.update(state.params, grads, state.opt_state)
         average = state.average
         if config.average:
             # Before there is much to average, a long memory would mostly hold the first values.
             decay = jnp.minimum(hparams["average_decay"], (1 + done) / (10 + done))
             average = optax.incremental_update((params, statistics), average, 1 - decay)
         state = TrainState(state.epoch, params, statistics, opt_state, average)
-        return state, rate
+        return state, learning_rate(config, progress, hparams)
 
     def stochastic_epoch(
-        state: TrainState, hparams: Hparams, key: PRNGKeyArray, examples: Examples
+        state: TrainState,
+        hparams: Hparams,
+        key: PRNGKeyArray,
+        examples: Examples,
+        size: Size = full_size,
     ) -> tuple[TrainState, Metrics]:
         count = examples.labels.shape[0]
-        steps, size = steps_per_epoch(config, count), config.batch_size
+        steps = steps_per_epoch(config, count)
         keys = streams(key)
         order = jax.random.permutation(jax.random.fold_in(keys.order, state.epoch), count)
-        batches = order[: steps * size].reshape(steps, config.micro_batches, -1)
+        batches = order[: steps * config.batch_size].reshape(steps, config.micro_batches, -1)
         dropout = jax.random.fold_in(keys.dropout, state.epoch)
-        weights = jnp.full(batches.shape[1:], 1 / size)
+        weights = jnp.full(batches.shape[1:], 1 / config.batch_size)
 
         def step(state: TrainState, item: tuple[Array, Array]) -> tuple[TrainState, Metrics]:
             index, chosen = item
             here = keys._replace(dropout=jax.random.fold_in(dropout, index))
             loss, grads, statistics, hits = accumulated(
-                state, hparams, examples, chosen, weights, here
+                state, hparams, examples, chosen, weights, here, size
             )
             state, rate = apply(state, hparams, grads, statistics, index, steps)
             return state, {"train_loss": loss, "train_accuracy": hits, "learning_rate": rate}
@@ -306,14 +309,18 @@ def make_run(config: Config, task: Task, mesh: Mesh | None = None) -> Run:
         }
 
     def full_batch_epoch(
-        state: TrainState, hparams: Hparams, key: PRNGKeyArray, examples: Examples
+        state: TrainState,
+        hparams: Hparams,
+        key: PRNGKeyArray,
+        examples: Examples,
+        size: Size = full_size,
     ) -> tuple[TrainState, Metrics]:
         count = examples.labels.shape[0]
         indices, present = _padded_batches(count, config.batch_size)
         keys = streams(key)
         keys = keys._replace(dropout=jax.random.fold_in(keys.dropout, state.epoch))
         loss, grads, statistics, hits = accumulated(
-            state, hparams, examples, indices, present / count, keys
+            state, hparams, examples, indices, present / count, keys, size
         )
         state, rate = apply(state, hparams, grads, statistics, jnp.zeros((), jnp.int32), 1)
         return state._replace(epoch=state.epoch + 1), {
@@ -351,7 +358,7 @@ def make_run(config: Config, task: Task, mesh: Mesh | None = None) -> Run:
         return score(predict(state, examples.images), examples.labels, hparams)
 
     epoch = full_batch_epoch if optimizer.full_batch else stochastic_epoch
-    return Run(init, epoch, predict, score, evaluate)
+    return Run(init, epoch, sizes(config, task), predict, score, evaluate)
 
 
 def _check_devices(config: Config, mesh: Mesh | None) -> None:
@@ -374,10 +381,6 @@ def _parts(model: Classifier) -> tuple[PyTree, PyTree]:
     _, *parts = nnx.split(model, nnx.Param, ...)
     params, statistics = parts
     return nnx.to_pure_dict(params), nnx.to_pure_dict(statistics)
-
-
-def _read(function: Callable, hparams: Hparams) -> Hparams:
-    return {name: hparams[name] for name in keyword_defaults(function)}
 
 
 def _padded_batches(count: int, size: int) -> tuple[Int[Array, "b s"], Float[Array, "b s"]]:

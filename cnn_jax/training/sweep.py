@@ -7,6 +7,7 @@ axis `trial`, and nothing is communicated.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal, NamedTuple
 
 import jax
@@ -16,6 +17,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from cnn_jax.training.meshes import TRIAL_AXIS
+from cnn_jax.training.resolutions import Size
 from cnn_jax.training.run import Run, TrainState
 from cnn_jax.training.task import Examples
 
@@ -45,6 +47,9 @@ class SweepState(NamedTuple):
 Metrics = dict[str, Float[Array, " trials"]]
 
 
+Epoch = Callable[[SweepState, Trials, Examples, Examples | None], tuple[SweepState, Metrics]]
+
+
 class Sweep(NamedTuple):
     """The pure functions of many runs at once.
 
@@ -54,12 +59,13 @@ class Sweep(NamedTuple):
     Attributes:
       init: `(trials, train) -> state` before the first step.
       epoch: `(state, trials, train, validation) -> (state, metrics)`: one pass of every trial over
-        the training set, then over the examples held out (None for none).
+        the training set, then over the examples held out (None for none). A function for each size
+        that the images have in some epoch.
       evaluate: `(state, trials, examples) -> metrics` over a whole split.
     """
 
     init: Callable[[Trials, Examples], SweepState]
-    epoch: Callable[[SweepState, Trials, Examples, Examples | None], tuple[SweepState, Metrics]]
+    epoch: dict[Size, Epoch]
     evaluate: Callable[[SweepState, Trials, Examples], Metrics]
 
 
@@ -86,10 +92,14 @@ def make_sweep(run: Run, vectorization: Vectorization, mesh: Mesh | None = None)
         return SweepState(states, jnp.ones(trials.keys.shape, bool))
 
     def epoch(
-        state: SweepState, trials: Trials, train: Examples, validation: Examples | None
+        size: Size,
+        state: SweepState,
+        trials: Trials,
+        train: Examples,
+        validation: Examples | None,
     ) -> tuple[SweepState, Metrics]:
         def advance(state: TrainState, hparams: dict[str, Array], key: PRNGKeyArray) -> tuple:
-            state, metrics = run.epoch(state, hparams, key, train)
+            state, metrics = run.epoch(state, hparams, key, train, size)
             if validation is not None:
                 held_out = run.evaluate(state, hparams, validation)
                 metrics |= {f"validation_{name}": value for name, value in held_out.items()}
@@ -121,8 +131,9 @@ def make_sweep(run: Run, vectorization: Vectorization, mesh: Mesh | None = None)
 
         return over_trials(one)(state.alive, state.states, trials.hparams)
 
+    epochs: dict[Size, Epoch] = {size: partial(epoch, size) for size in run.sizes}
     if mesh is None:
-        return Sweep(init, epoch, evaluate)
+        return Sweep(init, epochs, evaluate)
     split, whole = PartitionSpec(TRIAL_AXIS), PartitionSpec()
 
     def sharded(function: Callable, in_specs: tuple, out_specs: PyTree) -> Callable:
@@ -132,7 +143,10 @@ def make_sweep(run: Run, vectorization: Vectorization, mesh: Mesh | None = None)
 
     return Sweep(
         sharded(init, (split, whole), split),
-        sharded(epoch, (split, split, whole, whole), (split, split)),
+        {
+            size: sharded(epoch, (split, split, whole, whole), (split, split))
+            for size, epoch in epochs.items()
+        },
         sharded(evaluate, (split, split, whole), split),
     )
 

@@ -86,7 +86,9 @@ READERS = Config(
     bias_group=True,
     lookahead=True,
     average=True,
-), Config(optimizer="momentum", schedule="step"), Config(loss="hinge")  # fmt: skip
+), Config(optimizer="momentum", schedule="step"), Config(loss="hinge"), Config(
+    optimizer="muon_sgd", whitening_group=True
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", sorted(HPARAM_RANGES))

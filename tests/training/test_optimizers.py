@@ -11,10 +11,18 @@ from jaxtyping import PyTree
 
 from cnn_jax.training import OPTIMIZERS
 from cnn_jax.training.config import keyword_defaults
-from cnn_jax.training.optimizers import Rule, by_shape, lookahead
+from cnn_jax.training.optimizers import Rule, by_group, lookahead
 
 # None of them a default, so that a number which is not passed on shows.
-NUMBERS = {"b1": 0.8, "b2": 0.95, "epsilon": 1e-4, "momentum": 0.7, "weight_decay": 0.03}
+NUMBERS = {
+    "b1": 0.8,
+    "b2": 0.95,
+    "epsilon": 1e-4,
+    "momentum": 0.7,
+    "muon_momentum": 0.5,
+    "sgd_rate": 2.0,
+    "weight_decay": 0.03,
+}
 RATES = (0.001, 0.1)
 STEPS = 4
 
@@ -37,6 +45,8 @@ EXPECTED: dict[str, Callable[[float], optax.GradientTransformation]] = {
     "lion": lambda rate: optax.lion(rate, b1=0.8, b2=0.95, weight_decay=0.03),
     "momentum": lambda rate: with_l2(optax.sgd(rate, momentum=0.7)),
     "muon": lambda rate: optax.contrib.muon(rate, beta=0.7, weight_decay=0.03),
+    # What it does to kernels of convolutions has a test of its own.
+    "muon_sgd": lambda rate: with_l2(optax.sgd(2 * rate, momentum=0.7, nesterov=True)),
     "nadam": lambda rate: optax.nadam(rate, **ADAM),
     "nesterov": lambda rate: with_l2(optax.sgd(rate, momentum=0.7, nesterov=True)),
     "radam": lambda rate: optax.radam(rate, **ADAM),
@@ -141,9 +151,22 @@ def descend_with_optax(optimizer: optax.GradientTransformation, params: PyTree, 
     return params
 
 
+def test_muon_takes_a_kernel_as_a_matrix_of_its_filters():
+    rule = OPTIMIZERS["muon"].build(0.1, momentum=0.7)
+    flat, grad = np.random.default_rng(0).normal(size=(2, 36, 5)).astype(np.float32)
+    moved = []
+    for shape in ((36, 5), (3, 3, 4, 5)):
+        params, grads = ({"kernel": array.reshape(shape)} for array in (flat, grad))
+        params, _ = rule.update(params, grads, rule.init(params))
+        moved.append(np.asarray(params["kernel"]).reshape(36, 5))
+    np.testing.assert_allclose(moved[1], moved[0], atol=1e-6)
+    assert not np.allclose(moved[0], flat, atol=1e-3)
+
+
 def test_biases_may_have_a_rule_of_their_own():
     build = OPTIMIZERS["adamw"].build
-    ours = descend(by_shape(build(0.1, weight_decay=0.2), build(0.3, weight_decay=0.0)))
+    rules = {"kernel": build(0.1, weight_decay=0.2), "bias": build(0.3, weight_decay=0.0)}
+    ours = descend(by_group(rules, lambda path, leaf: "kernel" if leaf.ndim >= 2 else "bias"))
     theirs = descend_with_optax(
         optax.multi_transform(
             {

@@ -78,6 +78,28 @@ def test_biases_have_a_rate_and_decay_of_their_own(task: Task, draw: Draw):
         assert np.allclose(ours, theirs, rtol=0, atol=1e-7) == (ours.ndim == 1)
 
 
+def test_the_whitening_has_a_bias_in_the_beginning_only(draw: Draw):
+    architecture = Architecture(model="airnet", activation="gelu", normalization="batch", width=0.1)
+    config = replace(BASE, architecture=architecture, epochs=4, schedule="one_cycle")
+    config = replace(config, whitening_group=True, bias_group=True)
+    images, labels = draw(48)
+    examples = Examples(images.repeat(2, axis=1).repeat(2, axis=2), labels)
+    run = make_run(config, Task((16, 16, 1), 4, (0.4,), (0.2,)))
+    chosen = {"whitening_fraction": 0.25, "warmup_fraction": 0.0, "bias_rate": 2.0}
+    hparams = {name: jnp.float32(v) for name, v in hyperparameters(config, chosen).items()}
+    epoch = jax.jit(run.epoch)
+    states = [run.init(hparams, KEY)]
+    for _ in range(2):
+        states.append(epoch(states[-1], hparams, KEY, examples)[0])
+    biases = [state.params["network"]["whitening"]["bias"] for state in states]
+    assert not np.array_equal(biases[0], biases[1])
+    np.testing.assert_array_equal(biases[1], biases[2])
+    heads = [state.params["network"]["output"]["kernel"] for state in states]
+    assert not np.array_equal(heads[1], heads[2])
+    with pytest.raises(UsageError, match="--whitening_fraction needs a model with a whitening"):
+        hyperparameters(BASE, {"whitening_fraction": 0.5})
+
+
 def test_lookahead_of_every_step_and_all_the_way_is_none(task: Task, draw: Draw):
     _, plain, _ = train(BASE, task, draw(70))
     config = replace(BASE, lookahead=True)

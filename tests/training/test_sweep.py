@@ -104,7 +104,8 @@ def test_a_trial_that_is_not_alive_keeps_its_state(task: Task, draw: Draw):
         jax.vmap(jax.random.key)(jnp.arange(2)),
     )
     before = sweep.init(trials, draw(40))._replace(alive=jnp.array([True, False]))
-    after, metrics = jax.jit(sweep.epoch)(before, trials, draw(40), None)
+    (epoch,) = sweep.epoch.values()
+    after, metrics = jax.jit(epoch)(before, trials, draw(40), None)
     scores = jax.jit(sweep.evaluate)(after, trials, draw(40))
     assert after.alive.tolist() == [True, False]
     assert int(after.states.epoch[0]) == 1 and int(after.states.epoch[1]) == 0

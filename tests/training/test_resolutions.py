@@ -1,0 +1,94 @@
+"""Training on smaller images first: what is done to them, and that a run goes on as it should."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from cnn_jax.errors import UsageError
+from cnn_jax.models import Architecture
+from cnn_jax.training import (
+    Config,
+    Examples,
+    Task,
+    compile_programs,
+    fit,
+    hyperparameters,
+    make_run,
+)
+from cnn_jax.training.fit_cell import Trainer
+from cnn_jax.training.grid import Trial
+from cnn_jax.training.resolutions import shrink
+
+Draw = Callable[[int], Examples]
+KEY = jax.random.key(0)
+AIRNET = Architecture(model="airnet", normalization="batch", width=0.05)
+CONFIG = Config(AIRNET, batch_size=16, epochs=2, resolutions=((10, 1),))
+TASK = Task((16, 16, 1), 4, (0.4,), (0.2,))
+HPARAMS = {name: jnp.float32(value) for name, value in hyperparameters(CONFIG).items()}
+
+
+@pytest.fixture(scope="module")
+def examples(draw: Draw) -> Examples:
+    images, labels = draw(48)
+    return Examples(images.repeat(2, axis=1).repeat(2, axis=2), labels)
+
+
+def test_images_are_shrunk_as_pillow_does():
+    images = np.random.default_rng(0).uniform(0, 255, (2, 16, 24, 1)).astype(np.float32)
+    ours = np.asarray(shrink(jnp.asarray(images), (10, 15)))
+    for image, small in zip(images, ours, strict=True):
+        theirs = Image.fromarray(image[..., 0]).resize((15, 10), Image.Resampling.BILINEAR)
+        np.testing.assert_allclose(small[..., 0], np.asarray(theirs), atol=1e-2)
+    assert shrink(images, (16, 24)) is images
+
+
+def test_an_epoch_on_small_images_is_one_on_images_made_small(examples: Examples):
+    small = Examples(shrink(examples.images, (10, 10)), examples.labels)
+    run = make_run(CONFIG, TASK)
+    other = make_run(replace(CONFIG, resolutions=()), TASK._replace(image_shape=(10, 10, 1)))
+    assert run.sizes == ((10, 10), (16, 16))
+    state = run.init(HPARAMS, KEY)
+    ours, _ = jax.jit(run.epoch, static_argnums=4)(state, HPARAMS, KEY, examples, (10, 10))
+    theirs, _ = jax.jit(other.epoch)(state, HPARAMS, KEY, small)
+    for mine, wanted in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        np.testing.assert_allclose(mine, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_a_run_goes_on_after_any_stage_and_is_a_trial_of_a_sweep(examples: Examples):
+    run = make_run(CONFIG, TASK)
+    state = run.init(HPARAMS, KEY, examples)
+    programs = compile_programs(run, state, HPARAMS, KEY, examples, None)
+    assert len(set(programs.epochs.values())) == 2
+    epochs = fit(programs, state, HPARAMS, KEY, examples, None, CONFIG.epochs)
+    ends = [end._replace(state=jax.tree.map(np.array, end.state)) for end in epochs]
+    resumed = jax.tree.map(jnp.asarray, ends[0].state)
+    programs = compile_programs(run, resumed, HPARAMS, KEY, examples, None)
+    assert programs.epochs.keys() == {2}
+    again = list(fit(programs, resumed, HPARAMS, KEY, examples, None, CONFIG.epochs))
+    assert [end.metrics for end in again] == [end.metrics for end in ends[1:]]
+    trainer = Trainer(run, examples, None, "map")
+    trials = [Trial(0, {}, 0, hyperparameters(CONFIG))]
+    for end in trainer.fit(trials, *trainer.start(trials), CONFIG.epochs):
+        standing = end.standing
+    assert trainer.programs == 2
+    for ours, alone in zip(standing.histories[0], ends, strict=True):
+        np.testing.assert_allclose(ours["train_loss"], alone.metrics["train_loss"], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (replace(CONFIG, resolutions=((10, 2), (12, 1))), "are of 3 epochs, and --epochs=2"),
+        (replace(CONFIG, resolutions=((16, 1),)), "16 pixels are no smaller"),
+        (replace(CONFIG, architecture=Architecture()), "--model=cnn flattens its feature maps"),
+        (replace(CONFIG, resolutions=((5, 1),)), "airnet needs images of at least 9x9"),
+    ],
+)
+def test_what_cannot_be_is_one_clear_line(config: Config, message: str):
+    with pytest.raises(UsageError, match=f"^[^\n]*{message}"):
+        make_run(config, TASK)
