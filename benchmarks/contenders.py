@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Int32, UInt8
 
 from benchmarks import flax_networks
 from cnn_jax.models import Architecture
-from cnn_jax.training import Config, Examples, Task, hyperparameters, make_run
+from cnn_jax.training import Config, Examples, Task, augmentations, hyperparameters, make_run
 from cnn_jax.training.compilation import compile_epoch
 
 CLASSES = 10
@@ -112,14 +112,17 @@ def has_torch() -> bool:
     return importlib.util.find_spec("torch") is not None
 
 
-def our_epoch(network: Network, batch_size: int) -> Contender:
-    """cnn_jax as it trains: shuffle, gather and normalising are in the program."""
-    config = Config(network.architecture, optimizer="momentum", batch_size=batch_size)
+def our_epoch(network: Network, batch_size: int, augment: str = "") -> Contender:
+    """cnn_jax as it trains: shuffle, gather, augmenting and normalising are in the program."""
+    calls, strengths = augmentations(augment)
+    config = Config(
+        network.architecture, optimizer="momentum", batch_size=batch_size, augment=calls
+    )
     channels = network.image_shape[2]
     run = make_run(
         config, Task(network.image_shape, CLASSES, (MEAN,) * channels, (STD,) * channels)
     )
-    chosen = {"learning_rate": LEARNING_RATE, "momentum": MOMENTUM}
+    chosen = {"learning_rate": LEARNING_RATE, "momentum": MOMENTUM} | strengths
     hparams = {
         name: jnp.asarray(value, jnp.float32)
         for name, value in hyperparameters(config, chosen).items()
@@ -132,7 +135,7 @@ def our_epoch(network: Network, batch_size: int) -> Contender:
     program = compile_epoch(run.epoch, state, hparams, key, examples)
     seconds = time.perf_counter() - start
     return Contender(
-        "cnn_jax, compiled epoch",
+        f"cnn_jax, {augment}" if augment else "cnn_jax, compiled epoch",
         _size(state.params),
         network.epoch_steps,
         _advancing(lambda state: program(state, hparams, key, examples)[0], state),

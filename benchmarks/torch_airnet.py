@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 WIDTHS = (64, 256, 256)
+SCALE = 1 / 9
 
 
 class Group(nn.Module):
@@ -30,10 +31,18 @@ class Group(nn.Module):
 
 
 class AirNet(nn.Module):
-    """Normalised float32 images, n c 32 32, to logits. The whitening's kernel is not trained."""
+    """Normalised float32 images, n c 32 32, to logits. The whitening's kernel is not trained.
 
-    def __init__(self, channels: int = 3, num_classes: int = 10) -> None:
+    Args:
+      channels: of the images.
+      num_classes: of the logits.
+      scale: factor of the logits. `copy_parameters` makes up for another one than ours in the
+        dense layer before it, so that the logits are ours in any case.
+    """
+
+    def __init__(self, channels: int = 3, num_classes: int = 10, scale: float = SCALE) -> None:
         super().__init__()
+        self.scale = scale
         self.whitening = nn.Conv2d(channels, 8 * channels, 2)
         self.whitening.weight.requires_grad = False
         widths = (8 * channels, *WIDTHS)
@@ -46,7 +55,7 @@ class AirNet(nn.Module):
         x = F.gelu(self.whitening(x))
         for group in self.groups:
             x = group(x)
-        return self.output(F.max_pool2d(x, 3).flatten(1)) / 9
+        return self.output(F.max_pool2d(x, 3).flatten(1)) * self.scale
 
 
 def copy_parameters(
@@ -70,7 +79,7 @@ def copy_parameters(
             _set(norm.bias, trained[f"norm{suffix}"]["norm"]["bias"])
             _set(norm.running_mean, rest[f"norm{suffix}"]["norm"]["mean"])
             _set(norm.running_var, rest[f"norm{suffix}"]["norm"]["var"])
-    _set(network.output.weight, np.asarray(trained["output"]["kernel"]).T)
+    _set(network.output.weight, np.asarray(trained["output"]["kernel"]).T * SCALE / network.scale)
 
 
 def _batch_norm(channels: int) -> nn.BatchNorm2d:

@@ -1,0 +1,197 @@
+"""The recipe of cifar10-airbench against a PyTorch version of it, on the same batches.
+
+Both start with the same parameters and see the same images, without augmentation. Step by step
+the losses are compared; then, after one epoch and two, the accuracy on the test images. An epoch is
+25 steps, as in the recipe, whose batches are of 2000 images; of fewer training examples they are
+smaller.
+
+    python -m benchmarks.airnet_recipe --data_dir=... --train_examples=12500
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.extend
+import jax.numpy as jnp
+import numpy as np
+import torch
+from absl import flags
+from jaxtyping import Float
+from rich.console import Console
+from rich.table import Table
+from torch.utils.flop_counter import FlopCounterMode
+
+import experiments
+from benchmarks import torch_recipe
+from benchmarks.torch_airnet import AirNet, copy_parameters
+from cnn_jax import data
+from cnn_jax.models import Architecture, build
+from cnn_jax.training import Config, Examples, Task, TrainState, make_run
+from cnn_jax.training.task import normalize
+from experiments import options
+from experiments.launch import launch
+
+EPOCHS = 8
+STEPS_PER_EPOCH = torch_recipe.STEPS // EPOCHS
+PRESET = Path(experiments.__path__[0]) / "presets" / "cifar10-airbench.flags"
+FLAGS = flags.FLAGS
+
+
+class Pair:
+    """One training in cnn_jax and in PyTorch, from the same parameters.
+
+    Args:
+      task: the shape of the problem.
+      first: images that the whitening is made from.
+      batch_size: of every step.
+      seed: of the parameters.
+    """
+
+    def __init__(self, task: Task, first: Examples, batch_size: int, seed: int = 0) -> None:
+        config, numbers = preset()
+        # A batch is an epoch of one step here, so that its loss is the epoch's.
+        config = replace(
+            config, batch_size=batch_size, epochs=torch_recipe.STEPS, augment=(), tta="none"
+        )
+        self.task = task
+        self.run = make_run(config, task)
+        self.hparams = {name: jnp.float32(value) for name, value in numbers.items()}
+        self.key = jax.random.key(seed)
+        self.state: TrainState = jax.jit(self.run.init)(self.hparams, self.key, first)
+        self.epoch = jax.jit(self.run.epoch, donate_argnums=0)
+        self.predict = jax.jit(self.run.predict)
+        self.network = AirNet(task.image_shape[2], task.num_classes, torch_recipe.SCALE)
+        copy_parameters(self.state.params, self.state.statistics, self.network)
+        self.recipe = torch_recipe.Recipe(self.network)
+
+    def step(self, batch: Examples) -> tuple[float, float]:
+        """One update each; our loss and PyTorch's before it."""
+        self.state, metrics = self.epoch(self.state, self.hparams, self.key, batch)
+        labels = torch.tensor(np.asarray(batch.labels)).long()
+        return float(metrics["train_loss"]), self.recipe.step(self._tensor(batch.images), labels)
+
+    def accuracies(self, examples: Examples) -> tuple[float, float]:
+        """Our fraction of right guesses and PyTorch's."""
+        labels = np.asarray(examples.labels)
+        ours = np.asarray(self.predict(self.state, examples.images)).argmax(-1)
+        self.network.eval()
+        with torch.no_grad():
+            parts = [self.network(part) for part in self._tensor(examples.images).split(500)]
+        self.network.train()
+        theirs = torch.cat(parts).argmax(1).numpy()
+        return float(np.mean(ours == labels)), float(np.mean(theirs == labels))
+
+    def _tensor(self, images: Any) -> torch.Tensor:
+        values = np.asarray(normalize(self.task, images)).transpose(0, 3, 1, 2)
+        return torch.tensor(values).contiguous(memory_format=torch.channels_last)
+
+
+def preset() -> tuple[Config, dict[str, float]]:
+    """The static choices and the numbers of the preset."""
+    choices = {}
+    for line in PRESET.read_text().splitlines():
+        if line.startswith("--"):
+            name, _, text = line[2:].partition("=")
+            choices[name] = FLAGS[name].parser.parse(text)
+    config = options.read_config(choices)
+    return config, options.read_hparams(config, choices)
+
+
+def our_flops(architecture: Architecture, task: Task, batch: int) -> int:
+    """Of the convolutions and products of a forward pass: two for a multiplication and addition."""
+    plain = replace(architecture, convolution="lax")
+    images = jax.ShapeDtypeStruct((batch, *task.image_shape), jnp.float32)
+
+    def forward(images: Float[jax.Array, "n h w c"]) -> jax.Array:
+        return build(plain, task.image_shape, task.num_classes, jax.random.key(0))(images)
+
+    return _flops(jax.make_jaxpr(forward)(images).jaxpr)
+
+
+def _flops(jaxpr: Any) -> int:
+    total = 0
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "conv_general_dilated":
+            total += (
+                2 * equation.outvars[0].aval.size * int(np.prod(equation.invars[1].aval.shape[:-1]))
+            )
+        elif equation.primitive.name == "dot_general":
+            ((contracted, _), _) = equation.params["dimension_numbers"]
+            shape = equation.invars[0].aval.shape
+            total += (
+                2 * equation.outvars[0].aval.size * int(np.prod([shape[i] for i in contracted]))
+            )
+        total += sum(_flops(inner) for inner in jax.extend.core.jaxprs_in_params(equation.params))
+    return total
+
+
+def torch_flops(network: AirNet, task: Task, batch: int) -> int:
+    """The same, counted by PyTorch."""
+    height, width, channels = task.image_shape
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        network(torch.zeros(batch, channels, height, width))
+    return counter.get_total_flops()
+
+
+def define_flags() -> None:
+    """The command line of the benchmark."""
+    flags.DEFINE_integer("steps", 10, "Steps whose losses are shown.", lower_bound=1)
+    flags.DEFINE_integer(
+        "compared_epochs", 2, "Epochs of training, 0 for only the steps.", lower_bound=0
+    )
+    flags.DEFINE_integer("test_examples", 10_000, "Test images of the accuracies.", lower_bound=1)
+
+
+def main() -> None:
+    """Trains both and prints what they agree on."""
+    console = Console()
+    dataset = data.load("cifar10", data_dir=FLAGS.data_dir)
+    count = FLAGS.train_examples or len(dataset.train)
+    train = data.take(dataset.train, count, FLAGS.split_seed)
+    batch_size = count // STEPS_PER_EPOCH
+    task = options.read_task(dataset)
+    examples = Examples(jnp.asarray(train.images), jnp.asarray(train.labels))
+    pair = Pair(task, examples, batch_size)
+    test = Examples(
+        jnp.asarray(dataset.test.images[: FLAGS.test_examples]),
+        jnp.asarray(dataset.test.labels[: FLAGS.test_examples]),
+    )
+    _print_counts(console, pair)
+    table = Table("step", "cnn_jax", "PyTorch", "difference", title="Training loss")
+    orders = np.random.default_rng(0)
+    for step in range(max(FLAGS.steps, FLAGS.compared_epochs * STEPS_PER_EPOCH)):
+        if step % STEPS_PER_EPOCH == 0:
+            order = orders.permutation(count)
+        start = step % STEPS_PER_EPOCH * batch_size
+        chosen = order[start : start + batch_size]
+        ours, theirs = pair.step(Examples(examples.images[chosen], examples.labels[chosen]))
+        if step < FLAGS.steps:
+            table.add_row(f"{step + 1}", f"{ours:.6f}", f"{theirs:.6f}", f"{ours - theirs:+.1e}")
+        if step + 1 == FLAGS.steps:
+            console.print(table)
+        if (step + 1) % STEPS_PER_EPOCH == 0:
+            ours, theirs = pair.accuracies(test)
+            console.print(
+                f"after epoch {(step + 1) // STEPS_PER_EPOCH} of {count:,} images: cnn_jax "
+                f"{ours:.2%}, PyTorch {theirs:.2%} of {len(test.labels):,} test images"
+            )
+
+
+def _print_counts(console: Console, pair: Pair) -> None:
+    architecture = preset()[0].architecture
+    ours = sum(leaf.size for leaf in jax.tree.leaves(pair.state.params))
+    theirs = sum(p.numel() for p in pair.network.parameters() if p.requires_grad)
+    console.print(f"trained parameters: cnn_jax {ours:,}, PyTorch {theirs:,}")
+    ours, theirs = our_flops(architecture, pair.task, 1), torch_flops(pair.network, pair.task, 1)
+    console.print(
+        f"products of a forward pass of one image: cnn_jax {ours:,}, PyTorch {theirs:,} FLOP"
+    )
+
+
+if __name__ == "__main__":
+    flags.adopt_module_key_flags(options)
+    define_flags()
+    launch(main)
