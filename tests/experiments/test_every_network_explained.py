@@ -96,7 +96,7 @@ def cases() -> Iterator[tuple[str, int, bool]]:
                 yield model, channels, several
 
 
-@pytest.mark.parametrize(("model", "channels", "several"), cases())
+@pytest.mark.parametrize(("model", "channels", "several"), list(cases()))
 def test_every_section(model: str, channels: int, several: bool, request: pytest.FixtureRequest):
     shape = (SIDE, SIDE, channels)
     task = training.Task(shape, 3, (0.5,) * channels, (0.25,) * channels, several)
