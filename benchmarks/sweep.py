@@ -109,12 +109,14 @@ def _lone(run, config, examples) -> Callable[[], None]:
 
 
 def _together(run, config, examples, vectorization, count: int) -> Callable[[], None]:
+    import jax
+
     from cnn_jax import training
     from cnn_jax.training.fit_cell import Trainer
     from cnn_jax.training.grid import Trial
-    from cnn_jax.training.meshes import TRIAL_AXIS, make_mesh, replicate
+    from cnn_jax.training.meshes import MeshShape, make_mesh, replicate
 
-    mesh = make_mesh(TRIAL_AXIS)
+    mesh = make_mesh(MeshShape(trial=len(jax.devices())))
     trainer = Trainer(run, replicate(examples, mesh), None, vectorization, mesh)
     trials = [Trial(0, {}, seed, training.hyperparameters(config)) for seed in range(count)]
     state, standing = trainer.start(trials)

@@ -14,9 +14,8 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from cnn_jax.errors import UsageError
-from cnn_jax.training.meshes import TRIAL_AXIS, make_mesh
 from cnn_jax.training.sweep import VECTORIZATIONS, default_vectorization
-from experiments import ablation_plan, grids, options, run_directory
+from experiments import ablation_plan, grids, machine, options, run_directory
 from experiments.ablation_plan import CellPlan, Data, duration
 from experiments.ablation_progress import Board
 from experiments.ablation_run import run_cells
@@ -41,6 +40,7 @@ from experiments.sweep_directory import (
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(options)
+flags.adopt_module_key_flags(machine)
 flags.adopt_module_key_flags(run_directory)
 flags.DEFINE_multi_string(
     "vary",
@@ -114,7 +114,9 @@ def main() -> None:
     if FLAGS.plan:
         return
     if not FLAGS.resume:
-        directory.create(given_flags_text("vary", _NOT_COMPUTED), describe(prepared))
+        directory.create(
+            given_flags_text("vary", _NOT_COMPUTED | machine.names()), describe(prepared)
+        )
     try:
         results = run_cells(
             Board(console, study.grid, plans),
@@ -122,14 +124,14 @@ def main() -> None:
             plans,
             prepared.loaded,
             vectorization=FLAGS.vectorization or default_vectorization(),
-            mesh=make_mesh(TRIAL_AXIS, FLAGS.devices),
+            shard_data=FLAGS.shard_data,
             most=FLAGS.trials_per_program,
             prune=FLAGS.prune,
         )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             "interrupted; go on with: python -m experiments.ablation "
-            f"--workdir={directory.path} --resume"
+            f"--workdir={directory.path} --resume{machine.given_text()}"
         ) from None
     conclude(console, directory, prepared, results)
 
@@ -152,7 +154,8 @@ def prepare() -> Prepared:
         raise UsageError(
             "--tune chooses on the validation split, but --validation_fraction=0 leaves none"
         )
-    return Prepared(study, baseline, loaded, ablation_plan.plan_cells(study.grid, loaded))
+    plans = ablation_plan.plan_cells(study.grid, loaded, FLAGS.trials_per_program)
+    return Prepared(study, baseline, loaded, plans)
 
 
 def describe(prepared: Prepared) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -13,7 +14,8 @@ from rich.table import Table
 from cnn_jax import data, training
 from cnn_jax.models import build_abstract, count_parameters, multiplications
 from cnn_jax.training.grid import UNREAD, Cell, Grid
-from experiments import options
+from cnn_jax.training.meshes import make_mesh, mesh_shape
+from experiments import machine, options
 from experiments.grids import Study
 
 # Forward and backward take three times the forward pass; a multiplication comes with an addition.
@@ -39,14 +41,18 @@ class CellPlan(NamedTuple):
     Attributes:
       cell: its trials and static choices.
       run: the functions of one trial.
+      together: the most trials that share a program.
       parameters: of its network.
+      mesh: the devices of its programs, or None for a single one.
       state_bytes: of one trial's parameters, statistics and optimizer state.
       operations: floating-point operations to train one trial.
     """
 
     cell: Cell
     run: training.Run
+    together: int
     parameters: int
+    mesh: Mesh | None
     state_bytes: int
     operations: float
 
@@ -69,19 +75,28 @@ def load_data(grid: Grid) -> dict[Any, Data]:
     return loaded
 
 
-def plan_cells(grid: Grid, loaded: Mapping[Any, Data]) -> list[CellPlan]:
+def plan_cells(grid: Grid, loaded: Mapping[Any, Data], most: int | None) -> list[CellPlan]:
     """Plans every cell, and refuses those that cannot run.
 
+    Args:
+      grid: of cells.
+      loaded: data sets by what identifies them.
+      most: trials per program, or None for no limit.
+
     Raises:
-      UsageError: if images are too small for a network, or a batch is larger than the split.
+      UsageError: if images are too small for a network, a batch is larger than the split or cannot
+        be split over the devices, or these are not there.
     """
-    return [_plan(cell, loaded[cell.data]) for cell in grid.cells]
+    return [_plan(cell, loaded[cell.data], most) for cell in grid.cells]
 
 
-def _plan(cell: Cell, loaded: Data) -> CellPlan:
+def _plan(cell: Cell, loaded: Data, most: int | None) -> CellPlan:
     task, examples = loaded.task, len(loaded.dataset.train)
     training.steps_per_epoch(cell.config, examples)
-    run = training.make_run(cell.config, task)
+    trials = min(most or len(cell.trials), len(cell.trials))
+    together = training.examples_together(cell.config)
+    mesh = make_mesh(machine.shape_for_trials(trials, together))
+    run = training.make_run(cell.config, task, mesh)
     model = build_abstract(cell.config.architecture, task.image_shape, task.num_classes)
     rows = count_parameters(model, task.image_shape)
     hparams = {name: jnp.float32(value) for name, value in cell.trials[0].hparams.items()}
@@ -90,7 +105,9 @@ def _plan(cell: Cell, loaded: Data) -> CellPlan:
     return CellPlan(
         cell,
         run,
+        trials,
         sum(row.counted for row in rows),
+        mesh,
         sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)),
         float(_OPERATIONS_PER_MULTIPLICATION * multiplications(rows) * images),
     )
@@ -137,12 +154,24 @@ def print_plan(console: Console, study: Study, plans: Sequence[CellPlan]) -> Non
         f"{_count(len(grid.variants), 'row')} of the table, {_count(len(study.seeds), 'seed')}; "
         f"about {duration(estimate_seconds(plans))} on this machine"
     )
+    _print_devices(console, plans)
     if not study.tuned and "learning_rate" not in (axis.name for axis in study.axes):
         console.print(
             "[yellow]note:[/] nothing is tuned. All rows train at the numbers given or at their "
             "optimizer's defaults, which suit some better than others; --tune=learning_rate "
             "compares each row at its own best"
         )
+
+
+def _print_devices(console: Console, plans: Sequence[CellPlan]) -> None:
+    cells: dict[str, list[str]] = {}
+    for number, plan in enumerate(plans, start=1):
+        text = machine.describe_shape(mesh_shape(plan.mesh), plan.together)
+        cells.setdefault(text, []).append(str(number))
+    for text, numbers in cells.items():
+        if text:
+            which = f"cell {', '.join(numbers)}: " if len(cells) > 1 else ""
+            console.print(f"{which}{text}")
 
 
 def _count(number: int, noun: str) -> str:

@@ -8,7 +8,6 @@ from cnn_jax import training
 from cnn_jax.training import selection
 from cnn_jax.training.fit_cell import Standing, Trainer, memory_limit
 from cnn_jax.training.grid import Trial
-from cnn_jax.training.meshes import replicate
 from cnn_jax.training.sweep import SweepState, Vectorization
 from experiments.ablation_plan import CellPlan, Data
 from experiments.ablation_progress import Board
@@ -138,7 +137,7 @@ def run_cells(
     loaded: dict[Any, Data],
     *,
     vectorization: Vectorization,
-    mesh: Mesh | None,
+    shard_data: bool,
     most: int | None,
     prune: bool,
 ) -> list[dict[str, Any]]:
@@ -150,7 +149,7 @@ def run_cells(
       plans: of each cell.
       loaded: data sets by what identifies them.
       vectorization: how the trials of a program run.
-      mesh: the devices, or None for one.
+      shard_data: whether devices that share batches have their part of the data set only.
       most: trials per program, or None for what the memory holds.
       prune: whether tuned values that fall behind are stopped.
     """
@@ -162,10 +161,11 @@ def run_cells(
             if result is not None:
                 board.skipped(plan.cost)
             else:
-                if placed is None or placed[0] != plan.cell.data:
-                    placed = (plan.cell.data, *_place(loaded[plan.cell.data], mesh))
+                where = plan.cell.data, plan.mesh
+                if placed is None or placed[0] != where:
+                    placed = (where, *_place(loaded[plan.cell.data], plan.mesh, shard_data))
                 _, train, validation, test = placed
-                trainer = Trainer(plan.run, train, validation, vectorization, mesh)
+                trainer = Trainer(plan.run, train, validation, vectorization, plan.mesh)
                 cell = CellRun(index, plan, trainer, directory, board, prune)
                 result = cell.run(most, test)
                 directory.finish(result)
@@ -175,10 +175,10 @@ def run_cells(
 
 
 def _place(
-    loaded: Data, mesh: Mesh | None
+    loaded: Data, mesh: Mesh | None, shard: bool
 ) -> tuple[training.Examples, training.Examples | None, training.Examples]:
     train, test, validation = (
-        replicate(training.to_device(split), mesh)
+        training.to_device(split, mesh, shard)
         for split in (loaded.dataset.train, loaded.dataset.test, loaded.validation)
     )
     return train, validation if len(loaded.validation) else None, test

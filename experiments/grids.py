@@ -14,7 +14,7 @@ from experiments import options
 
 # The multiples of its default that a tuned number is tried at when --vary does not give it values.
 TUNING_MULTIPLES = ("x0.1", "x0.3", "x1", "x3", "x10")
-_NOT_AXES = frozenset({"seed", "split_seed", "data_dir", "download", "devices"})
+_NOT_AXES = frozenset({"seed", "split_seed", "data_dir", "download"})
 
 
 class Multiple(NamedTuple):

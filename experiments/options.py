@@ -157,12 +157,6 @@ flags.DEFINE_integer(
     "batch_size", Config.batch_size, "Examples per step (per micro-batch in gradient_descent).",
     lower_bound=1,
 )  # fmt: skip
-flags.DEFINE_integer(
-    "devices",
-    None,
-    "How many devices: train splits each batch over them, ablation the trials. All if not given.",
-    lower_bound=1,
-)
 flags.DEFINE_integer("epochs", 5, "Passes over the training set.", lower_bound=1)
 flags.DEFINE_list(
     "resolutions",

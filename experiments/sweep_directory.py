@@ -87,7 +87,8 @@ class CellDirectory:
         seconds = record.pop("seconds")
         record["histories"] = map(tuple, record["histories"])
         standing = Standing(record.pop("epoch"), **{k: tuple(v) for k, v in record.items()})
-        return checkpoints.restore(path, trainer.like(trials, standing)), standing, seconds
+        state = checkpoints.restore(path, trainer.like(trials, standing))
+        return *trainer.adopt(state, standing), seconds
 
     def _group(self, number: int) -> RunDirectory:
         return RunDirectory(self._flight.path / f"group_{number}")

@@ -23,8 +23,8 @@ from cnn_jax.errors import UsageError
 from cnn_jax.models import ParameterRow, build_abstract, count_parameters
 from cnn_jax.ops.activations import OUTPUT_ACTIVATIONS
 from cnn_jax.ops.losses import CALIBRATED, LOSS_OUTPUT
-from cnn_jax.training.meshes import BATCH_AXIS, make_mesh, replicate
-from experiments import options, outcome, run_directory
+from cnn_jax.training.meshes import make_mesh, mesh_shape, replicate
+from experiments import machine, options, outcome, run_directory
 from experiments.launch import launch, terminal
 from experiments.network import trained_network
 from experiments.run_directory import (
@@ -42,6 +42,7 @@ from experiments.run_directory import (
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(options)
+flags.adopt_module_key_flags(machine)
 flags.adopt_module_key_flags(run_directory)
 flags.DEFINE_integer(
     "checkpoint_every", 1, "Epochs between checkpoints; there is always one at the end.",
@@ -69,8 +70,8 @@ class Prepared(NamedTuple):
         return replicate(numbers, self.mesh)
 
     def place(self, split: data.Split) -> training.Examples:
-        """A split, whole on every device."""
-        return replicate(training.to_device(split), self.mesh)
+        """A split, on the devices."""
+        return training.to_device(split, self.mesh, FLAGS.shard_data)
 
 
 def main() -> None:
@@ -109,7 +110,7 @@ def prepare() -> Prepared:
     dataset, validation = options.read_dataset(choices)
     training.steps_per_epoch(config, len(dataset.train))
     task = options.read_task(dataset)
-    mesh = make_mesh(BATCH_AXIS, FLAGS.devices)
+    mesh = make_mesh(machine.shape_for_run(training.examples_together(config)))
     run = training.make_run(config, task, mesh)
     model = build_abstract(config.architecture, task.image_shape, task.num_classes)
     return Prepared(
@@ -126,7 +127,7 @@ def prepare() -> Prepared:
 
 
 def describe(console: Console, prepared: Prepared) -> None:
-    """Prints the data set and the parameter table."""
+    """Prints the data set, the parameter table and what the devices share."""
     dataset = prepared.dataset
     height, width, channels = dataset.image_shape
     kinds = f"{dataset.num_classes} classes"
@@ -156,6 +157,8 @@ def describe(console: Console, prepared: Prepared) -> None:
         f"{config.loss}, {config.optimizer} ({numbers}), {config.schedule} schedule, "
         f"batches of {config.batch_size}"
     )
+    if devices := machine.describe_shape(mesh_shape(prepared.mesh)):
+        console.print(devices)
 
 
 class Timing(NamedTuple):
@@ -216,7 +219,7 @@ def train(
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             f"interrupted; go on with: python -m experiments.train --workdir={directory.path} "
-            "--resume"
+            f"--resume{machine.given_text()}"
         ) from None
     finally:
         if board is not None:
@@ -234,16 +237,18 @@ def conclude(
     """Reads the test split, once, and writes the result and the report."""
     config, dataset = prepared.config, prepared.dataset
     predict = jax.jit(prepared.run.predict)
+
+    def logits_of(split: data.Split) -> jax.Array:
+        return predict(state, prepared.place(split).images)[: len(split)]
+
     output = OUTPUT_ACTIVATIONS["sigmoid" if dataset.multi_label else LOSS_OUTPUT[config.loss]]
-    test = prepared.place(dataset.test)
-    logits = predict(state, test.images)
-    evaluation = prepared.run.score(logits, test.labels, prepared.traced())
+    logits = logits_of(dataset.test)
+    evaluation = prepared.run.score(logits, jnp.asarray(dataset.test.labels), prepared.traced())
     probabilities = np.asarray(output(logits))
     if dataset.multi_label:
         held_out = None
         if len(prepared.validation):
-            examples = prepared.place(prepared.validation)
-            scores = np.asarray(output(predict(state, examples.images)))
+            scores = np.asarray(output(logits_of(prepared.validation)))
             held_out = scores, prepared.validation.labels
         found = outcome.of_labels(probabilities, dataset.test.labels, dataset.class_names, held_out)
     else:

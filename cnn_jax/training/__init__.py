@@ -1,5 +1,6 @@
 """Training: a run as pure functions, compiled once per static choice."""
 
+from cnn_jax.training.batches import examples_together, steps_per_epoch
 from cnn_jax.training.config import (
     HPARAM_RANGES,
     PRECISIONS,
@@ -10,7 +11,7 @@ from cnn_jax.training.config import (
 )
 from cnn_jax.training.fit import Epoch, Programs, compile_programs, fit, to_device
 from cnn_jax.training.optimizers import OPTIMIZERS
-from cnn_jax.training.run import Run, TrainState, make_run, steps_per_epoch
+from cnn_jax.training.run import Run, TrainState, make_run
 from cnn_jax.training.schedules import SCHEDULES
 from cnn_jax.training.task import Examples, Task
 
@@ -28,6 +29,7 @@ __all__ = [
     "TrainState",
     "augmentations",
     "compile_programs",
+    "examples_together",
     "describe_range",
     "fit",
     "hyperparameters",

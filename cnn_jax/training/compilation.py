@@ -15,12 +15,16 @@ _NARROW = 16
 def compile_epoch(epoch: Callable, state: PyTree, *arguments: Any) -> jax.stages.Compiled:
     """Compiles `epoch(state, *arguments)`, which gives up the memory of `state`.
 
+    Its results lie on the devices as the state does.
+
     Args:
       epoch: of a run or of a sweep.
       state: holds the parameters; arrays, or their shapes, types and places.
       *arguments: likewise.
     """
-    lowered = jax.jit(epoch, donate_argnums=0).lower(state, *arguments)
+    where = jax.tree.leaves(state)[0].sharding
+    program = jax.jit(epoch, donate_argnums=0, out_shardings=where)
+    lowered = program.lower(state, *arguments)
     if jax.default_backend() != "cpu" or _widest_convolution(state) > _NARROW:
         return lowered.compile()
     try:

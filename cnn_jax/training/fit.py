@@ -6,11 +6,13 @@ from functools import partial
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import PRNGKeyArray
 
 from cnn_jax.data import Split
 from cnn_jax.training.compilation import compile_epoch
+from cnn_jax.training.meshes import BATCH_AXIS, mesh_shape, place, split, whole
 from cnn_jax.training.run import Hparams, Metrics, Run, TrainState
 from cnn_jax.training.task import Examples
 
@@ -44,9 +46,24 @@ class Epoch(NamedTuple):
     seconds: float
 
 
-def to_device(split: Split) -> Examples:
-    """A split of the data set as arrays on the device."""
-    return Examples(jnp.asarray(split.images), jnp.asarray(split.labels))
+def to_device(examples: Split, mesh: Mesh | None = None, shard: bool = False) -> Examples:
+    """A split of the data set as arrays on the devices.
+
+    Args:
+      examples: the split.
+      mesh: the devices, or None for a single one.
+      shard: whether each device along the axis `batch` has its part of the examples only, the last
+        one's filled up with zeros, and a batch is gathered from all of them; if not, every device
+        has them whole.
+    """
+    where = split(mesh, BATCH_AXIS) if shard else whole(mesh)
+    filling = -len(examples) % mesh_shape(mesh).batch if shard else 0
+
+    def put(array: np.ndarray) -> jax.Array:
+        padding = [(0, filling)] + [(0, 0)] * (array.ndim - 1)
+        return place(np.pad(array, padding) if filling else array, where)
+
+    return Examples(put(examples.images), put(examples.labels), len(examples) if filling else None)
 
 
 def compile_programs(

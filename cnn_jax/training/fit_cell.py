@@ -9,12 +9,12 @@ from typing import Literal, NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
-from jaxtyping import PyTree
+from jax.sharding import Mesh, Sharding
+from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from cnn_jax.training.compilation import compile_epoch
 from cnn_jax.training.grid import Trial
-from cnn_jax.training.meshes import TRIAL_AXIS, split
+from cnn_jax.training.meshes import TRIAL_AXIS, mesh_shape, split, whole
 from cnn_jax.training.resolutions import Size
 from cnn_jax.training.run import Run
 from cnn_jax.training.selection import losers
@@ -84,7 +84,7 @@ class Trainer:
         mesh: Mesh | None = None,
     ):
         self.compile_seconds = 0.0
-        self._sweep = make_sweep(run, vectorization, mesh)
+        self._run, self._sweep = run, make_sweep(run, vectorization, mesh)
         self._train, self._validation = train, validation
         self._vectorization, self._mesh = vectorization, mesh
         self._sizes = run.sizes
@@ -99,18 +99,32 @@ class Trainer:
         count = len(trials)
         status: list[Status] = ["training"] * count
         standing = Standing(0, self._fill(range(count)), tuple(status), ((),) * count)
-        state = jax.jit(self._sweep.init)(self._stack(trials, standing.places), self._train)
+        init = jax.jit(self._sweep.init, out_shardings=split(self._mesh, TRIAL_AXIS))
+        state = init(self._stack(trials, standing.places), self._train)
         return self._mask(state, standing, range(count)), standing
 
     def like(self, trials: Sequence[Trial], standing: Standing) -> SweepState:
-        """Shapes, types and places of the state at a standing, for reading a checkpoint."""
-        return self._abstract(self._stack(trials, standing.places))
+        """Shapes, types and places of the state at a standing, for reading a checkpoint.
+
+        Where other devices wrote it, and its places cannot be split over these, it is read whole.
+        """
+        even = len(standing.places) % mesh_shape(self._mesh).trial == 0
+        where = split(self._mesh, TRIAL_AXIS) if even else whole(self._mesh)
+        return self._abstract(trials[0], len(standing.places), where)
+
+    def adopt(self, state: SweepState, standing: Standing) -> tuple[SweepState, Standing]:
+        """What `like` read, with as many places as these devices ask for."""
+        members = [index for index in standing.places if index != FILLER]
+        if standing.places == self._fill(members):
+            return state, standing
+        state, standing = self._arrange(state, standing, members)
+        return self._mask(state, standing, np.flatnonzero(standing.alive)), standing
 
     def memory(self, trials: Sequence[Trial]) -> int:
         """Bytes that their program needs on each device, 0 if unknown; compiles it."""
         # The last epochs have the largest images.
         stacked = self._stack(trials, self._fill(range(len(trials))))
-        program = self._program(stacked, self._sizes[-1])
+        program = self._program(stacked, trials[0], self._sizes[-1])
         analysis = program.memory_analysis()
         if analysis is None:
             return 0
@@ -135,7 +149,7 @@ class Trainer:
         """
         while standing.epoch < epochs and any(standing.alive):
             stacked = self._stack(trials, standing.places)
-            program = self._program(stacked, self._sizes[standing.epoch])
+            program = self._program(stacked, trials[0], self._sizes[standing.epoch])
             start = time.perf_counter()
             state, metrics = jax.block_until_ready(
                 program(state, stacked, self._train, self._validation)
@@ -180,14 +194,20 @@ class Trainer:
         survivors = [index for index, alive in enumerate(standing.alive) if alive]
         # A map skips trials that are not alive; from vmapped operations they have to be taken out.
         if self._vectorization == "vmap" and survivors:
-            places = self._fill(survivors)
-            spots = np.array([standing.places.index(max(i, survivors[0])) for i in places])
-            state = self._place(jax.tree.map(lambda leaf: leaf[spots], state))
-            standing = replace(standing, places=places)
+            state, standing = self._arrange(state, standing, survivors)
         return self._mask(state, standing, survivors), standing
 
+    def _arrange(
+        self, state: SweepState, standing: Standing, members: Sequence[int]
+    ) -> tuple[SweepState, Standing]:
+        """The state with places for these trials only; what fills them up is a copy."""
+        places = self._fill(members)
+        spots = np.array([standing.places.index(max(i, members[0])) for i in places])
+        state = self._place(jax.tree.map(lambda leaf: leaf[spots], state))
+        return state, replace(standing, places=places)
+
     def _fill(self, members: Sequence[int]) -> tuple[int, ...]:
-        devices = self._mesh.size if self._mesh else 1
+        devices = mesh_shape(self._mesh).trial
         return (*members, *[FILLER] * (-len(members) % devices))
 
     def _mask(self, state: SweepState, standing: Standing, living: Iterable[int]) -> SweepState:
@@ -207,23 +227,23 @@ class Trainer:
         keys = jax.vmap(jax.random.key)(jnp.asarray([trial.seed for trial in members]))
         return self._place(Trials(hparams, keys))
 
-    def _abstract(self, stacked: Trials) -> SweepState:
-        sharding = split(self._mesh, TRIAL_AXIS)
-        return jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-            jax.eval_shape(self._sweep.init, stacked, self._train),
-        )
+    def _abstract(self, trial: Trial, places: int, where: Sharding) -> SweepState:
+        def one(hparams: dict[str, Array], key: PRNGKeyArray) -> SweepState:
+            return SweepState(self._run.init(hparams, key), jnp.asarray(True))
 
-    def _program(self, stacked: Trials, size: Size) -> jax.stages.Compiled:
+        def stacked(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct((places, *leaf.shape), leaf.dtype, sharding=where)
+
+        hparams = {name: jnp.float32(value) for name, value in trial.hparams.items()}
+        return jax.tree.map(stacked, jax.eval_shape(one, hparams, jax.random.key(0)))
+
+    def _program(self, stacked: Trials, like: Trial, size: Size) -> jax.stages.Compiled:
         which = len(stacked.keys), size
         if which not in self._compiled:
             start = time.perf_counter()
+            state = self._abstract(like, len(stacked.keys), split(self._mesh, TRIAL_AXIS))
             self._compiled[which] = compile_epoch(
-                self._sweep.epoch[size],
-                self._abstract(stacked),
-                stacked,
-                self._train,
-                self._validation,
+                self._sweep.epoch[size], state, stacked, self._train, self._validation
             )
             self.compile_seconds += time.perf_counter() - start
         return self._compiled[which]

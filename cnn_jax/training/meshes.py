@@ -4,8 +4,11 @@
 whose gradients the compiler sums.
 """
 
+from typing import NamedTuple
+
 import jax
 import numpy as np
+from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 from jaxtyping import PyTree
 
@@ -15,36 +18,88 @@ TRIAL_AXIS = "trial"
 BATCH_AXIS = "batch"
 
 
-def make_mesh(axis: str, count: int | None = None) -> Mesh | None:
-    """`count` devices along an axis, all of them if not given; None for a single one.
+class MeshShape(NamedTuple):
+    """How many devices lie along each axis."""
+
+    trial: int = 1
+    batch: int = 1
+
+    @property
+    def size(self) -> int:
+        """The devices in all."""
+        return self.trial * self.batch
+
+    def __str__(self) -> str:
+        return ",".join(f"{axis}:{count}" for axis, count in self._asdict().items() if count > 1)
+
+
+def best_shape(devices: int, trials: int, batch: int) -> MeshShape:
+    """The shape that splits trials first, and batches over what devices are left.
+
+    Args:
+      devices: that may be used; not all are where the numbers do not divide.
+      trials: that train together.
+      batch: examples that are computed together, which the batch axis has to divide.
+    """
+    along_trials = min(devices, trials)
+    left = devices // along_trials
+    return MeshShape(along_trials, max(n for n in range(1, left + 1) if batch % n == 0))
+
+
+def make_mesh(shape: MeshShape) -> Mesh | None:
+    """The first devices as a mesh of this shape; None for a single one.
 
     Raises:
       UsageError: if there are not as many.
     """
     devices = jax.devices()
-    if count is not None and not 1 <= count <= len(devices):
+    if shape.size > len(devices):
         raise UsageError(
-            f"--devices={count}: there {'is' if len(devices) == 1 else 'are'} {len(devices)} "
-            f"({devices[0].platform}); give at most {len(devices)}"
+            f"{shape.size} devices were asked for, but there {'is' if len(devices) == 1 else 'are'}"
+            f" {len(devices)} ({devices[0].platform}); give at most {len(devices)}"
         )
-    chosen = devices[:count]
-    return Mesh(np.array(chosen), (axis,)) if len(chosen) > 1 else None
+    if shape.size == 1:
+        return None
+    return Mesh(np.array(devices[: shape.size]).reshape(shape), (TRIAL_AXIS, BATCH_AXIS))
+
+
+def mesh_shape(mesh: Mesh | None) -> MeshShape:
+    """How many devices lie along each axis of a mesh."""
+    return MeshShape(*mesh.devices.shape) if mesh else MeshShape()
 
 
 def split(mesh: Mesh | None, axis: str) -> Sharding:
     """Where arrays lie that are split along their leading dimension; on the one device if None."""
-    if mesh is None:
-        return SingleDeviceSharding(jax.devices()[0])
-    return NamedSharding(mesh, PartitionSpec(axis))
+    return _sharding(mesh, PartitionSpec(axis))
 
 
 def whole(mesh: Mesh | None) -> Sharding:
     """Where arrays lie that every device has whole; on the one device if None."""
-    if mesh is None:
-        return SingleDeviceSharding(jax.devices()[0])
-    return NamedSharding(mesh, PartitionSpec())
+    return _sharding(mesh, PartitionSpec())
 
 
 def replicate(arrays: PyTree, mesh: Mesh | None) -> PyTree:
     """The arrays, whole on every device."""
     return jax.device_put(arrays, whole(mesh))
+
+
+def place(array: np.ndarray, sharding: Sharding) -> jax.Array:
+    """An array of the host, of which each device is given its part and no more."""
+    return jax.make_array_from_callback(array.shape, sharding, array.__getitem__)
+
+
+def constrain(arrays: PyTree, mesh: Mesh, axis: str | None) -> PyTree:
+    """Says inside a compiled function that arrays are split along an axis, or whole if None.
+
+    Where the trials are split already (in `jax.shard_map`), the mesh of that context is meant, of
+    which only the batch axis is left to split.
+    """
+    here = jax.sharding.get_abstract_mesh()
+    spec = PartitionSpec(axis) if axis else PartitionSpec()
+    return lax.with_sharding_constraint(arrays, NamedSharding(mesh if here.empty else here, spec))
+
+
+def _sharding(mesh: Mesh | None, spec: PartitionSpec) -> Sharding:
+    if mesh is None:
+        return SingleDeviceSharding(jax.devices()[0])
+    return NamedSharding(mesh, spec)

@@ -22,9 +22,10 @@ from cnn_jax.models import Classifier, Mode, build, build_abstract, initialize_f
 from cnn_jax.ops import augment
 from cnn_jax.ops.augment_batch import TEST_TIME
 from cnn_jax.ops.losses import LOSSES
+from cnn_jax.training.batches import check_divides, padded_batches, steps_per_epoch
 from cnn_jax.training.config import AUGMENT_PREFIX, Config, read_by
 from cnn_jax.training.labeling import labeling
-from cnn_jax.training.meshes import BATCH_AXIS, split, whole
+from cnn_jax.training.meshes import BATCH_AXIS, constrain, mesh_shape
 from cnn_jax.training.optimizers import OPTIMIZERS
 from cnn_jax.training.resolutions import Size, check_resolutions, shrink, sizes
 from cnn_jax.training.rules import Hparams, learning_rate, make_rule
@@ -97,36 +98,14 @@ def streams(key: PRNGKeyArray) -> Keys:
     return Keys(*(jax.random.fold_in(key, index) for index in range(len(Keys._fields))))
 
 
-def steps_per_epoch(config: Config, examples: int) -> int:
-    """Updates in one epoch: whole batches, or one for full-batch gradient descent.
-
-    The examples of the last, smaller batch are left out of that epoch; another shuffle leaves out
-    others.
-
-    Raises:
-      UsageError: if a batch is larger than the training set, or cannot be cut into micro-batches.
-    """
-    if config.batch_size % config.micro_batches:
-        raise UsageError(
-            f"--batch_size={config.batch_size} cannot be cut into --micro_batches="
-            f"{config.micro_batches} equal parts"
-        )
-    if config.batch_size > examples:
-        raise UsageError(
-            f"--batch_size={config.batch_size} is larger than the training split of {examples} "
-            f"examples; give at most {examples}"
-        )
-    return 1 if OPTIMIZERS[config.optimizer].full_batch else examples // config.batch_size
-
-
 def make_run(config: Config, task: Task, mesh: Mesh | None = None) -> Run:
     """The functions of a run of `config` on `task`.
 
     Args:
       config: the static choices.
       task: the shape of the problem.
-      mesh: devices along the axis `batch`, over which every batch is split while parameters and
-        data are whole on each; None for a single device.
+      mesh: devices, along whose axis `batch` every batch is split while parameters are whole on
+        each; None for a single device.
 
     Raises:
       UsageError: if the images are too small for the network, have no colors for an augmentation
@@ -135,9 +114,9 @@ def make_run(config: Config, task: Task, mesh: Mesh | None = None) -> Run:
     _check_augmentations(config, task)
     check_resolutions(config, task)
     answers = labeling(config.loss, task.multi_label)
-    _check_devices(config, mesh)
-    devices = mesh.size if mesh else 1
-    evaluation_batch = -(-EVALUATION_BATCH // devices) * devices
+    devices = mesh_shape(mesh).batch
+    check_divides(config, devices)
+    parted = mesh if devices > 1 else None
     full_size = task.image_shape[:2]
     optimizer = OPTIMIZERS[config.optimizer]
     loss_function = LOSSES[config.loss]
@@ -162,7 +141,7 @@ def make_run(config: Config, task: Task, mesh: Mesh | None = None) -> Run:
         model = build(config.architecture, task.image_shape, task.num_classes, streams(key).init)
         params, statistics = _parts(model)
         if examples is not None:
-            first = normalize(task, examples.images[:INITIALIZATION_IMAGES])
+            first = normalize(task, examples.images[: min(INITIALIZATION_IMAGES, len(examples))])
             statistics = initialize_from_data(config.architecture, statistics, first)
         opt_state = make_rule(config, 0.0, hparams).init(params)
         average = jax.tree.map(jnp.array, (params, statistics)) if config.average else ()
@@ -170,11 +149,11 @@ def make_run(config: Config, task: Task, mesh: Mesh | None = None) -> Run:
 
     def spread(batch: PyTree) -> PyTree:
         """A batch, each device with its part of the examples."""
-        return lax.with_sharding_constraint(batch, split(mesh, BATCH_AXIS)) if mesh else batch
+        return constrain(batch, parted, BATCH_AXIS) if parted else batch
 
     def everywhere(state: PyTree) -> PyTree:
         """A state, whole on every device: where a batch is split, gradients are summed."""
-        return lax.with_sharding_constraint(state, whole(mesh)) if mesh else state
+        return constrain(state, parted, None) if parted else state
 
     def augmented(
         batch: Examples, chosen: Array, epoch: Array, hparams: Hparams, key: PRNGKeyArray
@@ -284,7 +263,7 @@ def make_run(config: Config, task: Task, mesh: Mesh | None = None) -> Run:
         examples: Examples,
         size: Size = full_size,
     ) -> tuple[TrainState, Metrics]:
-        count = examples.labels.shape[0]
+        count = len(examples)
         steps = steps_per_epoch(config, count)
         keys = streams(key)
         order = jax.random.permutation(jax.random.fold_in(keys.order, state.epoch), count)
@@ -315,8 +294,8 @@ def make_run(config: Config, task: Task, mesh: Mesh | None = None) -> Run:
         examples: Examples,
         size: Size = full_size,
     ) -> tuple[TrainState, Metrics]:
-        count = examples.labels.shape[0]
-        indices, present = _padded_batches(count, config.batch_size)
+        count = len(examples)
+        indices, present = padded_batches(count, config.batch_size)
         keys = streams(key)
         keys = keys._replace(dropout=jax.random.fold_in(keys.dropout, state.epoch))
         loss, grads, statistics, hits = accumulated(
@@ -331,10 +310,8 @@ def make_run(config: Config, task: Task, mesh: Mesh | None = None) -> Run:
 
     def predict(state: TrainState, images: UInt8[Array, "n h w c"]) -> Float[Array, "n classes"]:
         count = images.shape[0]
-        indices, _ = _padded_batches(
-            count, evaluation_batch if mesh else min(evaluation_batch, count)
-        )
-
+        together = -(-min(EVALUATION_BATCH, count) // devices) * devices
+        indices, _ = padded_batches(count, together)
         params, statistics = state.weights
 
         def view_logits(view: Array) -> Array:
@@ -355,19 +332,12 @@ def make_run(config: Config, task: Task, mesh: Mesh | None = None) -> Run:
         }
 
     def evaluate(state: TrainState, hparams: Hparams, examples: Examples) -> Metrics:
-        return score(predict(state, examples.images), examples.labels, hparams)
+        count = len(examples)
+        logits = predict(state, examples.images)
+        return score(logits[:count], examples.labels[:count], hparams)
 
     epoch = full_batch_epoch if optimizer.full_batch else stochastic_epoch
     return Run(init, epoch, sizes(config, task), predict, score, evaluate)
-
-
-def _check_devices(config: Config, mesh: Mesh | None) -> None:
-    size = config.batch_size // config.micro_batches
-    if mesh and size % mesh.size:
-        raise UsageError(
-            f"batches of {size} cannot be split evenly over {mesh.size} devices; give a "
-            "--batch_size that can, or fewer --devices"
-        )
 
 
 def _check_augmentations(config: Config, task: Task) -> None:
@@ -381,10 +351,3 @@ def _parts(model: Classifier) -> tuple[PyTree, PyTree]:
     _, *parts = nnx.split(model, nnx.Param, ...)
     params, statistics = parts
     return nnx.to_pure_dict(params), nnx.to_pure_dict(statistics)
-
-
-def _padded_batches(count: int, size: int) -> tuple[Int[Array, "b s"], Float[Array, "b s"]]:
-    """All indices below `count` in batches of `size`; the last is filled up, at weight 0."""
-    batches = -(-count // size)
-    indices = jnp.arange(batches * size).reshape(batches, size)
-    return jnp.minimum(indices, count - 1), (indices < count).astype(jnp.float32)

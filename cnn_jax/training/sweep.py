@@ -3,7 +3,8 @@
 A trial is the run of `make_run`, unchanged. On an accelerator the trials of a program are vmapped;
 on CPU, where vmapped matrix products cost more per model than a lone run's, they are mapped one
 after another inside the same compiled program. Over several devices they are split along the mesh
-axis `trial`, and nothing is communicated.
+axis `trial`, between whose devices nothing is communicated; what is split along `batch` is the
+run's own affair.
 """
 
 from collections.abc import Callable
@@ -78,9 +79,10 @@ def make_sweep(run: Run, vectorization: Vectorization, mesh: Mesh | None = None)
     """The functions of many trials of `run`.
 
     Args:
-      run: of one trial.
+      run: of one trial, made for the same mesh.
       vectorization: "map" for one trial after another, "vmap" for all in the same operations.
-      mesh: devices to split the trials over, which their number must be a multiple of.
+      mesh: devices, along whose axis `trial` the trials are split; their number must be a multiple
+        of these. The functions then have to be compiled.
     """
     over_trials = _map if vectorization == "map" else jax.vmap
 
@@ -138,7 +140,12 @@ def make_sweep(run: Run, vectorization: Vectorization, mesh: Mesh | None = None)
 
     def sharded(function: Callable, in_specs: tuple, out_specs: PyTree) -> Callable:
         return jax.shard_map(
-            function, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False
+            function,
+            mesh=mesh,
+            in_specs=in_specs,
+            out_specs=out_specs,
+            axis_names={TRIAL_AXIS},
+            check_vma=False,
         )
 
     return Sweep(

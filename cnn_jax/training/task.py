@@ -1,7 +1,9 @@
 """What a run works on: the shape of the problem, and its examples on the device."""
 
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int32, Num, UInt8
 
@@ -24,11 +26,24 @@ class Task(NamedTuple):
     multi_label: bool = False
 
 
-class Examples(NamedTuple):
-    """A split on the device; labels are multi-hot where an image has several."""
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Examples:
+    """A split on the device.
+
+    Attributes:
+      images: as bytes.
+      labels: class indices; multi-hot where an image has several labels.
+      count: static: how many are examples. Those after them fill the arrays up to a multiple of the
+        devices that they are split over, and are never looked at. None for all.
+    """
 
     images: UInt8[Array, "n h w c"]
     labels: Int32[Array, " n"] | UInt8[Array, "n classes"]
+    count: int | None = field(default=None, metadata={"static": True})
+
+    def __len__(self) -> int:
+        return self.labels.shape[0] if self.count is None else self.count
 
 
 def normalize(task: Task, images: Num[Array, "n h w c"]) -> Float[Array, "n h w c"]:

@@ -26,7 +26,9 @@ class Outcome(NamedTuple):
     err: str
 
 
-def _run(main: Callable[..., None], *arguments: object, takes_paths: bool = False) -> Outcome:
+def run_program(
+    main: Callable[..., None], *arguments: object, takes_paths: bool = False
+) -> Outcome:
     """Runs an experiment with arguments, as `python -m` would."""
     out, err = io.StringIO(), io.StringIO()
     before = signal.getsignal(signal.SIGTERM)
@@ -46,13 +48,13 @@ def _run(main: Callable[..., None], *arguments: object, takes_paths: bool = Fals
 @pytest.fixture(scope="session")
 def program() -> Callable[..., Outcome]:
     """Runs the training program with a list of arguments, to its exit."""
-    return functools.partial(_run, train.main)
+    return functools.partial(run_program, train.main)
 
 
 @pytest.fixture(scope="session")
 def sweep() -> Callable[..., Outcome]:
     """Runs the ablation program with a list of arguments, to its exit."""
-    return functools.partial(_run, ablation.main)
+    return functools.partial(run_program, ablation.main)
 
 
 @pytest.fixture(autouse=True)

@@ -182,7 +182,7 @@ def test_devices_share_the_trials(
     process = subprocess.run(
         [
             sys.executable, "-m", "experiments.ablation", f"--dataset={digits}",
-            f"--workdir={workdir}", *SMALL, *GRID,
+            f"--workdir={workdir}", "--mesh=trial:8", *SMALL, *GRID,
         ],
         env={**environment, "XLA_FLAGS": "--xla_force_host_platform_device_count=8"},
         capture_output=True,

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from cnn_jax.training import checkpoints
-from experiments import options
+from experiments import machine, options
 from experiments.run_directory import RunDirectory
 from experiments.train import FLAGS
 
@@ -283,7 +283,8 @@ def test_help_lists_every_flag_with_its_choices(environment: dict):
     )
     assert "Traceback" not in done.stdout + done.stderr
     assert "python -m experiments.train --dataset=mnist" in done.stdout
-    for flag in FLAGS.flags_by_module_dict()[options.__name__]:
+    defined = FLAGS.flags_by_module_dict()
+    for flag in defined[options.__name__] + defined[machine.__name__]:
         assert re.search(rf"--(\[no\])?{flag.name}\b", done.stdout), flag.name
     for choice in ("prelu", "weston_watkins", "resnet20", "gradient_descent", "warmup_cosine"):
         assert choice in done.stdout
