@@ -4,7 +4,7 @@ from typing import Any
 
 from jax.sharding import Mesh
 
-from cnn_jax import training
+from cnn_jax import data, training
 from cnn_jax.training import selection
 from cnn_jax.training.fit_cell import Standing, Trainer, memory_limit
 from cnn_jax.training.grid import Trial
@@ -177,8 +177,8 @@ def run_cells(
 def _place(
     loaded: Data, mesh: Mesh | None, shard: bool
 ) -> tuple[training.Examples, training.Examples | None, training.Examples]:
-    train, test, validation = (
-        training.to_device(split, mesh, shard)
-        for split in (loaded.dataset.train, loaded.dataset.test, loaded.validation)
-    )
-    return train, validation if len(loaded.validation) else None, test
+    def put(split: data.Split) -> training.Examples:
+        return training.to_device(split, mesh, shard)
+
+    validation = put(loaded.validation) if len(loaded.validation) else None
+    return put(loaded.dataset.train), validation, put(loaded.dataset.test)

@@ -109,7 +109,7 @@ def test_gradient_descent_takes_one_step_along_the_gradient_of_all(
     loss_and_grad = jax.jit(jax.value_and_grad(plain_loss(config, task)))
     params = state.params
     for rate in (0.3, 0.15):
-        loss, grads = loss_and_grad(params, *examples)
+        loss, grads = loss_and_grad(params, examples.images, examples.labels)
         params = jax.tree.map(lambda p, g, rate=rate: p - rate * g, params, grads)
         state, metrics = epoch(state, hparams, KEY, examples)
         np.testing.assert_allclose(metrics["train_loss"], loss, rtol=1e-5)
