@@ -126,6 +126,9 @@ def make_run(config: Config, task: Task, mesh: Mesh | None = None) -> Run:
         """The network for images of this shape, without its arrays."""
         return nnx.split(build_abstract(config.architecture, image_shape, task.num_classes))[0]
 
+    # Images that are too small are refused here, before anything is compiled.
+    skeleton(task.image_shape)
+
     def losses(logits: Array, targets: Array, hparams: Hparams) -> Float[Array, " n"]:
         return loss_function(logits, targets, **read_by(loss_function, hparams))
 
