@@ -14,8 +14,9 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from cnn_jax.errors import UsageError
+from cnn_jax.training.processes import is_first, together
 from cnn_jax.training.sweep import VECTORIZATIONS, default_vectorization
-from experiments import ablation_plan, grids, machine, options, run_directory
+from experiments import ablation_plan, grids, hosts, machine, options, run_directory
 from experiments.ablation_plan import CellPlan, Data, duration
 from experiments.ablation_progress import Board
 from experiments.ablation_run import run_cells
@@ -41,6 +42,7 @@ from experiments.sweep_directory import (
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(options)
 flags.adopt_module_key_flags(machine)
+flags.adopt_module_key_flags(hosts)
 flags.adopt_module_key_flags(run_directory)
 flags.DEFINE_multi_string(
     "vary",
@@ -99,25 +101,20 @@ class Prepared(NamedTuple):
 def main() -> None:
     """Sweeps as the flags say."""
     console = terminal()
-    if FLAGS.resume:
-        if FLAGS.workdir is None:
-            raise UsageError("--resume needs the --workdir of the sweep to go on with")
-        adopt_flags(Path(FLAGS.workdir))
-    directory = RunDirectory(Path(FLAGS.workdir) if FLAGS.workdir else new_path("ablation"))
-    if not (FLAGS.plan or FLAGS.resume):
-        directory.check_new()
-    prepared = prepare()
+    hosts.join(console)
+    directory, prepared = together(begin)
     study, plans = prepared.study, prepared.plans
-    if FLAGS.resume:
-        directory.check_same(describe(prepared))
     ablation_plan.print_plan(console, study, plans)
     if FLAGS.plan:
         return
+    hosts.check_data(loaded.dataset for loaded in prepared.loaded.values())
     if not FLAGS.resume:
-        directory.create(
-            given_flags_text("vary", _NOT_COMPUTED | machine.names()), describe(prepared)
-        )
-    try:
+        content = given_flags_text("vary", _NOT_COMPUTED | machine.names() | hosts.names())
+        together(lambda: directory.create(content, describe(prepared)))
+    together(directory.check_there)
+    with hosts.going_on_with(
+        f"python -m experiments.ablation --workdir={directory.path} --resume{machine.given_text()}"
+    ):
         results = run_cells(
             Board(console, study.grid, plans),
             [CellDirectory(directory.path, index) for index in range(len(plans))],
@@ -127,13 +124,29 @@ def main() -> None:
             shard_data=FLAGS.shard_data,
             most=FLAGS.trials_per_program,
             prune=FLAGS.prune,
+            must_stop=hosts.must_stop,
         )
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            "interrupted; go on with: python -m experiments.ablation "
-            f"--workdir={directory.path} --resume{machine.given_text()}"
-        ) from None
-    conclude(console, directory, prepared, results)
+    if is_first():
+        conclude(console, directory, prepared, results)
+
+
+def begin() -> tuple[RunDirectory, Prepared]:
+    """The folder to write to and the sweep, before anything is written.
+
+    Raises:
+      UsageError: for whatever cannot work.
+    """
+    if FLAGS.resume:
+        if FLAGS.workdir is None:
+            raise UsageError("--resume needs the --workdir of the sweep to go on with")
+        adopt_flags(Path(FLAGS.workdir))
+    directory = RunDirectory(Path(FLAGS.workdir) if FLAGS.workdir else new_path("ablation"))
+    if not (FLAGS.plan or FLAGS.resume):
+        directory.check_new()
+    prepared = prepare()
+    if FLAGS.resume:
+        directory.check_same(describe(prepared))
+    return directory, prepared
 
 
 def prepare() -> Prepared:

@@ -1,5 +1,6 @@
 """Trains the cells of a sweep one after another, writing down all that a kill must not lose."""
 
+from collections.abc import Callable
 from typing import Any
 
 from jax.sharding import Mesh
@@ -25,9 +26,11 @@ class CellRun:
         directory: CellDirectory,
         board: Board,
         prune: bool,
+        must_stop: Callable[[], bool],
     ):
         self._index, self._plan, self._trainer = index, plan, trainer
         self._directory, self._board, self._prune = directory, board, prune
+        self._must_stop = must_stop
         self._trials = plan.cell.trials
         self._seconds = [0.0] * len(self._trials)
 
@@ -115,6 +118,8 @@ class CellRun:
                 seconds[place] += end.seconds / len(trained)
             if standing.epoch < epochs or len(members) < len(self._trials):
                 self._directory.save(number, state, standing, seconds)
+                if self._must_stop():
+                    raise KeyboardInterrupt
             self._board.worked(cost * len(trained), end.seconds)
             self._show(standing, epochs, trials)
         self._board.skipped(cost * sum(epochs - len(h) for h in standing.histories))
@@ -140,6 +145,7 @@ def run_cells(
     shard_data: bool,
     most: int | None,
     prune: bool,
+    must_stop: Callable[[], bool],
 ) -> list[dict[str, Any]]:
     """Trains every cell that is not finished; the results of all, in order.
 
@@ -152,6 +158,10 @@ def run_cells(
       shard_data: whether devices that share batches have their part of the data set only.
       most: trials per program, or None for what the memory holds.
       prune: whether tuned values that fall behind are stopped.
+      must_stop: asked when all that was trained is written down.
+
+    Raises:
+      KeyboardInterrupt: if it says so.
     """
     results = []
     placed: tuple[Any, training.Examples, training.Examples | None, training.Examples] | None = None
@@ -166,9 +176,11 @@ def run_cells(
                     placed = (where, *_place(loaded[plan.cell.data], plan.mesh, shard_data))
                 _, train, validation, test = placed
                 trainer = Trainer(plan.run, train, validation, vectorization, plan.mesh)
-                cell = CellRun(index, plan, trainer, directory, board, prune)
+                cell = CellRun(index, plan, trainer, directory, board, prune, must_stop)
                 result = cell.run(most, test)
                 directory.finish(result)
+                if must_stop():
+                    raise KeyboardInterrupt
             board.finished(result["trials"])
             results.append(result)
     return results

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from types import FrameType
 
@@ -12,6 +13,7 @@ from rich.console import Console
 
 from cnn_jax.data.cache import default_folder
 from cnn_jax.errors import UsageError
+from cnn_jax.training import processes
 
 INTERRUPTED = 130
 
@@ -20,11 +22,18 @@ def launch(main: Callable[..., None], takes_paths: bool = False) -> None:
     """`start`, as the last thing that a process does.
 
     An interrupted process ends at once: at Python's own exit JAX would first wait for the compiled
-    program that is running, perhaps for minutes.
+    program that is running, perhaps for minutes; and one of several, for the others.
     """
     try:
         start(main, takes_paths)
+    except Exception:
+        if not jax.distributed.is_initialized():
+            raise
+        traceback.print_exc()
+        processes.leave(processes.LOST)
     except SystemExit as end:
+        if end.code and jax.distributed.is_initialized():
+            processes.leave(int(end.code))
         if end.code == INTERRUPTED:
             sys.stdout.flush()
             sys.stderr.flush()
@@ -35,8 +44,9 @@ def launch(main: Callable[..., None], takes_paths: bool = False) -> None:
 def start(main: Callable[..., None], takes_paths: bool = False) -> None:
     """Runs `main` with the flags of the command line, and exits.
 
-    Bad input prints one line and exits with 2, an interruption with 130. SIGTERM interrupts as
-    Ctrl-C does. Libraries log warnings only, unless --verbosity asks for more.
+    Bad input prints one line and exits with 2, an interruption with 130, the loss of a process that
+    shares the work with 1. SIGTERM interrupts as Ctrl-C does. Libraries log warnings only, unless
+    --verbosity asks for more.
 
     Args:
       main: what to run.
@@ -58,6 +68,13 @@ def start(main: Callable[..., None], takes_paths: bool = False) -> None:
                 main()
         except UsageError as error:
             _fail(str(error), 2)
+        except processes.ProcessLost as loss:
+            _fail(str(loss), processes.LOST)
+        except jax.errors.JaxRuntimeError as error:
+            lost = processes.loss(error)
+            if lost is None:
+                raise
+            _fail(str(lost), processes.LOST)
         except KeyboardInterrupt as interruption:
             _fail(str(interruption) or "interrupted", INTERRUPTED)
 

@@ -17,6 +17,7 @@ import cnn_jax
 from cnn_jax.errors import UsageError
 from cnn_jax.models import MODEL_OPTIONS
 from cnn_jax.training import TrainState, checkpoints
+from cnn_jax.training.processes import is_first
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint", "tensorflow-datasets")
 
@@ -29,6 +30,9 @@ flags.DEFINE_bool(
     "Go on with what is in --workdir from its last checkpoint, to the same bits as if it had not "
     "stopped. Flags that are not given are those it was started with.",
 )
+
+# A network file system may remember for a while that a file was not there.
+_VISIBLE_SECONDS = 30
 
 FLAGS_FILE = "flags.txt"
 CONFIG_FILE = "config.json"
@@ -127,7 +131,10 @@ def _serialized(flag: flags.Flag, texts: list[str]) -> str:
 
 
 class RunDirectory:
-    """Writes one run's files; a half-written line or file is never left under its final name."""
+    """Writes one run's files; a half-written line or file is never left under its final name.
+
+    Of several processes that share a run only the first one writes; the others see its files.
+    """
 
     def __init__(self, path: Path):
         self.path = path
@@ -139,6 +146,8 @@ class RunDirectory:
         Raises:
           UsageError: if it can't be made.
         """
+        if not is_first():
+            return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -146,6 +155,21 @@ class RunDirectory:
         self.write(FLAGS_FILE, flags_content)
         self.write_json(CONFIG_FILE, choices)
         self.write_json(ENVIRONMENT_FILE, environment())
+
+    def check_there(self) -> None:
+        """Refuses to start on a host that does not see the folder that the first process made.
+
+        Raises:
+          UsageError: naming the folder.
+        """
+        deadline = time.monotonic() + _VISIBLE_SECONDS
+        while not (self.path / FLAGS_FILE).is_file():
+            if time.monotonic() > deadline:
+                raise UsageError(
+                    f"--workdir={self.path} is not on a file system that this host shares with "
+                    "that of process 0; give a folder that all hosts see"
+                )
+            time.sleep(1)
 
     def check_new(self) -> None:
         """Refuses a folder that already holds something.
@@ -174,8 +198,8 @@ class RunDirectory:
         for name in sorted(stored.keys() | wanted.keys()):
             if stored.get(name) != wanted.get(name):
                 raise UsageError(
-                    f"the run in {self.path} has {name}={_plain(stored.get(name))}, but the flags "
-                    f"say {name}={_plain(wanted.get(name))}; leave the flag out to go on with it"
+                    f"the run in {self.path} has {name}={plain(stored.get(name))}, but the flags "
+                    f"say {name}={plain(wanted.get(name))}; leave the flag out to go on with it"
                 )
 
     def restore(self, like: TrainState) -> TrainState:
@@ -184,8 +208,9 @@ class RunDirectory:
         return like if path is None else checkpoints.restore(path, like)
 
     def save(self, state: TrainState) -> None:
-        """Writes a checkpoint."""
-        self.checkpoints.mkdir(exist_ok=True)
+        """Writes a checkpoint, all processes together."""
+        if is_first():
+            self.checkpoints.mkdir(exist_ok=True)
         checkpoints.save(self.checkpoints, state, int(state.epoch))
 
     def history(self, name: str, epochs: int) -> list[dict[str, Any]]:
@@ -200,8 +225,9 @@ class RunDirectory:
 
     def append(self, name: str, record: dict[str, Any]) -> None:
         """Adds one line to a file of lines."""
-        with (self.path / name).open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        if is_first():
+            with (self.path / name).open("a") as file:
+                file.write(json.dumps(record) + "\n")
 
     def write_json(self, name: str, content: Any) -> None:
         """Writes a JSON file."""
@@ -209,9 +235,10 @@ class RunDirectory:
 
     def write(self, name: str, content: str | bytes) -> None:
         """Writes a file, all or nothing; text as UTF-8."""
-        part = self.path / f".{name}.part"
-        part.write_bytes(content.encode() if isinstance(content, str) else content)
-        part.replace(self.path / name)
+        if is_first():
+            part = self.path / f".{name}.part"
+            part.write_bytes(content.encode() if isinstance(content, str) else content)
+            part.replace(self.path / name)
 
 
 def environment() -> dict[str, str]:
@@ -220,13 +247,20 @@ def environment() -> dict[str, str]:
     return {
         "cnn_jax": cnn_jax.__version__,
         "python": platform.python_version(),
-        **{name: metadata.version(name) for name in _PACKAGES},
+        **versions(),
         "platform": platform.platform(),
-        "devices": f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})",
+        "devices": f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})"
+        + (f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""),
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "started": time.strftime("%Y-%m-%d %H:%M:%S %z"),
     }
 
 
-def _plain(value: Any) -> str:
+def versions() -> dict[str, str]:
+    """Of the packages that results may depend on."""
+    return {name: metadata.version(name) for name in _PACKAGES}
+
+
+def plain(value: Any) -> str:
+    """A value as it is written in a flag."""
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -11,6 +11,7 @@ from cnn_jax.errors import UsageError
 from cnn_jax.training import checkpoints
 from cnn_jax.training.fit_cell import Standing, Trainer
 from cnn_jax.training.grid import Trial
+from cnn_jax.training.processes import from_first, is_first
 from cnn_jax.training.sweep import SweepState
 from experiments.run_directory import RunDirectory
 
@@ -23,7 +24,10 @@ FIGURE_FILE = "means.png"
 
 
 class CellDirectory:
-    """One cell's files: `cells/000.json` when finished, `cells/000/` while in flight."""
+    """One cell's files: `cells/000.json` when finished, `cells/000/` while in flight.
+
+    Of several processes only the first one writes them, checkpoints apart.
+    """
 
     def __init__(self, sweep: Path, index: int):
         self._cells = RunDirectory(sweep / CELLS)
@@ -48,18 +52,21 @@ class CellDirectory:
 
     def finish(self, result: dict[str, Any]) -> None:
         """Writes the result, then removes what was in flight."""
-        self._cells.path.mkdir(parents=True, exist_ok=True)
-        self._cells.write_json(f"{self._name}.json", result)
-        shutil.rmtree(self._flight.path, ignore_errors=True)
+        if is_first():
+            self._cells.path.mkdir(parents=True, exist_ok=True)
+            self._cells.write_json(f"{self._name}.json", result)
+            shutil.rmtree(self._flight.path, ignore_errors=True)
 
     def group_size(self) -> int | None:
         """The trials per program that the cell in flight was started with, or None."""
         file = self._flight.path / "cell.json"
-        return json.loads(file.read_text())["trials_per_program"] if file.is_file() else None
+        size = json.loads(file.read_text())["trials_per_program"] if file.is_file() else 0
+        return from_first(size) or None
 
     def begin(self, group_size: int) -> None:
         """Writes down how many trials a program has."""
-        self._flight.path.mkdir(parents=True, exist_ok=True)
+        if is_first():
+            self._flight.path.mkdir(parents=True, exist_ok=True)
         self._flight.write_json("cell.json", {"trials_per_program": group_size})
 
     def save(
@@ -67,13 +74,15 @@ class CellDirectory:
     ) -> None:
         """Writes down a group of trials after an epoch: standing first, arrays last."""
         group = self._group(number)
-        group.path.mkdir(parents=True, exist_ok=True)
+        if is_first():
+            group.path.mkdir(parents=True, exist_ok=True)
         name = f"standing_{standing.epoch:05d}.json"
         group.write_json(name, {**asdict(standing), "seconds": seconds})
         checkpoints.save(group.path, state, standing.epoch)
-        for other in group.path.glob("standing_*.json"):
-            if other.name != name:
-                other.unlink()
+        if is_first():
+            for other in group.path.glob("standing_*.json"):
+                if other.name != name:
+                    other.unlink()
 
     def restore(
         self, number: int, trainer: Trainer, trials: Sequence[Trial]

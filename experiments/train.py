@@ -24,7 +24,8 @@ from cnn_jax.models import ParameterRow, build_abstract, count_parameters
 from cnn_jax.ops.activations import OUTPUT_ACTIVATIONS
 from cnn_jax.ops.losses import CALIBRATED, LOSS_OUTPUT
 from cnn_jax.training.meshes import make_mesh, mesh_shape, replicate
-from experiments import machine, options, outcome, run_directory
+from cnn_jax.training.processes import fetch, is_first, together
+from experiments import hosts, machine, options, outcome, run_directory
 from experiments.launch import launch, terminal
 from experiments.network import trained_network
 from experiments.run_directory import (
@@ -43,6 +44,7 @@ from experiments.run_directory import (
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(options)
 flags.adopt_module_key_flags(machine)
+flags.adopt_module_key_flags(hosts)
 flags.adopt_module_key_flags(run_directory)
 flags.DEFINE_integer(
     "checkpoint_every", 1, "Epochs between checkpoints; there is always one at the end.",
@@ -65,9 +67,8 @@ class Prepared(NamedTuple):
     parameters: list[ParameterRow]
 
     def traced(self) -> dict[str, jax.Array]:
-        """The hyperparameters as the compiled programs take them."""
-        numbers = {name: jnp.float32(value) for name, value in self.hparams.items()}
-        return replicate(numbers, self.mesh)
+        """The hyperparameters as the compiled functions take them."""
+        return {name: jnp.float32(value) for name, value in self.hparams.items()}
 
     def place(self, split: data.Split) -> training.Examples:
         """A split, on the devices."""
@@ -77,6 +78,28 @@ class Prepared(NamedTuple):
 def main() -> None:
     """Trains as the flags say."""
     console = terminal()
+    hosts.join(console)
+    directory, prepared = together(begin)
+    hosts.check_data([prepared.dataset])
+    if not FLAGS.resume:
+        resolved: dict[str, float | str] = {**prepared.hparams, "loss": prepared.config.loss}
+        content = flags_text(options.__name__, resolved)
+        together(lambda: directory.create(content, prepared.choices))
+    together(directory.check_there)
+    describe(console, prepared)
+    with hosts.going_on_with(
+        f"python -m experiments.train --workdir={directory.path} --resume{machine.given_text()}"
+    ):
+        state, timing = train(console, directory, prepared)
+        conclude(console, directory, prepared, state, timing)
+
+
+def begin() -> tuple[RunDirectory, Prepared]:
+    """The folder to write to and the run, before anything is written.
+
+    Raises:
+      UsageError: for whatever cannot work.
+    """
     if FLAGS.resume:
         if FLAGS.workdir is None:
             raise UsageError("--resume needs the --workdir of the run to go on with")
@@ -91,11 +114,7 @@ def main() -> None:
         directory.check_same(prepared.choices)
     else:
         directory.check_new()
-        resolved: dict[str, float | str] = {**prepared.hparams, "loss": prepared.config.loss}
-        directory.create(flags_text(options.__name__, resolved), prepared.choices)
-    describe(console, prepared)
-    state, timing = train(console, directory, prepared)
-    conclude(console, directory, prepared, state, timing)
+    return directory, prepared
 
 
 def prepare() -> Prepared:
@@ -174,7 +193,7 @@ def train(
     """Trains to the last epoch, writing metrics and checkpoints after each."""
     config = prepared.config
     key = replicate(jax.random.key(FLAGS.seed), prepared.mesh)
-    hparams = prepared.traced()
+    hparams = replicate(prepared.traced(), prepared.mesh)
     examples = prepared.place(prepared.dataset.train)
     held_out = prepared.place(prepared.validation) if len(prepared.validation) else None
     state = replicate(jax.jit(prepared.run.init)(hparams, key, examples), prepared.mesh)
@@ -188,7 +207,7 @@ def train(
     with console.status("compiling"):
         programs = training.compile_programs(prepared.run, state, hparams, key, examples, held_out)
     console.print(f"compiled in {programs.seconds:.1f} s")
-    board = _tensorboard(directory) if FLAGS.tensorboard else None
+    board = _tensorboard(directory) if FLAGS.tensorboard and is_first() else None
     columns = (
         SpinnerColumn(),
         TextColumn("epoch {task.completed:.0f} of {task.total:.0f}"),
@@ -208,7 +227,8 @@ def train(
                 timing = {"epoch": done, "seconds": epoch.seconds, "images_per_second": rate}
                 directory.append(METRICS_FILE, epoch.metrics)
                 directory.append(TIMINGS_FILE, timing)
-                if done % FLAGS.checkpoint_every == 0 or done == config.epochs:
+                stop = hosts.must_stop()
+                if stop or done % FLAGS.checkpoint_every == 0 or done == config.epochs:
                     directory.save(state)
                 if board is not None:
                     for name, value in epoch.metrics.items():
@@ -216,11 +236,8 @@ def train(
                 progress.console.print(_line(epoch.metrics, config.epochs, rate))
                 left = (config.epochs - done) * epoch.seconds
                 progress.update(bar, completed=done, left=f"about {left:.0f} s left")
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            f"interrupted; go on with: python -m experiments.train --workdir={directory.path} "
-            f"--resume{machine.given_text()}"
-        ) from None
+                if stop:
+                    raise KeyboardInterrupt
     finally:
         if board is not None:
             board.close()
@@ -239,7 +256,7 @@ def conclude(
     predict = jax.jit(prepared.run.predict)
 
     def logits_of(split: data.Split) -> jax.Array:
-        return predict(state, prepared.place(split).images)[: len(split)]
+        return jnp.asarray(fetch(predict(state, prepared.place(split).images))[: len(split)])
 
     output = OUTPUT_ACTIVATIONS["sigmoid" if dataset.multi_label else LOSS_OUTPUT[config.loss]]
     logits = logits_of(dataset.test)
@@ -254,6 +271,8 @@ def conclude(
     else:
         accuracy = float(evaluation["accuracy"])
         found = outcome.of_classes(accuracy, probabilities, dataset.test.labels)
+    if not is_first():
+        return
     low, high = found.interval
     directory.write_json(
         RESULT_FILE,

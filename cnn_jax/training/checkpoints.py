@@ -13,6 +13,7 @@ from absl import logging
 from jaxtyping import PyTree
 
 from cnn_jax.errors import UsageError
+from cnn_jax.training.processes import from_first, is_first
 
 _PREFIX = "epoch_"
 Tree = TypeVar("Tree", bound=PyTree)
@@ -21,23 +22,26 @@ Tree = TypeVar("Tree", bound=PyTree)
 def save(folder: Path, state: PyTree, epoch: int) -> None:
     """Writes `state` after `epoch` to `folder`, then removes the checkpoints before it.
 
-    A checkpoint appears under its name only when it is complete, so that a process killed at any
-    moment leaves the last complete one to go on from.
+    Of several processes each writes its part, and all have to come. A checkpoint appears under its
+    name only when it is complete, so that a process killed at any moment leaves the last complete
+    one to go on from.
     """
     import orbax.checkpoint as ocp
 
     target = folder.absolute() / f"{_PREFIX}{epoch:05d}"
     with _undisturbed(), _quiet(), ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(target, state)
-    for other in folder.glob(f"{_PREFIX}*"):
-        if other.name != target.name:
-            shutil.rmtree(other)
+    if is_first():
+        for other in folder.glob(f"{_PREFIX}*"):
+            if other.name != target.name:
+                shutil.rmtree(other)
 
 
 def latest(folder: Path) -> Path | None:
-    """The checkpoint with the most epochs in `folder`, or None."""
-    found = [p for p in folder.glob(f"{_PREFIX}*") if p.name.removeprefix(_PREFIX).isdecimal()]
-    return max(found, default=None, key=lambda p: int(p.name.removeprefix(_PREFIX)))
+    """The checkpoint with the most epochs in `folder`, or None; as the first process sees it."""
+    names = [path.name.removeprefix(_PREFIX) for path in folder.glob(f"{_PREFIX}*")]
+    epoch = from_first(max((int(name) for name in names if name.isdecimal()), default=-1))
+    return None if epoch < 0 else folder / f"{_PREFIX}{epoch:05d}"
 
 
 def restore(path: Path, like: Tree) -> Tree:

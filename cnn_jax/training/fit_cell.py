@@ -14,7 +14,8 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from cnn_jax.training.compilation import compile_epoch
 from cnn_jax.training.grid import Trial
-from cnn_jax.training.meshes import TRIAL_AXIS, mesh_shape, split, whole
+from cnn_jax.training.meshes import TRIAL_AXIS, mesh_shape, put, split, whole
+from cnn_jax.training.processes import fetch, least
 from cnn_jax.training.resolutions import Size
 from cnn_jax.training.run import Run
 from cnn_jax.training.selection import losers
@@ -31,6 +32,7 @@ FILLER = -1
 Arrays = TypeVar("Arrays", bound=PyTree)
 # The share of a device's memory that a program may fill; the rest is for the runtime.
 _MEMORY_SHARE = 0.8
+_MEBIBYTE = 2**20
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,7 @@ class Trainer:
                 program(state, stacked, self._train, self._validation)
             )
             seconds = time.perf_counter() - start
-            standing = _advance(standing, np.asarray(state.alive), jax.device_get(metrics))
+            standing = _advance(standing, *fetch((state.alive, metrics)))
             if prune:
                 state, standing = self._prune(trials, state, standing, epochs)
             yield CellEpoch(state, standing, seconds)
@@ -174,7 +176,7 @@ class Trainer:
             return {}
         state = self._mask(state, standing, wanted)
         stacked = self._stack(trials, standing.places)
-        metrics = jax.device_get(jax.jit(self._sweep.evaluate)(state, stacked, examples))
+        metrics = fetch(jax.jit(self._sweep.evaluate)(state, stacked, examples))
         return {
             index: {name: float(values[spot]) for name, values in metrics.items()}
             for spot, index in enumerate(standing.places)
@@ -203,7 +205,11 @@ class Trainer:
         """The state with places for these trials only; what fills them up is a copy."""
         places = self._fill(members)
         spots = np.array([standing.places.index(max(i, members[0])) for i in places])
-        state = self._place(jax.tree.map(lambda leaf: leaf[spots], state))
+
+        def taken(state: SweepState) -> SweepState:
+            return jax.tree.map(lambda leaf: leaf[spots], state)
+
+        state = jax.jit(taken, out_shardings=split(self._mesh, TRIAL_AXIS))(state)
         return state, replace(standing, places=places)
 
     def _fill(self, members: Sequence[int]) -> tuple[int, ...]:
@@ -216,7 +222,7 @@ class Trainer:
         return state._replace(alive=self._place(alive))
 
     def _place(self, arrays: Arrays) -> Arrays:
-        return jax.device_put(arrays, split(self._mesh, TRIAL_AXIS))
+        return put(arrays, split(self._mesh, TRIAL_AXIS))
 
     def _stack(self, trials: Sequence[Trial], places: Sequence[int]) -> Trials:
         members = [trials[max(index, 0)] for index in places]
@@ -250,11 +256,14 @@ class Trainer:
 
 
 def memory_limit() -> int:
-    """Bytes that a program may use on each device: of the device, or of the machine's memory."""
-    stats = jax.devices()[0].memory_stats() or {}
-    if "bytes_limit" in stats:
-        return int(_MEMORY_SHARE * stats["bytes_limit"])
-    return int(_MEMORY_SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    """Bytes that a program may use on each device: of the device, or of the machine's memory.
+
+    Of several processes, what the one with the least has.
+    """
+    stats = jax.local_devices()[0].memory_stats() or {}
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limit = int(_MEMORY_SHARE * stats.get("bytes_limit", machine))
+    return least(limit // _MEBIBYTE) * _MEBIBYTE
 
 
 def _advance(standing: Standing, alive: np.ndarray, metrics: dict[str, np.ndarray]) -> Standing:

@@ -4,7 +4,8 @@
 whose gradients the compiler sums.
 """
 
-from typing import NamedTuple
+from collections import Counter
+from typing import NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -16,6 +17,7 @@ from cnn_jax.errors import UsageError
 
 TRIAL_AXIS = "trial"
 BATCH_AXIS = "batch"
+Arrays = TypeVar("Arrays", bound=PyTree)
 
 
 class MeshShape(NamedTuple):
@@ -47,10 +49,10 @@ def best_shape(devices: int, trials: int, batch: int) -> MeshShape:
 
 
 def make_mesh(shape: MeshShape) -> Mesh | None:
-    """The first devices as a mesh of this shape; None for a single one.
+    """The first devices of each process, as a mesh of this shape; None for a single one.
 
     Raises:
-      UsageError: if there are not as many.
+      UsageError: if there are not as many, or not one for each process.
     """
     devices = jax.devices()
     if shape.size > len(devices):
@@ -58,9 +60,26 @@ def make_mesh(shape: MeshShape) -> Mesh | None:
             f"{shape.size} devices were asked for, but there {'is' if len(devices) == 1 else 'are'}"
             f" {len(devices)} ({devices[0].platform}); give at most {len(devices)}"
         )
+    if shape.size < jax.process_count():
+        raise UsageError(
+            f"{shape.size} of {len(devices)} devices are used, which leaves some of the "
+            f"{jax.process_count()} processes without one; start fewer, or change --mesh, "
+            "--devices or --batch_size so that each has one"
+        )
     if shape.size == 1:
         return None
-    return Mesh(np.array(devices[: shape.size]).reshape(shape), (TRIAL_AXIS, BATCH_AXIS))
+    chosen = sorted(_evenly(devices)[: shape.size], key=lambda device: device.id)
+    return Mesh(np.array(chosen).reshape(shape), (TRIAL_AXIS, BATCH_AXIS))
+
+
+def _evenly(devices: list[jax.Device]) -> list[jax.Device]:
+    """The first device of each process, then the second of each, and so on."""
+    ranks: Counter[int] = Counter()
+    ranked = []
+    for device in devices:
+        ranked.append((ranks[device.process_index], device.process_index, device))
+        ranks[device.process_index] += 1
+    return [device for *_, device in sorted(ranked, key=lambda item: item[:2])]
 
 
 def mesh_shape(mesh: Mesh | None) -> MeshShape:
@@ -80,7 +99,15 @@ def whole(mesh: Mesh | None) -> Sharding:
 
 def replicate(arrays: PyTree, mesh: Mesh | None) -> PyTree:
     """The arrays, whole on every device."""
-    return jax.device_put(arrays, whole(mesh))
+    return put(arrays, whole(mesh))
+
+
+def put(arrays: Arrays, sharding: Sharding) -> Arrays:
+    """Small arrays, which every process has, where they should lie."""
+    if sharding.is_fully_addressable:
+        return jax.device_put(arrays, sharding)
+    # There `device_put` would send the arrays to all processes to see that they are equal.
+    return jax.jit(_same, out_shardings=sharding)(arrays)
 
 
 def place(array: np.ndarray, sharding: Sharding) -> jax.Array:
@@ -97,6 +124,10 @@ def constrain(arrays: PyTree, mesh: Mesh, axis: str | None) -> PyTree:
     here = jax.sharding.get_abstract_mesh()
     spec = PartitionSpec(axis) if axis else PartitionSpec()
     return lax.with_sharding_constraint(arrays, NamedSharding(mesh if here.empty else here, spec))
+
+
+def _same(arrays: Arrays) -> Arrays:
+    return arrays
 
 
 def _sharding(mesh: Mesh | None, spec: PartitionSpec) -> Sharding:
