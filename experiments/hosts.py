@@ -95,6 +95,10 @@ def join(console: Console) -> None:
             "hosts see"
         )
     _connect()
+    processes.say_if_ended(
+        f"process {jax.process_index()} was ended: it lost another process, if JAX says so above, "
+        f"or was killed; go on with: --workdir={FLAGS.workdir} --resume"
+    )
     _keep_standard_output()
     console.quiet = not processes.is_first()
     processes.check_same({**_flags(), **_code()})

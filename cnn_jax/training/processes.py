@@ -4,8 +4,11 @@ Each function that asks others is a meeting: every process has to come, in the s
 process has its own answer at once.
 """
 
+import atexit
 import json
 import os
+import signal
+import subprocess
 import sys
 import threading
 import time
@@ -25,6 +28,7 @@ LOST = 1
 _LAST_WORDS_SECONDS = 3.0
 # In the messages of collective operations whose other side is gone.
 _LOSS = ("Gloo", "NCCL", "UNAVAILABLE", "ABORTED", "DEADLINE_EXCEEDED")
+_shells: list[subprocess.Popen] = []
 
 
 class ProcessLost(Exception):
@@ -116,6 +120,29 @@ def fetch(arrays: PyTree) -> PyTree:
     return multihost_utils.process_allgather(arrays, tiled=True)
 
 
+def say_if_ended(line: str) -> None:
+    """Has a shell say a last line for this process, if it is ended where it cannot say one itself.
+
+    That is by a signal, and by JAX, which aborts from C++ where the coordination service finds that
+    another process is gone.
+    """
+    shell = subprocess.Popen(
+        ["sh", "-c", 'read -r word || echo "error: $0" >&2', line],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    # absl's handler would print the stacks of all threads, which say nothing of the reason.
+    signal.signal(signal.SIGABRT, signal.SIG_DFL)
+    _shells.append(shell)
+    atexit.register(_dismiss_shells)
+
+
+def _dismiss_shells() -> None:
+    while _shells:
+        _shells.pop().communicate(b"ended\n")
+
+
 def leave(status: int) -> NoReturn:
     """Ends one of several processes that cannot go on; waits for the others for seconds at most.
 
@@ -128,6 +155,7 @@ def leave(status: int) -> NoReturn:
         meeting = threading.Thread(target=jax.distributed.shutdown, daemon=True)
         meeting.start()
         meeting.join(_LAST_WORDS_SECONDS)
+    _dismiss_shells()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
