@@ -157,8 +157,11 @@ class Normalization(Layer):
 
     def __call__(self, x: Float[Array, "n h w c"], mode: Mode) -> Float[Array, "n h w c"]:
         if isinstance(self.norm, nnx.BatchNorm):
-            return self.norm(x, use_running_average=not mode.train)
-        return self.norm(x)
+            normed = self.norm(x, use_running_average=not mode.train)
+        else:
+            normed = self.norm(x)
+        # Statistics are float32, and so would be all that follows.
+        return normed.astype(x.dtype)
 
     def formula(self) -> tuple[str, int]:
         vectors = 1 + int(self.use_scale)
