@@ -16,7 +16,17 @@ from rich.markdown import Markdown
 from cnn_jax.errors import UsageError
 from cnn_jax.training.processes import is_first, together
 from cnn_jax.training.sweep import VECTORIZATIONS, default_vectorization
-from experiments import ablation_plan, grids, hosts, machine, options, run_directory
+from experiments import (
+    ablation_costs,
+    ablation_plan,
+    grids,
+    hosts,
+    machine,
+    options,
+    plan,
+    run_directory,
+)
+from experiments.ablation_costs import CellCost
 from experiments.ablation_plan import CellPlan, Data, duration
 from experiments.ablation_progress import Board
 from experiments.ablation_run import run_cells
@@ -43,6 +53,7 @@ FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(options)
 flags.adopt_module_key_flags(machine)
 flags.adopt_module_key_flags(hosts)
+flags.adopt_module_key_flags(plan)
 flags.adopt_module_key_flags(run_directory)
 flags.DEFINE_multi_string(
     "vary",
@@ -72,7 +83,6 @@ flags.DEFINE_bool(
     "Stop tuned values that fall behind: after each stage of training the better half of a row's "
     "values goes on (successive halving). Needs --tune.",
 )
-flags.DEFINE_bool("plan", False, "Print what would be compiled and trained, and run nothing.")
 flags.DEFINE_integer(
     "trials_per_program",
     None,
@@ -104,9 +114,12 @@ def main() -> None:
     hosts.join(console)
     directory, prepared = together(begin)
     study, plans = prepared.study, prepared.plans
-    ablation_plan.print_plan(console, study, plans)
     if FLAGS.plan:
+        costs = measure(console, prepared)
+        ablation_plan.print_plan(console, study, plans, sum(cost.seconds for cost in costs))
+        ablation_costs.print_costs(console, costs)
         return
+    ablation_plan.print_plan(console, study, plans, ablation_plan.estimate_seconds(plans))
     hosts.check_data(loaded.dataset for loaded in prepared.loaded.values())
     if not FLAGS.resume:
         content = given_flags_text("vary", _NOT_COMPUTED | machine.names() | hosts.names())
@@ -169,6 +182,23 @@ def prepare() -> Prepared:
         )
     plans = ablation_plan.plan_cells(study.grid, loaded, FLAGS.trials_per_program)
     return Prepared(study, baseline, loaded, plans)
+
+
+def measure(console: Console, prepared: Prepared) -> list[CellCost]:
+    """Compiles and times what every cell needs."""
+    costs = []
+    with console.status("compiling"):
+        for item in prepared.plans:
+            costs.append(
+                ablation_costs.cost_of_cell(
+                    item,
+                    prepared.loaded[item.cell.data],
+                    FLAGS.vectorization or default_vectorization(),
+                    FLAGS.shard_data,
+                    FLAGS.trials_per_program,
+                )
+            )
+    return costs
 
 
 def describe(prepared: Prepared) -> dict[str, Any]:

@@ -128,8 +128,8 @@ def estimate_seconds(plans: Sequence[CellPlan]) -> float:
     return sum(plan.cost for plan in plans) / speed + _SECONDS_PER_PROGRAM * len(plans)
 
 
-def print_plan(console: Console, study: Study, plans: Sequence[CellPlan]) -> None:
-    """Prints cells, trials, programs, parameters, memory and time."""
+def print_plan(console: Console, study: Study, plans: Sequence[CellPlan], seconds: float) -> None:
+    """Prints cells, trials, programs, parameters, memory and about how long all take."""
     grid = study.grid
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("cell", justify="right")
@@ -152,7 +152,7 @@ def print_plan(console: Console, study: Study, plans: Sequence[CellPlan]) -> Non
     console.print(
         f"[bold]{_count(trials, 'network')}[/] in {_count(len(plans), 'program')}: "
         f"{_count(len(grid.variants), 'row')} of the table, {_count(len(study.seeds), 'seed')}; "
-        f"about {duration(estimate_seconds(plans))} on this machine"
+        f"about {duration(seconds)} on this machine"
     )
     _print_devices(console, plans)
     if not study.tuned and "learning_rate" not in (axis.name for axis in study.axes):

@@ -7,7 +7,7 @@ from jax.sharding import Mesh
 
 from cnn_jax import data, training
 from cnn_jax.training import selection
-from cnn_jax.training.fit_cell import Standing, Trainer, memory_limit
+from cnn_jax.training.fit_cell import Standing, Trainer, fitting
 from cnn_jax.training.grid import Trial
 from cnn_jax.training.sweep import SweepState, Vectorization
 from experiments.ablation_plan import CellPlan, Data
@@ -85,13 +85,8 @@ class CellRun:
         count = len(self._trials)
         size = self._directory.group_size()
         if size is None:
-            size = min(most or count, count)
-            self._board.show(self._index, f"compiling for {size} trials")
-            while most is None and size > 1:
-                need, limit = self._trainer.memory(self._trials[:size]), memory_limit()
-                if need <= limit:
-                    break
-                size = max(1, min(size - 1, size * limit // need))
+            self._board.show(self._index, f"compiling for {min(most or count, count)} trials")
+            size = fitting(self._trainer, self._trials, most)
             self._directory.begin(size)
         return selection.partition(self._trials, size, whole_variants=self._prune)
 
@@ -173,7 +168,7 @@ def run_cells(
             else:
                 where = plan.cell.data, plan.mesh
                 if placed is None or placed[0] != where:
-                    placed = (where, *_place(loaded[plan.cell.data], plan.mesh, shard_data))
+                    placed = (where, *place(loaded[plan.cell.data], plan.mesh, shard_data))
                 _, train, validation, test = placed
                 trainer = Trainer(plan.run, train, validation, vectorization, plan.mesh)
                 cell = CellRun(index, plan, trainer, directory, board, prune, must_stop)
@@ -186,9 +181,11 @@ def run_cells(
     return results
 
 
-def _place(
+def place(
     loaded: Data, mesh: Mesh | None, shard: bool
 ) -> tuple[training.Examples, training.Examples | None, training.Examples]:
+    """The training, validation and test split on the devices, None where nothing is held out."""
+
     def put(split: data.Split) -> training.Examples:
         return training.to_device(split, mesh, shard)
 

@@ -25,7 +25,7 @@ from cnn_jax.ops.activations import OUTPUT_ACTIVATIONS
 from cnn_jax.ops.losses import CALIBRATED, LOSS_OUTPUT
 from cnn_jax.training.meshes import make_mesh, mesh_shape, replicate
 from cnn_jax.training.processes import fetch, is_first, together
-from experiments import hosts, machine, options, outcome, run_directory
+from experiments import hosts, machine, options, outcome, plan, run_directory, train_plan
 from experiments.launch import launch, terminal
 from experiments.network import trained_network
 from experiments.run_directory import (
@@ -45,12 +45,23 @@ FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(options)
 flags.adopt_module_key_flags(machine)
 flags.adopt_module_key_flags(hosts)
+flags.adopt_module_key_flags(plan)
 flags.adopt_module_key_flags(run_directory)
 flags.DEFINE_integer(
     "checkpoint_every", 1, "Epochs between checkpoints; there is always one at the end.",
     lower_bound=1,
 )  # fmt: skip
 flags.DEFINE_bool("tensorboard", False, "Write TensorBoard event files to the run directory too.")
+
+
+class Beginning(NamedTuple):
+    """What the programs of a run are called with at first, on the devices."""
+
+    state: training.TrainState
+    hparams: dict[str, jax.Array]
+    key: jax.Array
+    examples: training.Examples
+    held_out: training.Examples | None
 
 
 class Prepared(NamedTuple):
@@ -74,6 +85,15 @@ class Prepared(NamedTuple):
         """A split, on the devices."""
         return training.to_device(split, self.mesh, FLAGS.shard_data)
 
+    def begin(self) -> Beginning:
+        """The state before the first step, with all that training reads."""
+        key = replicate(jax.random.key(FLAGS.seed), self.mesh)
+        hparams = replicate(self.traced(), self.mesh)
+        examples = self.place(self.dataset.train)
+        held_out = self.place(self.validation) if len(self.validation) else None
+        state = replicate(jax.jit(self.run.init)(hparams, key, examples), self.mesh)
+        return Beginning(state, hparams, key, examples, held_out)
+
 
 def main() -> None:
     """Trains as the flags say."""
@@ -81,12 +101,15 @@ def main() -> None:
     hosts.join(console)
     directory, prepared = together(begin)
     hosts.check_data([prepared.dataset])
+    describe(console, prepared)
+    if FLAGS.plan:
+        train_plan.print_plan(console, prepared, train_plan.plan_run(prepared))
+        return
     if not FLAGS.resume:
         resolved: dict[str, float | str] = {**prepared.hparams, "loss": prepared.config.loss}
         content = flags_text(options.__name__, resolved)
         together(lambda: directory.create(content, prepared.choices))
     together(directory.check_there)
-    describe(console, prepared)
     with hosts.going_on_with(
         f"python -m experiments.train --workdir={directory.path} --resume{machine.given_text()}"
     ):
@@ -112,7 +135,7 @@ def begin() -> tuple[RunDirectory, Prepared]:
     prepared = prepare()
     if FLAGS.resume:
         directory.check_same(prepared.choices)
-    else:
+    elif not FLAGS.plan:
         directory.check_new()
     return directory, prepared
 
@@ -192,11 +215,7 @@ def train(
 ) -> tuple[training.TrainState, Timing]:
     """Trains to the last epoch, writing metrics and checkpoints after each."""
     config = prepared.config
-    key = replicate(jax.random.key(FLAGS.seed), prepared.mesh)
-    hparams = replicate(prepared.traced(), prepared.mesh)
-    examples = prepared.place(prepared.dataset.train)
-    held_out = prepared.place(prepared.validation) if len(prepared.validation) else None
-    state = replicate(jax.jit(prepared.run.init)(hparams, key, examples), prepared.mesh)
+    state, hparams, key, examples, held_out = prepared.begin()
     if FLAGS.resume:
         state = directory.restore(state)
     done = int(state.epoch)

@@ -13,6 +13,7 @@ from jax.sharding import Mesh, Sharding
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from cnn_jax.training.compilation import compile_epoch
+from cnn_jax.training.cost import program_cost
 from cnn_jax.training.grid import Trial
 from cnn_jax.training.meshes import TRIAL_AXIS, mesh_shape, put, split, whole
 from cnn_jax.training.processes import fetch, least
@@ -124,18 +125,12 @@ class Trainer:
 
     def memory(self, trials: Sequence[Trial]) -> int:
         """Bytes that their program needs on each device, 0 if unknown; compiles it."""
-        # The last epochs have the largest images.
+        return program_cost(self.program(trials)).device_bytes
+
+    def program(self, trials: Sequence[Trial]) -> jax.stages.Compiled:
+        """The compiled program of these trials' last epoch, whose images are the largest."""
         stacked = self._stack(trials, self._fill(range(len(trials))))
-        program = self._program(stacked, trials[0], self._sizes[-1])
-        analysis = program.memory_analysis()
-        if analysis is None:
-            return 0
-        return (
-            analysis.argument_size_in_bytes
-            + analysis.temp_size_in_bytes
-            + analysis.output_size_in_bytes
-            - analysis.alias_size_in_bytes
-        )
+        return self._program(stacked, trials[0], self._sizes[-1])
 
     def fit(
         self,
@@ -253,6 +248,17 @@ class Trainer:
             )
             self.compile_seconds += time.perf_counter() - start
         return self._compiled[which]
+
+
+def fitting(trainer: Trainer, trials: Sequence[Trial], most: int | None) -> int:
+    """How many trials share a program: at most `most`, or as many as a device's memory holds."""
+    size = min(most or len(trials), len(trials))
+    while most is None and size > 1:
+        need, limit = trainer.memory(trials[:size]), memory_limit()
+        if need <= limit:
+            break
+        size = max(1, min(size - 1, size * limit // need))
+    return size
 
 
 def memory_limit() -> int:
