@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
@@ -63,7 +64,8 @@ class Residual(nnx.Module):
             return y + self.shortcut(x, mode, lambda name, value: tap(f"shortcut.{name}", value))
         x = x[:, :: self.stride, :: self.stride]
         if self.missing:
-            x = jax.lax.pad(x, 0.0, ((0, 0, 0),) * 3 + ((0, self.missing, 0),))
+            zero = jnp.zeros((), x.dtype)
+            x = jax.lax.pad(x, zero, ((0, 0, 0),) * 3 + ((0, self.missing, 0),))
         return y + x
 
     def branches(self) -> list[tuple[str, Sequential]]:
