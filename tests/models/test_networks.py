@@ -266,19 +266,19 @@ def test_bfloat16_stays_what_it_is(model: str, normalization: str):
     """Or else the convolutions after a layer that turns it into float32 are float32 too."""
     options = SMALL if model == "cnn" else {}
     architecture = Architecture(model, normalization=normalization, dropout=True, **options)
-    skeleton, state = nnx.split(nnx.eval_shape(lambda: build(architecture, ROOMY, 10, KEY)))
+    model_shapes = nnx.eval_shape(lambda: build(architecture, ROOMY, 10, KEY))
+    skeleton, *state = nnx.split(model_shapes, nnx.Param, ...)
     types = {}
 
     def record(name: str, value: jax.Array) -> jax.Array:
         types[name] = value.dtype
         return value
 
-    def forward(state: nnx.State, images: jax.Array) -> jax.Array:
-        params, statistics = state.split(nnx.Param, ...)
+    def forward(params: dict, statistics: dict, images: jax.Array) -> jax.Array:
         params = jax.tree.map(lambda leaf: leaf.astype(images.dtype), params)
         network = nnx.merge(skeleton, params, statistics)
         return network(images, Mode(True, KEY, 0.5), tap=record)
 
-    jax.eval_shape(forward, state, jax.ShapeDtypeStruct((2, *ROOMY), jnp.bfloat16))
+    jax.eval_shape(forward, *state, jax.ShapeDtypeStruct((2, *ROOMY), jnp.bfloat16))
     inner = {name: kind for name, kind in types.items() if "conv" in name or "norm" in name}
     assert inner and set(inner.values()) == {jnp.dtype("bfloat16")}, types
