@@ -66,6 +66,7 @@ def compile_network(name: str, devices: int) -> Network:
 
     from cnn_jax import training
     from cnn_jax.models import build_abstract, count_parameters
+    from cnn_jax.training.compilation import compile_epoch
     from cnn_jax.training.cost import collectives, program_cost
     from cnn_jax.training.fit_cell import Trainer
     from cnn_jax.training.grid import Trial
@@ -93,8 +94,7 @@ def compile_network(name: str, devices: int) -> Network:
     hparams = {key: jnp.float32(value) for key, value in numbers.items()}
     key = jax.random.key(0)
     state = jax.eval_shape(run.init, hparams, key)
-    arguments = *everywhere((state, hparams, key, examples), mesh), None
-    program = training.compile_programs(run, *arguments).epoch
+    program = compile_epoch(run.epoch, *everywhere((state, hparams, key, examples), mesh))
     cost, sums = program_cost(program), collectives(program.as_text())
 
     mesh = make_mesh(MeshShape(trial=devices))

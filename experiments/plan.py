@@ -13,8 +13,10 @@ from jax.sharding import Mesh
 
 from cnn_jax import data, training
 from cnn_jax.ops.augment_batch import TEST_TIME
+from cnn_jax.training.compilation import compile_epoch
 from cnn_jax.training.cost import one_step, program_cost
 from cnn_jax.training.meshes import replicate
+from cnn_jax.training.resolutions import sizes
 
 flags.DEFINE_bool(
     "plan",
@@ -67,7 +69,7 @@ def measure_step(
     numbers = {name: jnp.float32(value) for name, value in hparams.items()}
     traced, key = replicate((numbers, jax.random.key(0)), mesh)
     state = replicate(jax.jit(run.init)(traced, key, examples), mesh)
-    program = training.compile_programs(run, state, traced, key, examples, None).epoch
+    program = compile_epoch(run.epoch, state, traced, key, examples)
     seconds: list[float] = []
     while sum(seconds[1:]) < _SECONDS and len(seconds) <= _CALLS:
         start = time.perf_counter()
@@ -83,6 +85,8 @@ def run_seconds(
 ) -> float:
     """About what all epochs of a run take, evaluation on the examples held out included.
 
+    An epoch on smaller images is reckoned at their share of the pixels.
+
     Args:
       config: of the run.
       task: the shape of the problem.
@@ -97,7 +101,9 @@ def run_seconds(
     image = jax.ShapeDtypeStruct((1, *task.image_shape), jnp.float32)
     views = len(jax.eval_shape(TEST_TIME[config.tta], image).images)
     evaluated = validation * views / _PASSES_PER_STEP / step.images
-    return config.epochs * (parts + evaluated) * step.seconds
+    height, width, _ = task.image_shape
+    full = sum(rows * columns for rows, columns in sizes(config, task)) / (height * width)
+    return (full * parts + config.epochs * evaluated) * step.seconds
 
 
 def size(count: float) -> str:

@@ -23,7 +23,7 @@ class RunPlan(NamedTuple):
     Attributes:
       parameters: that are trained.
       parameter_bytes: theirs.
-      cost: of the program of one epoch.
+      cost: of the program of the last epoch.
       collective_bytes: that each device gives into exchanges in a step.
       step: as measured.
       seconds: about what all epochs take here.
@@ -41,7 +41,9 @@ def plan_run(prepared: "Prepared") -> RunPlan:
     """Compiles a run's programs and a step alone, and times the step."""
     config, train, validation = prepared.config, prepared.dataset.train, prepared.validation
     begun = prepared.begin()
-    programs = training.compile_programs(prepared.run, *begun)
+    epochs = training.compile_programs(prepared.run, *begun).epochs
+    # The last epochs have the largest images.
+    program = epochs[max(epochs)]
     step = measure_step(
         config, prepared.task, prepared.mesh, prepared.hparams, train, prepared.place
     )
@@ -49,8 +51,8 @@ def plan_run(prepared: "Prepared") -> RunPlan:
     return RunPlan(
         sum(leaf.size for leaf in params),
         sum(leaf.nbytes for leaf in params),
-        program_cost(programs.epoch),
-        collective_bytes(programs.epoch.as_text(), training.steps_per_epoch(config, len(train))),
+        program_cost(program),
+        collective_bytes(program.as_text(), training.steps_per_epoch(config, len(train))),
         step,
         run_seconds(config, prepared.task, step, len(train), len(validation)),
     )

@@ -103,14 +103,14 @@ def collective_bytes(text: str | None, steps: int = 1) -> float:
 
 
 def one_step(config: Config) -> tuple[Config, int]:
-    """A config whose epoch over that many examples is a single step, in one piece.
+    """A config whose epoch over that many examples is a single step, in one piece, at full size.
 
     The program of such an epoch has no loop, so XLA counts all its operations, and it can be timed.
     Of a config with micro-batches (full-batch gradient descent has them too) it is one micro-batch
     with an update.
     """
     size = config.batch_size // config.micro_batches
-    return replace(config, batch_size=size, micro_batches=1), size
+    return replace(config, batch_size=size, micro_batches=1, resolutions=()), size
 
 
 def _computations(text: str) -> tuple[str, dict[str, list[str]]]:

@@ -45,6 +45,8 @@ def test_time_of_a_run():
     assert plan.run_seconds(config, task, step, 215, 30) == pytest.approx(3 * 21 * 0.5)
     views = replace(config, tta="flip_translate")
     assert plan.run_seconds(views, task, step, 215, 30) == pytest.approx(3 * 26 * 0.5)
+    small = replace(config, resolutions=((4, 2),))
+    assert plan.run_seconds(small, task, step, 215, 0) == (2 / 4 + 1) * 20 * 0.5
     whole = replace(config, optimizer="gradient_descent", batch_size=10, micro_batches=1)
     assert plan.run_seconds(whole, task, step, 215, 0) == 3 * 22 * 0.5
 

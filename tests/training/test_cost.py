@@ -109,9 +109,8 @@ import json
 import jax, jax.numpy as jnp
 from benchmarks.scaling_programs import compile_network
 from cnn_jax.models import Architecture
-from cnn_jax.training import (
-    Config, Examples, Task, compile_programs, hyperparameters, make_run
-)
+from cnn_jax.training import Config, Examples, Task, hyperparameters, make_run
+from cnn_jax.training.compilation import compile_epoch
 from cnn_jax.training.cost import collective_bytes
 from cnn_jax.training.meshes import MeshShape, make_mesh, whole
 
@@ -134,7 +133,7 @@ for normalization in ("none", "batch"):
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole(mesh)),
         (state, numbers, key, examples),
     )
-    text = compile_programs(run, *arguments, None).epoch.as_text()
+    text = compile_epoch(run.epoch, *arguments).as_text()
     results[normalization] = collective_bytes(text, steps)
 results["scaling"] = compile_network("cnn", 8)
 print(json.dumps(results))

@@ -71,7 +71,9 @@ def test_trials_together_are_convolutions_too(
     )
     examples = draw(64)
     state = jax.eval_shape(sweep.init, trials, examples)
-    text = as_lowered(sweep.epoch, (state, trials, examples, draw(16)), platform)
+    text = as_lowered(
+        sweep.epoch[task.image_shape[:2]], (state, trials, examples, draw(16)), platform
+    )
     types = convolutions(text)
     # Forward and back to the kernel in training, forward on the examples held out.
     assert types == [("bf16", "bf16", "bf16")] * 3
