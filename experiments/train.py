@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
-from jax.sharding import Mesh
 from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -20,14 +19,14 @@ from rich.table import Table
 from cnn_jax import data, training
 from cnn_jax.analysis import insight
 from cnn_jax.errors import UsageError
-from cnn_jax.models import ParameterRow, build_abstract, count_parameters
 from cnn_jax.ops.activations import OUTPUT_ACTIVATIONS
 from cnn_jax.ops.losses import CALIBRATED, LOSS_OUTPUT
-from cnn_jax.training.meshes import make_mesh, mesh_shape, replicate
+from cnn_jax.training.meshes import mesh_shape
 from cnn_jax.training.processes import fetch, is_first, together
 from experiments import hosts, machine, options, outcome, plan, run_directory, train_plan
 from experiments.launch import launch, terminal
 from experiments.network import trained_network
+from experiments.prepared_run import Prepared, prepare
 from experiments.run_directory import (
     FLAGS_FILE,
     METRICS_FILE,
@@ -52,47 +51,6 @@ flags.DEFINE_integer(
     lower_bound=1,
 )  # fmt: skip
 flags.DEFINE_bool("tensorboard", False, "Write TensorBoard event files to the run directory too.")
-
-
-class Beginning(NamedTuple):
-    """What the programs of a run are called with at first, on the devices."""
-
-    state: training.TrainState
-    hparams: dict[str, jax.Array]
-    key: jax.Array
-    examples: training.Examples
-    held_out: training.Examples | None
-
-
-class Prepared(NamedTuple):
-    """A run that has all it needs to start."""
-
-    choices: dict[str, Any]
-    config: training.Config
-    hparams: dict[str, float]
-    dataset: data.Dataset
-    validation: data.Split
-    task: training.Task
-    mesh: Mesh | None
-    run: training.Run
-    parameters: list[ParameterRow]
-
-    def traced(self) -> dict[str, jax.Array]:
-        """The hyperparameters as the compiled functions take them."""
-        return {name: jnp.float32(value) for name, value in self.hparams.items()}
-
-    def place(self, split: data.Split) -> training.Examples:
-        """A split, on the devices."""
-        return training.to_device(split, self.mesh, FLAGS.shard_data)
-
-    def begin(self) -> Beginning:
-        """The state before the first step, with all that training reads."""
-        key = replicate(jax.random.key(FLAGS.seed), self.mesh)
-        hparams = replicate(self.traced(), self.mesh)
-        examples = self.place(self.dataset.train)
-        held_out = self.place(self.validation) if len(self.validation) else None
-        state = replicate(jax.jit(self.run.init)(hparams, key, examples), self.mesh)
-        return Beginning(state, hparams, key, examples, held_out)
 
 
 def main() -> None:
@@ -138,34 +96,6 @@ def begin() -> tuple[RunDirectory, Prepared]:
     elif not FLAGS.plan:
         directory.check_new()
     return directory, prepared
-
-
-def prepare() -> Prepared:
-    """Reads flags and data, and builds the run; refuses whatever cannot work.
-
-    Raises:
-      UsageError: for impossible flags or data.
-    """
-    choices = options.given()
-    config = options.read_config(choices)
-    hparams = options.read_hparams(config, choices)
-    dataset, validation = options.read_dataset(choices)
-    training.steps_per_epoch(config, len(dataset.train))
-    task = options.read_task(dataset)
-    mesh = make_mesh(machine.shape_for_run(training.examples_together(config)))
-    run = training.make_run(config, task, mesh)
-    model = build_abstract(config.architecture, task.image_shape, task.num_classes)
-    return Prepared(
-        options.describe(choices, config, hparams),
-        config,
-        hparams,
-        dataset,
-        validation,
-        task,
-        mesh,
-        run,
-        count_parameters(model, task.image_shape),
-    )
 
 
 def describe(console: Console, prepared: Prepared) -> None:

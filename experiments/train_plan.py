@@ -1,6 +1,6 @@
 """What a training run needs, from its compiled programs and from one step of it, timed."""
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import jax
 from rich import box
@@ -12,9 +12,7 @@ from cnn_jax.training.cost import Cost, collective_bytes, program_cost
 from cnn_jax.training.meshes import mesh_shape
 from experiments.ablation_plan import duration
 from experiments.plan import Step, brief, measure_step, run_seconds, size
-
-if TYPE_CHECKING:
-    from experiments.train import Prepared
+from experiments.prepared_run import Prepared
 
 
 class RunPlan(NamedTuple):
@@ -37,7 +35,7 @@ class RunPlan(NamedTuple):
     seconds: float
 
 
-def plan_run(prepared: "Prepared") -> RunPlan:
+def plan_run(prepared: Prepared) -> RunPlan:
     """Compiles a run's programs and a step alone, and times the step."""
     config, train, validation = prepared.config, prepared.dataset.train, prepared.validation
     begun = prepared.begin()
@@ -58,7 +56,7 @@ def plan_run(prepared: "Prepared") -> RunPlan:
     )
 
 
-def print_plan(console: Console, prepared: "Prepared", plan: RunPlan) -> None:
+def print_plan(console: Console, prepared: Prepared, plan: RunPlan) -> None:
     """Prints what the run needs."""
     cost, devices = plan.cost, mesh_shape(prepared.mesh).size
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
