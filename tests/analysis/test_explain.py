@@ -85,7 +85,8 @@ def test_every_method_on_every_network(case: Case):
     contributed = jnp.sum(found["integrated"], axis=(1, 2, 3))
     slope = jnp.sum(found["saliency"] * step, axis=(1, 2, 3))
     np.testing.assert_allclose(slope, found["slope"], rtol=1e-2, atol=1e-5)
-    np.testing.assert_allclose(contributed, found["gain"], rtol=1e-3)
+    # Contributions of either sign may cancel, and leave the rounding of each.
+    np.testing.assert_allclose(contributed, found["gain"], rtol=1e-3, atol=1e-5)
     assert found["smooth"].shape == images.shape
     for name in ("occlusion", "grad_cam"):
         assert found[name].shape == images.shape[:3]

@@ -82,8 +82,8 @@ def test_the_whitening_has_a_bias_in_the_beginning_only(draw: Draw):
     architecture = Architecture(model="airnet", activation="gelu", normalization="batch", width=0.1)
     config = replace(BASE, architecture=architecture, epochs=4, schedule="one_cycle")
     config = replace(config, whitening_group=True, bias_group=True)
-    images, labels = draw(48)
-    examples = Examples(images.repeat(2, axis=1).repeat(2, axis=2), labels)
+    small = draw(48)
+    examples = Examples(small.images.repeat(2, axis=1).repeat(2, axis=2), small.labels)
     run = make_run(config, Task((16, 16, 1), 4, (0.4,), (0.2,)))
     chosen = {"whitening_fraction": 0.25, "warmup_fraction": 0.0, "bias_rate": 2.0}
     hparams = {name: jnp.float32(v) for name, v in hyperparameters(config, chosen).items()}

@@ -34,8 +34,8 @@ HPARAMS = {name: jnp.float32(value) for name, value in hyperparameters(CONFIG).i
 
 @pytest.fixture(scope="module")
 def examples(draw: Draw) -> Examples:
-    images, labels = draw(48)
-    return Examples(images.repeat(2, axis=1).repeat(2, axis=2), labels)
+    small = draw(48)
+    return Examples(small.images.repeat(2, axis=1).repeat(2, axis=2), small.labels)
 
 
 def test_images_are_shrunk_as_pillow_does():
