@@ -58,7 +58,8 @@ def _measure(console: Console, model: str, counts: Sequence[int]) -> None:
     dataset = data.load("mnist")
     split = data.take(dataset.train, FLAGS.examples, 0)
     architecture = Architecture(model=model, filters=(16, 32), hidden=(128,))
-    config = training.Config(architecture, batch_size=BATCH_SIZE)
+    epochs = LEAST_EPOCHS * FLAGS.rounds + 1
+    config = training.Config(architecture, batch_size=BATCH_SIZE, epochs=epochs)
     run = training.make_run(config, read_task(dataset))
     examples = training.to_device(split)
     lone = _lone(run, config, examples)
