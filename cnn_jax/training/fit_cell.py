@@ -144,8 +144,8 @@ class Trainer:
 
         With `prune`, tuned values that fall behind are stopped as `selection.losers` says.
         """
+        stacked = self._stack(trials, standing.places)
         while standing.epoch < epochs and any(standing.alive):
-            stacked = self._stack(trials, standing.places)
             program = self._program(stacked, trials[0], self._sizes[standing.epoch])
             start = time.perf_counter()
             state, metrics = jax.block_until_ready(
@@ -154,7 +154,10 @@ class Trainer:
             seconds = time.perf_counter() - start
             standing = _advance(standing, *fetch((state.alive, metrics)))
             if prune:
+                places = standing.places
                 state, standing = self._prune(trials, state, standing, epochs)
+                if standing.places != places:
+                    stacked = self._stack(trials, standing.places)
             yield CellEpoch(state, standing, seconds)
 
     def evaluate(
