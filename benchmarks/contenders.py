@@ -40,7 +40,8 @@ class Network(NamedTuple):
       architecture: for cnn_jax.
       stock: the stock Flax module's constructor.
       torch_name: the class in `benchmarks.torch_networks`.
-      epoch_steps: steps in our compiled epoch, about as many as fit in a second.
+      epoch_steps: steps in our compiled epoch, as many as a second or a few hold. An epoch of MNIST
+        has over 400; of few steps, the start of the program would weigh more than it does there.
     """
 
     image_shape: tuple[int, int, int]
@@ -56,7 +57,7 @@ NETWORKS = {
         Architecture(model="cnn", pooling="average"),
         flax_networks.MnistCnn,
         "MnistCnn",
-        4,
+        24,
     ),
     "lenet5": Network(
         (28, 28, 1),
@@ -70,7 +71,7 @@ NETWORKS = {
         Architecture(model="resnet20", normalization="batch"),
         flax_networks.ResNet20,
         "ResNet20",
-        4,
+        8,
     ),
 }
 

@@ -108,19 +108,26 @@ def flip_views(images: Num[Array, "n h w c"]) -> Views:
     return Views(jnp.stack([images, images[:, :, ::-1]]), jnp.full(2, 1 / 2))
 
 
-def flip_translate_views(images: Num[Array, "n h w c"]) -> Views:
-    """The batch, and it shifted by (-1, -1) and (1, 1) pixels, each with its mirror image.
+def translate_views(images: Num[Array, "n h w c"]) -> Views:
+    """The batch, and it shifted by (-1, -1) and (1, 1) pixels: half, and a quarter each.
 
-    Half of the weight is on the batch where it is; reflection fills the border.
+    Reflection fills the border. For images that cannot be mirrored, as digits.
+    """
+    height, width = images.shape[1:3]
+    padded = jnp.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
+    views = jnp.stack([images, padded[:, :height, :width], padded[:, 2:, 2:]])
+    return Views(views, jnp.asarray([2, 1, 1]) / 4)
+
+
+def flip_translate_views(images: Num[Array, "n h w c"]) -> Views:
+    """The views of `translate_views`, each with its mirror image.
 
     References:
         Jordan 2024, arXiv:2404.00498, section 3.5 (multi-crop evaluation).
     """
-    height, width = images.shape[1:3]
-    padded = jnp.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
-    shifted = (padded[:, :height, :width], padded[:, 2:, 2:])
-    pairs = [flip_views(version).images for version in (images, *shifted)]
-    return Views(jnp.concatenate(pairs), jnp.asarray([2, 2, 1, 1, 1, 1]) / 8)
+    views, weights = translate_views(images)
+    mirrored = views[:, :, :, ::-1]
+    return Views(jnp.concatenate([views, mirrored]), jnp.tile(weights, 2) / 2)
 
 
 def _pick(rows: Num[Array, "n ..."], order: Int[Array, " n"]) -> Num[Array, "n ..."]:
@@ -145,5 +152,6 @@ def _require_soft(targets: Array, name: str) -> None:
 TEST_TIME: dict[str, Callable[[Num[Array, "n h w c"]], Views]] = {
     "none": no_views,
     "flip": flip_views,
+    "translate": translate_views,
     "flip_translate": flip_translate_views,
 }

@@ -87,11 +87,12 @@ def test_views_average_to_the_recipe(name):
         return (logits(images) + logits(images[:, :, ::-1])) / 2
 
     padded = np.pad(IMAGES, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
-    shifted = (mirrored(padded[:, :H, :W]) + mirrored(padded[:, 2:, 2:])) / 2
+    moved = padded[:, :H, :W], padded[:, 2:, 2:]
     expected = {
         "none": logits(IMAGES),
         "flip": mirrored(IMAGES),
-        "flip_translate": mirrored(IMAGES) / 2 + shifted / 2,
+        "translate": logits(IMAGES) / 2 + sum(map(logits, moved)) / 4,
+        "flip_translate": mirrored(IMAGES) / 2 + sum(map(mirrored, moved)) / 4,
     }
     views = TEST_TIME[name](jnp.asarray(IMAGES))
     averaged = sum(
