@@ -6,7 +6,6 @@ the test split once, and writes tables (CSV, Markdown, LaTeX) and report.html. E
 experiments.train is a flag here too, for what all networks share.
 """
 
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from absl import flags
@@ -15,7 +14,7 @@ from rich.markdown import Markdown
 
 from cnn_jax.errors import UsageError
 from cnn_jax.training.processes import is_first, together
-from cnn_jax.training.sweep import VECTORIZATIONS, default_vectorization
+from cnn_jax.training.sweep import VECTORIZATIONS, Vectorization, default_vectorization
 from experiments import (
     ablation_costs,
     ablation_plan,
@@ -35,10 +34,9 @@ from experiments.run_directory import (
     FLAGS_FILE,
     REPORT_FILE,
     RunDirectory,
-    adopt_flags,
     environment,
     given_flags_text,
-    new_path,
+    open_directory,
 )
 from experiments.sweep_directory import (
     FIGURE_FILE,
@@ -133,7 +131,7 @@ def main() -> None:
             [CellDirectory(directory.path, index) for index in range(len(plans))],
             plans,
             prepared.loaded,
-            vectorization=FLAGS.vectorization or default_vectorization(),
+            vectorization=vectorization(),
             shard_data=FLAGS.shard_data,
             most=FLAGS.trials_per_program,
             prune=FLAGS.prune,
@@ -149,13 +147,7 @@ def begin() -> tuple[RunDirectory, Prepared]:
     Raises:
       UsageError: for whatever cannot work.
     """
-    if FLAGS.resume:
-        if FLAGS.workdir is None:
-            raise UsageError("--resume needs the --workdir of the sweep to go on with")
-        adopt_flags(Path(FLAGS.workdir))
-    directory = RunDirectory(Path(FLAGS.workdir) if FLAGS.workdir else new_path("ablation"))
-    if not (FLAGS.plan or FLAGS.resume):
-        directory.check_new()
+    directory = open_directory("sweep", "ablation", FLAGS.plan)
     prepared = prepare()
     if FLAGS.resume:
         directory.check_same(describe(prepared))
@@ -193,12 +185,17 @@ def measure(console: Console, prepared: Prepared) -> list[CellCost]:
                 ablation_costs.cost_of_cell(
                     item,
                     prepared.loaded[item.cell.data],
-                    FLAGS.vectorization or default_vectorization(),
+                    vectorization(),
                     FLAGS.shard_data,
                     FLAGS.trials_per_program,
                 )
             )
     return costs
+
+
+def vectorization() -> Vectorization:
+    """How trials run together: as the flag says, or as is fastest here."""
+    return FLAGS.vectorization or default_vectorization()
 
 
 def describe(prepared: Prepared) -> dict[str, Any]:

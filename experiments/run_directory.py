@@ -44,16 +44,6 @@ REPORT_FILE = "report.html"
 CHECKPOINTS = "checkpoints"
 
 
-def new_path(name: str) -> Path:
-    """runs/<name>-<time>, a folder that is not there yet."""
-    name = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    path, again = Path("runs") / name, 1
-    while path.exists():
-        again += 1
-        path = Path("runs") / f"{name}-{again}"
-    return path
-
-
 def flags_text(module: str, resolved: Mapping[str, float | str]) -> str:
     """A flagfile that repeats a run: every flag that has a value, those resolved as they are."""
     lines = []
@@ -239,6 +229,38 @@ class RunDirectory:
             part = self.path / f".{name}.part"
             part.write_bytes(content.encode() if isinstance(content, str) else content)
             part.replace(self.path / name)
+
+
+def open_directory(what: str, name: str, plan: bool) -> RunDirectory:
+    """The folder of --workdir, or a new one; with --resume its flags hold.
+
+    Args:
+      what: is in it, for messages: a run or a sweep.
+      name: of a new folder in runs/, before the time.
+      plan: whether nothing will be written.
+
+    Raises:
+      UsageError: if there is nothing to go on with, or something where a new folder should be.
+    """
+    workdir = flags.FLAGS.workdir
+    if flags.FLAGS.resume:
+        if workdir is None:
+            raise UsageError(f"--resume needs the --workdir of the {what} to go on with")
+        adopt_flags(Path(workdir))
+    directory = RunDirectory(Path(workdir) if workdir else _new_path(name))
+    if not (flags.FLAGS.resume or plan):
+        directory.check_new()
+    return directory
+
+
+def _new_path(name: str) -> Path:
+    """runs/<name>-<time>, a folder that is not there yet."""
+    name = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    path, again = Path("runs") / name, 1
+    while path.exists():
+        again += 1
+        path = Path("runs") / f"{name}-{again}"
+    return path
 
 
 def environment() -> dict[str, str]:

@@ -18,7 +18,6 @@ from rich.table import Table
 
 from cnn_jax import data, training
 from cnn_jax.analysis import insight
-from cnn_jax.errors import UsageError
 from cnn_jax.ops.activations import OUTPUT_ACTIVATIONS
 from cnn_jax.ops.losses import CALIBRATED, LOSS_OUTPUT
 from cnn_jax.training.meshes import mesh_shape
@@ -34,10 +33,9 @@ from experiments.run_directory import (
     RESULT_FILE,
     TIMINGS_FILE,
     RunDirectory,
-    adopt_flags,
     environment,
     flags_text,
-    new_path,
+    open_directory,
 )
 
 FLAGS = flags.FLAGS
@@ -81,20 +79,12 @@ def begin() -> tuple[RunDirectory, Prepared]:
     Raises:
       UsageError: for whatever cannot work.
     """
-    if FLAGS.resume:
-        if FLAGS.workdir is None:
-            raise UsageError("--resume needs the --workdir of the run to go on with")
-        adopt_flags(Path(FLAGS.workdir))
-    directory = RunDirectory(
-        Path(FLAGS.workdir)
-        if FLAGS.workdir
-        else new_path(f"{Path(FLAGS.dataset).name.split(':')[0]}-{FLAGS.model}")
+    directory = open_directory(
+        "run", f"{Path(FLAGS.dataset).name.split(':')[0]}-{FLAGS.model}", FLAGS.plan
     )
     prepared = prepare()
     if FLAGS.resume:
         directory.check_same(prepared.choices)
-    elif not FLAGS.plan:
-        directory.check_new()
     return directory, prepared
 
 

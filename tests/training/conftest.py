@@ -9,10 +9,11 @@ import pytest
 from cnn_jax.training import Examples, Task
 
 CLASSES = 4
+Draw = Callable[..., Examples]
 
 
 @pytest.fixture(scope="session")
-def draw() -> Callable[[int], Examples]:
+def draw() -> Draw:
     """Draws grey 8x8 images, each with one bright quarter: the class."""
 
     def examples(n: int, seed: int = 0) -> Examples:
@@ -31,3 +32,20 @@ def draw() -> Callable[[int], Examples]:
 def task() -> Task:
     """The shape of that problem."""
     return Task((8, 8, 1), CLASSES, (0.4,), (0.2,))
+
+
+@pytest.fixture(scope="session")
+def enlarged(draw: Draw) -> Draw:
+    """The same at 16x16 pixels, each pixel four times: what deeper networks need."""
+
+    def examples(n: int, seed: int = 0) -> Examples:
+        small = draw(n, seed)
+        return Examples(small.images.repeat(2, axis=1).repeat(2, axis=2), small.labels)
+
+    return examples
+
+
+@pytest.fixture(scope="session")
+def enlarged_task(task: Task) -> Task:
+    """The shape of that problem."""
+    return task._replace(image_shape=(16, 16, 1))

@@ -78,13 +78,12 @@ def test_biases_have_a_rate_and_decay_of_their_own(task: Task, draw: Draw):
         assert np.allclose(ours, theirs, rtol=0, atol=1e-7) == (ours.ndim == 1)
 
 
-def test_the_whitening_has_a_bias_in_the_beginning_only(draw: Draw):
+def test_the_whitening_has_a_bias_in_the_beginning_only(enlarged_task: Task, enlarged: Draw):
     architecture = Architecture(model="airnet", activation="gelu", normalization="batch", width=0.1)
     config = replace(BASE, architecture=architecture, epochs=4, schedule="one_cycle")
     config = replace(config, whitening_group=True, bias_group=True)
-    small = draw(48)
-    examples = Examples(small.images.repeat(2, axis=1).repeat(2, axis=2), small.labels)
-    run = make_run(config, Task((16, 16, 1), 4, (0.4,), (0.2,)))
+    examples = enlarged(48)
+    run = make_run(config, enlarged_task)
     chosen = {"whitening_fraction": 0.25, "warmup_fraction": 0.0, "bias_rate": 2.0}
     hparams = {name: jnp.float32(v) for name, v in hyperparameters(config, chosen).items()}
     epoch = jax.jit(run.epoch)

@@ -28,14 +28,12 @@ Draw = Callable[[int], Examples]
 KEY = jax.random.key(0)
 AIRNET = Architecture(model="airnet", normalization="batch", width=0.05)
 CONFIG = Config(AIRNET, batch_size=16, epochs=2, resolutions=((10, 1),))
-TASK = Task((16, 16, 1), 4, (0.4,), (0.2,))
 HPARAMS = {name: jnp.float32(value) for name, value in hyperparameters(CONFIG).items()}
 
 
 @pytest.fixture(scope="module")
-def examples(draw: Draw) -> Examples:
-    small = draw(48)
-    return Examples(small.images.repeat(2, axis=1).repeat(2, axis=2), small.labels)
+def examples(enlarged: Draw) -> Examples:
+    return enlarged(48)
 
 
 def test_images_are_shrunk_as_pillow_does():
@@ -47,10 +45,14 @@ def test_images_are_shrunk_as_pillow_does():
     assert shrink(images, (16, 24)) is images
 
 
-def test_an_epoch_on_small_images_is_one_on_images_made_small(examples: Examples):
+def test_an_epoch_on_small_images_is_one_on_images_made_small(
+    enlarged_task: Task, examples: Examples
+):
     small = Examples(shrink(examples.images, (10, 10)), examples.labels)
-    run = make_run(CONFIG, TASK)
-    other = make_run(replace(CONFIG, resolutions=()), TASK._replace(image_shape=(10, 10, 1)))
+    run = make_run(CONFIG, enlarged_task)
+    other = make_run(
+        replace(CONFIG, resolutions=()), enlarged_task._replace(image_shape=(10, 10, 1))
+    )
     assert run.sizes == ((10, 10), (16, 16))
     state = run.init(HPARAMS, KEY)
     ours, _ = jax.jit(run.epoch, static_argnums=4)(state, HPARAMS, KEY, examples, (10, 10))
@@ -59,8 +61,10 @@ def test_an_epoch_on_small_images_is_one_on_images_made_small(examples: Examples
         np.testing.assert_allclose(mine, wanted, rtol=1e-4, atol=1e-5)
 
 
-def test_a_run_goes_on_after_any_stage_and_is_a_trial_of_a_sweep(examples: Examples):
-    run = make_run(CONFIG, TASK)
+def test_a_run_goes_on_after_any_stage_and_is_a_trial_of_a_sweep(
+    enlarged_task: Task, examples: Examples
+):
+    run = make_run(CONFIG, enlarged_task)
     state = run.init(HPARAMS, KEY, examples)
     programs = compile_programs(run, state, HPARAMS, KEY, examples, None)
     assert len(set(programs.epochs.values())) == 2
@@ -89,6 +93,6 @@ def test_a_run_goes_on_after_any_stage_and_is_a_trial_of_a_sweep(examples: Examp
         (replace(CONFIG, resolutions=((5, 1),)), "airnet needs images of at least 9x9"),
     ],
 )
-def test_what_cannot_be_is_one_clear_line(config: Config, message: str):
+def test_what_cannot_be_is_one_clear_line(enlarged_task: Task, config: Config, message: str):
     with pytest.raises(UsageError, match=f"^[^\n]*{message}"):
-        make_run(config, TASK)
+        make_run(config, enlarged_task)
