@@ -21,6 +21,7 @@ def test_ten_steps_of_loss_are_those_of_torch():
     pair = airnet_recipe.Pair(task, batches[-1], BATCH)
     losses = np.array([pair.step(batch) for batch in batches[:10]])
     np.testing.assert_allclose(losses[:, 0], losses[:, 1], atol=1e-3)
+    np.testing.assert_allclose(losses[:, 2], losses[:, 1], atol=1e-3)
     assert np.ptp(losses[:, 0]) > 0.1
     counted = airnet_recipe.our_flops(airnet_recipe.preset()[0].architecture, task, 2)
     assert counted == airnet_recipe.torch_flops(pair.network, task, 2)
