@@ -13,8 +13,11 @@ measured as the preset is: what the recipe is worth on the data at hand.
 """
 
 import copy
+import math
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -78,24 +81,24 @@ class Pair:
     def step(self, batch: Examples) -> tuple[float, float, float]:
         """One update each; before it our loss, PyTorch's, and its from a rounding error away."""
         self.state, metrics = self.epoch(self.state, self.hparams, self.key, batch)
-        theirs = [self.torch_step(batch, recipe) for recipe in self.recipes]
-        return float(metrics["train_loss"]), theirs[0], theirs[1]
+        theirs, beside = (self.torch_step(recipe, batch) for recipe in self.recipes)
+        return float(metrics["train_loss"]), theirs, beside
 
-    def torch_step(self, batch: Examples, recipe: torch_recipe.Recipe | None = None) -> float:
-        """One update of PyTorch's version, or of another; its loss before."""
+    def torch_step(self, recipe: torch_recipe.Recipe, batch: Examples) -> float:
+        """One update of a PyTorch training; its loss before."""
         labels = torch.tensor(np.asarray(batch.labels)).long()
-        return (recipe or self.recipes[0]).step(self._tensor(batch.images), labels)
+        return recipe.step(self._tensor(batch.images), labels)
 
     def accuracies(self, examples: Examples) -> list[float]:
         """The fractions of right guesses, in the same order."""
         ours = np.asarray(self.predict(self.state, examples.images)).argmax(-1)
-        theirs = [self.torch_logits(examples.images, r.network).argmax(-1) for r in self.recipes]
+        theirs = [self.torch_logits(r.network, examples.images).argmax(-1) for r in self.recipes]
         return [float(np.mean(each == np.asarray(examples.labels))) for each in (ours, *theirs)]
 
     @torch.no_grad()
-    def torch_logits(self, images: Any, network: AirNet | None = None) -> np.ndarray:
-        """What PyTorch's version says, or another of its networks."""
-        network = (network or self.network).eval()
+    def torch_logits(self, network: AirNet, images: Any) -> np.ndarray:
+        """What a PyTorch network says of images, in evaluation."""
+        network.eval()
         logits = torch.cat([network(part) for part in self._tensor(images).split(500)])
         network.train()
         return logits.numpy()
@@ -196,6 +199,14 @@ def main() -> None:
         train_both(console, pair, examples, test)
 
 
+def shuffles(count: int, epochs: int) -> Iterator[list[np.ndarray]]:
+    """The examples of each step, epoch by epoch; what does not fill a batch is left out."""
+    orders = np.random.default_rng(0)
+    for _ in range(epochs):
+        order = orders.permutation(count)
+        yield np.split(order[: count // STEPS_PER_EPOCH * STEPS_PER_EPOCH], STEPS_PER_EPOCH)
+
+
 def train_alone(console: Console, pair: Pair, examples: Examples, test: Examples) -> None:
     """Prints the loss of PyTorch's version epoch by epoch, and its accuracy in the end."""
     config, numbers = preset()
@@ -208,19 +219,18 @@ def train_alone(console: Console, pair: Pair, examples: Examples, test: Examples
         drawn = partial(augment.apply, config.augment, key, images, labels)
         return drawn(indices=chosen, epoch=epoch, numbers=strengths)[0] * 255
 
-    orders = np.random.default_rng(0)
-    for epoch in range(EPOCHS):
-        order = orders.permutation(len(examples))
+    for epoch, batches in enumerate(shuffles(len(examples), EPOCHS)):
         losses = [
-            pair.torch_step(Examples(augmented(chosen, epoch), examples.labels[chosen]))
-            for chosen in np.split(
-                order[: len(order) // STEPS_PER_EPOCH * STEPS_PER_EPOCH], STEPS_PER_EPOCH
+            pair.torch_step(
+                pair.recipes[0], Examples(augmented(chosen, epoch), examples.labels[chosen])
             )
+            for chosen in batches
         ]
         console.print(f"epoch {epoch + 1} of {EPOCHS}: loss {np.mean(losses):.4f}")
     views, weights = TEST_TIME[config.tta](test.images)
     logits = sum(
-        w * pair.torch_logits(view) for view, w in zip(views, np.asarray(weights), strict=True)
+        weight * pair.torch_logits(pair.network, view)
+        for view, weight in zip(views, np.asarray(weights), strict=True)
     )
     right = np.mean(logits.argmax(1) == np.asarray(test.labels))
     console.print(f"PyTorch: {right:.2%} of {len(test.labels):,} test images")
@@ -229,16 +239,12 @@ def train_alone(console: Console, pair: Pair, examples: Examples, test: Examples
 def train_both(console: Console, pair: Pair, examples: Examples, test: Examples) -> None:
     """Prints the losses of the first steps and the accuracies after every epoch."""
     count = len(examples)
-    batch_size = count // STEPS_PER_EPOCH
     table = Table(
         "step", "cnn_jax", "PyTorch", "difference", "PyTorch, a last bit off", title="Training loss"
     )
-    orders = np.random.default_rng(0)
-    for step in range(max(FLAGS.steps, FLAGS.compared_epochs * STEPS_PER_EPOCH)):
-        if step % STEPS_PER_EPOCH == 0:
-            order = orders.permutation(count)
-        start = step % STEPS_PER_EPOCH * batch_size
-        chosen = order[start : start + batch_size]
+    steps = max(FLAGS.steps, FLAGS.compared_epochs * STEPS_PER_EPOCH)
+    batches = chain.from_iterable(shuffles(count, math.ceil(steps / STEPS_PER_EPOCH)))
+    for step, chosen in enumerate(islice(batches, steps)):
         batch = Examples(examples.images[chosen], examples.labels[chosen])
         ours, theirs, beside = pair.step(batch)
         if step < FLAGS.steps:
