@@ -8,16 +8,21 @@ away from the first one: what those two differ by, no two programs can agree clo
 
     python -m benchmarks.airnet_recipe --data_dir=... --train_examples=12500
 
+In the middle of the recipe's eight epochs learning rates are high, and accuracy is a draw. With
+--annealed the recipe is shortened instead, to trainings of one epoch, two, and so on, each with the
+whole schedule down to a learning rate of zero, where accuracy has settled; --seeds repeats them.
+
 With --alone PyTorch's version trains by itself, all eight epochs on augmented images, and is
 measured as the preset is: what the recipe is worth on the data at hand.
 """
 
 import copy
 import math
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from itertools import chain, islice
+from itertools import chain, islice, product
 from pathlib import Path
 from typing import Any
 
@@ -58,15 +63,24 @@ class Pair:
       task: the shape of the problem.
       first: images that the whitening is made from.
       batch_size: of every step.
+      epochs: of the whole training, in which the learning rates fall to zero.
       seed: of the parameters.
+      beside: whether a second PyTorch training starts a rounding error away.
     """
 
-    def __init__(self, task: Task, first: Examples, batch_size: int, seed: int = 0) -> None:
+    def __init__(
+        self,
+        task: Task,
+        first: Examples,
+        batch_size: int,
+        epochs: int = EPOCHS,
+        seed: int = 0,
+        beside: bool = True,
+    ) -> None:
         config, numbers = preset()
+        steps = epochs * STEPS_PER_EPOCH
         # A batch is an epoch of one step here, so that its loss is the epoch's.
-        config = replace(
-            config, batch_size=batch_size, epochs=torch_recipe.STEPS, augment=(), tta="none"
-        )
+        config = replace(config, batch_size=batch_size, epochs=steps, augment=(), tta="none")
         self.task = task
         self.run = make_run(config, task)
         self.hparams = {name: jnp.float32(value) for name, value in numbers.items()}
@@ -76,13 +90,14 @@ class Pair:
         self.predict = jax.jit(self.run.predict)
         self.network = AirNet(task.image_shape[2], task.num_classes, torch_recipe.SCALE)
         copy_parameters(self.state.params, self.state.statistics, self.network)
-        self.recipes = [torch_recipe.Recipe(each) for each in (self.network, _beside(self.network))]
+        networks = [self.network, _beside(self.network)] if beside else [self.network]
+        self.recipes = [torch_recipe.Recipe(network, steps) for network in networks]
 
-    def step(self, batch: Examples) -> tuple[float, float, float]:
+    def step(self, batch: Examples) -> list[float]:
         """One update each; before it our loss, PyTorch's, and its from a rounding error away."""
         self.state, metrics = self.epoch(self.state, self.hparams, self.key, batch)
-        theirs, beside = (self.torch_step(recipe, batch) for recipe in self.recipes)
-        return float(metrics["train_loss"]), theirs, beside
+        theirs = [self.torch_step(recipe, batch) for recipe in self.recipes]
+        return [float(metrics["train_loss"]), *theirs]
 
     def torch_step(self, recipe: torch_recipe.Recipe, batch: Examples) -> float:
         """One update of a PyTorch training; its loss before."""
@@ -174,7 +189,12 @@ def define_flags() -> None:
     flags.DEFINE_integer(
         "compared_epochs", 2, "Epochs of training, 0 for only the steps.", lower_bound=0
     )
+    flags.DEFINE_bool(
+        "annealed", False, "Compare trainings whose learning rates end at zero after these epochs."
+    )
+    flags.DEFINE_integer("seeds", 3, "Annealed trainings of each length.", lower_bound=1)
     flags.DEFINE_bool("alone", False, "Train PyTorch's version only, augmented, to the end.")
+    flags.mark_bool_flags_as_mutual_exclusive(["annealed", "alone"])
     flags.DEFINE_integer("test_examples", 10_000, "Test images of the accuracies.", lower_bound=1)
 
 
@@ -187,7 +207,8 @@ def main() -> None:
     batch_size = count // STEPS_PER_EPOCH
     task = options.read_task(dataset)
     examples = Examples(jnp.asarray(train.images), jnp.asarray(train.labels))
-    pair = Pair(task, examples, batch_size)
+    new_pair = partial(Pair, task, examples, batch_size)
+    pair = new_pair()
     test = Examples(
         jnp.asarray(dataset.test.images[: FLAGS.test_examples]),
         jnp.asarray(dataset.test.labels[: FLAGS.test_examples]),
@@ -195,13 +216,15 @@ def main() -> None:
     _print_counts(console, pair)
     if FLAGS.alone:
         train_alone(console, pair, examples, test)
+    elif FLAGS.annealed:
+        train_annealed(console, new_pair, examples, test)
     else:
         train_both(console, pair, examples, test)
 
 
-def shuffles(count: int, epochs: int) -> Iterator[list[np.ndarray]]:
+def shuffles(count: int, epochs: int, seed: int = 0) -> Iterator[list[np.ndarray]]:
     """The examples of each step, epoch by epoch; what does not fill a batch is left out."""
-    orders = np.random.default_rng(0)
+    orders = np.random.default_rng(seed)
     for _ in range(epochs):
         order = orders.permutation(count)
         yield np.split(order[: count // STEPS_PER_EPOCH * STEPS_PER_EPOCH], STEPS_PER_EPOCH)
@@ -234,6 +257,27 @@ def train_alone(console: Console, pair: Pair, examples: Examples, test: Examples
     )
     right = np.mean(logits.argmax(1) == np.asarray(test.labels))
     console.print(f"PyTorch: {right:.2%} of {len(test.labels):,} test images")
+
+
+def train_annealed(
+    console: Console, new_pair: Callable[..., Pair], examples: Examples, test: Examples
+) -> None:
+    """Prints the accuracies of whole trainings of one epoch, two, and so on, and their means."""
+    accuracies: dict[int, list[list[float]]] = defaultdict(list)
+    lengths = range(1, FLAGS.compared_epochs + 1)
+    for seed, epochs in product(range(FLAGS.seeds), lengths):
+        pair = new_pair(epochs=epochs, seed=seed, beside=False)
+        for chosen in chain.from_iterable(shuffles(len(examples), epochs, seed)):
+            pair.step(Examples(examples.images[chosen], examples.labels[chosen]))
+        ours, theirs = pair.accuracies(test)
+        accuracies[epochs].append([ours, theirs])
+        console.print(
+            f"seed {seed}, annealed in {epochs} epochs of {len(examples):,} images: cnn_jax "
+            f"{ours:.2%}, PyTorch {theirs:.2%} of {len(test.labels):,} test images"
+        )
+    for epochs in lengths:
+        ours, theirs = np.mean(accuracies[epochs], axis=0)
+        console.print(f"mean of {epochs} epochs: cnn_jax {ours:.2%}, PyTorch {theirs:.2%}")
 
 
 def train_both(console: Console, pair: Pair, examples: Examples, test: Examples) -> None:

@@ -18,7 +18,8 @@ from benchmarks.torch_airnet import WIDTHS, AirNet
 
 BATCH_SIZE = 2000
 STEPS = 200
-WHITENING_STEPS = 75
+# The bias of the whitening learns for three of the eight epochs.
+WHITENING_FRACTION = 3 / 8
 LABEL_SMOOTHING = 0.2
 MUON_RATE, MUON_MOMENTUM = 0.24, 0.6
 BIAS_RATE, OUTPUT_RATE, MOMENTUM = 0.053, 0.67, 0.85
@@ -32,11 +33,13 @@ class Recipe:
 
     Args:
       network: an airnet of the recipe's `SCALE`; trained in place.
+      steps: of the whole training, in which the learning rates fall to zero.
     """
 
-    def __init__(self, network: AirNet) -> None:
+    def __init__(self, network: AirNet, steps: int = STEPS) -> None:
         self.network = network.train()
         self.done = 0
+        self.steps = steps
         trained = {n: p for n, p in network.named_parameters() if p.requires_grad}
         self.whitening_bias = trained["whitening.bias"]
         biases = [parameter for name, parameter in trained.items() if "norm" in name]
@@ -63,8 +66,8 @@ class Recipe:
         Returns:
           The mean loss of the batch before the update.
         """
-        left = 1 - self.done / STEPS
-        whitening_left = 1 - self.done / WHITENING_STEPS
+        left = 1 - self.done / self.steps
+        whitening_left = 1 - self.done / (WHITENING_FRACTION * self.steps)
         loss = F.cross_entropy(self.network(images), labels, label_smoothing=LABEL_SMOOTHING)
         self.sgd.zero_grad()
         self.network.zero_grad()
