@@ -192,7 +192,12 @@ def define_flags() -> None:
     flags.DEFINE_bool(
         "annealed", False, "Compare trainings whose learning rates end at zero after these epochs."
     )
-    flags.DEFINE_integer("seeds", 3, "Annealed trainings of each length.", lower_bound=1)
+    flags.DEFINE_integer(
+        "seeds",
+        3,
+        "Annealed trainings of each length, with --seed and the seeds after it.",
+        lower_bound=1,
+    )
     flags.DEFINE_bool("alone", False, "Train PyTorch's version only, augmented, to the end.")
     flags.mark_bool_flags_as_mutual_exclusive(["annealed", "alone"])
     flags.DEFINE_integer("test_examples", 10_000, "Test images of the accuracies.", lower_bound=1)
@@ -208,7 +213,7 @@ def main() -> None:
     task = options.read_task(dataset)
     examples = Examples(jnp.asarray(train.images), jnp.asarray(train.labels))
     new_pair = partial(Pair, task, examples, batch_size)
-    pair = new_pair()
+    pair = new_pair(seed=FLAGS.seed)
     test = Examples(
         jnp.asarray(dataset.test.images[: FLAGS.test_examples]),
         jnp.asarray(dataset.test.labels[: FLAGS.test_examples]),
@@ -222,7 +227,7 @@ def main() -> None:
         train_both(console, pair, examples, test)
 
 
-def shuffles(count: int, epochs: int, seed: int = 0) -> Iterator[list[np.ndarray]]:
+def shuffles(count: int, epochs: int, seed: int) -> Iterator[list[np.ndarray]]:
     """The examples of each step, epoch by epoch; what does not fill a batch is left out."""
     orders = np.random.default_rng(seed)
     for _ in range(epochs):
@@ -234,7 +239,7 @@ def train_alone(console: Console, pair: Pair, examples: Examples, test: Examples
     """Prints the loss of PyTorch's version epoch by epoch, and its accuracy in the end."""
     config, numbers = preset()
     strengths = {name.removeprefix(AUGMENT_PREFIX): value for name, value in numbers.items()}
-    key = jax.random.key(0)
+    key = jax.random.key(FLAGS.seed)
 
     @jax.jit
     def augmented(chosen: Array, epoch: int) -> Array:
@@ -242,7 +247,7 @@ def train_alone(console: Console, pair: Pair, examples: Examples, test: Examples
         drawn = partial(augment.apply, config.augment, key, images, labels)
         return drawn(indices=chosen, epoch=epoch, numbers=strengths)[0] * 255
 
-    for epoch, batches in enumerate(shuffles(len(examples), EPOCHS)):
+    for epoch, batches in enumerate(shuffles(len(examples), EPOCHS, FLAGS.seed)):
         losses = [
             pair.torch_step(
                 pair.recipes[0], Examples(augmented(chosen, epoch), examples.labels[chosen])
@@ -265,7 +270,7 @@ def train_annealed(
     """Prints the accuracies of whole trainings of one epoch, two, and so on, and their means."""
     accuracies: dict[int, list[list[float]]] = defaultdict(list)
     lengths = range(1, FLAGS.compared_epochs + 1)
-    for seed, epochs in product(range(FLAGS.seeds), lengths):
+    for seed, epochs in product(range(FLAGS.seed, FLAGS.seed + FLAGS.seeds), lengths):
         pair = new_pair(epochs=epochs, seed=seed, beside=False)
         for chosen in chain.from_iterable(shuffles(len(examples), epochs, seed)):
             pair.step(Examples(examples.images[chosen], examples.labels[chosen]))
@@ -287,7 +292,8 @@ def train_both(console: Console, pair: Pair, examples: Examples, test: Examples)
         "step", "cnn_jax", "PyTorch", "difference", "PyTorch, a last bit off", title="Training loss"
     )
     steps = max(FLAGS.steps, FLAGS.compared_epochs * STEPS_PER_EPOCH)
-    batches = chain.from_iterable(shuffles(count, math.ceil(steps / STEPS_PER_EPOCH)))
+    epochs = math.ceil(steps / STEPS_PER_EPOCH)
+    batches = chain.from_iterable(shuffles(count, epochs, FLAGS.seed))
     for step, chosen in enumerate(islice(batches, steps)):
         batch = Examples(examples.images[chosen], examples.labels[chosen])
         ours, theirs, beside = pair.step(batch)
