@@ -41,6 +41,7 @@ import experiments
 from benchmarks import torch_recipe
 from benchmarks.torch_airnet import AirNet, copy_parameters
 from cnn_jax import data
+from cnn_jax.errors import UsageError
 from cnn_jax.models import Architecture, build
 from cnn_jax.ops import augment
 from cnn_jax.ops.augment_batch import TEST_TIME
@@ -200,6 +201,11 @@ def define_flags() -> None:
     )
     flags.DEFINE_bool("alone", False, "Train PyTorch's version only, augmented, to the end.")
     flags.mark_bool_flags_as_mutual_exclusive(["annealed", "alone"])
+    flags.register_multi_flags_validator(
+        ["annealed", "compared_epochs"],
+        lambda values: not values["annealed"] or values["compared_epochs"] > 0,
+        "--annealed needs --compared_epochs of 1 or more.",
+    )
     flags.DEFINE_integer("test_examples", 10_000, "Test images of the accuracies.", lower_bound=1)
 
 
@@ -208,12 +214,16 @@ def main() -> None:
     console = Console()
     dataset = data.load("cifar10", data_dir=FLAGS.data_dir)
     count = FLAGS.train_examples or len(dataset.train)
+    if count < STEPS_PER_EPOCH:
+        raise UsageError(
+            f"--train_examples={count}: an epoch of {STEPS_PER_EPOCH} steps needs as many or more"
+        )
     train = data.take(dataset.train, count, FLAGS.split_seed)
     batch_size = count // STEPS_PER_EPOCH
     task = options.read_task(dataset)
     examples = Examples(jnp.asarray(train.images), jnp.asarray(train.labels))
     new_pair = partial(Pair, task, examples, batch_size)
-    pair = new_pair(seed=FLAGS.seed)
+    pair = new_pair(seed=FLAGS.seed, beside=not (FLAGS.alone or FLAGS.annealed))
     test = Examples(
         jnp.asarray(dataset.test.images[: FLAGS.test_examples]),
         jnp.asarray(dataset.test.labels[: FLAGS.test_examples]),
@@ -235,6 +245,12 @@ def shuffles(count: int, epochs: int, seed: int) -> Iterator[list[np.ndarray]]:
         yield np.split(order[: count // STEPS_PER_EPOCH * STEPS_PER_EPOCH], STEPS_PER_EPOCH)
 
 
+def batches(examples: Examples, epochs: int, seed: int) -> Iterator[Examples]:
+    """Those of all steps, one after another."""
+    for chosen in chain.from_iterable(shuffles(len(examples), epochs, seed)):
+        yield Examples(examples.images[chosen], examples.labels[chosen])
+
+
 def train_alone(console: Console, pair: Pair, examples: Examples, test: Examples) -> None:
     """Prints the loss of PyTorch's version epoch by epoch, and its accuracy in the end."""
     config, numbers = preset()
@@ -247,19 +263,16 @@ def train_alone(console: Console, pair: Pair, examples: Examples, test: Examples
         drawn = partial(augment.apply, config.augment, key, images, labels)
         return drawn(indices=chosen, epoch=epoch, numbers=strengths)[0] * 255
 
-    for epoch, batches in enumerate(shuffles(len(examples), EPOCHS, FLAGS.seed)):
+    for epoch, steps in enumerate(shuffles(len(examples), EPOCHS, FLAGS.seed)):
         losses = [
             pair.torch_step(
                 pair.recipes[0], Examples(augmented(chosen, epoch), examples.labels[chosen])
             )
-            for chosen in batches
+            for chosen in steps
         ]
         console.print(f"epoch {epoch + 1} of {EPOCHS}: loss {np.mean(losses):.4f}")
     views, weights = TEST_TIME[config.tta](test.images)
-    logits = sum(
-        weight * pair.torch_logits(pair.network, view)
-        for view, weight in zip(views, np.asarray(weights), strict=True)
-    )
+    logits = np.tensordot(weights, [pair.torch_logits(pair.network, view) for view in views], 1)
     right = np.mean(logits.argmax(1) == np.asarray(test.labels))
     console.print(f"PyTorch: {right:.2%} of {len(test.labels):,} test images")
 
@@ -272,17 +285,17 @@ def train_annealed(
     lengths = range(1, FLAGS.compared_epochs + 1)
     for seed, epochs in product(range(FLAGS.seed, FLAGS.seed + FLAGS.seeds), lengths):
         pair = new_pair(epochs=epochs, seed=seed, beside=False)
-        for chosen in chain.from_iterable(shuffles(len(examples), epochs, seed)):
-            pair.step(Examples(examples.images[chosen], examples.labels[chosen]))
+        for batch in batches(examples, epochs, seed):
+            pair.step(batch)
         ours, theirs = pair.accuracies(test)
         accuracies[epochs].append([ours, theirs])
         console.print(
-            f"seed {seed}, annealed in {epochs} epochs of {len(examples):,} images: cnn_jax "
-            f"{ours:.2%}, PyTorch {theirs:.2%} of {len(test.labels):,} test images"
+            f"seed {seed}, epochs {epochs}, {len(examples):,} images: cnn_jax {ours:.2%}, "
+            f"PyTorch {theirs:.2%} of {len(test.labels):,} test images"
         )
     for epochs in lengths:
         ours, theirs = np.mean(accuracies[epochs], axis=0)
-        console.print(f"mean of {epochs} epochs: cnn_jax {ours:.2%}, PyTorch {theirs:.2%}")
+        console.print(f"mean, epochs {epochs}: cnn_jax {ours:.2%}, PyTorch {theirs:.2%}")
 
 
 def train_both(console: Console, pair: Pair, examples: Examples, test: Examples) -> None:
@@ -293,9 +306,7 @@ def train_both(console: Console, pair: Pair, examples: Examples, test: Examples)
     )
     steps = max(FLAGS.steps, FLAGS.compared_epochs * STEPS_PER_EPOCH)
     epochs = math.ceil(steps / STEPS_PER_EPOCH)
-    batches = chain.from_iterable(shuffles(count, epochs, FLAGS.seed))
-    for step, chosen in enumerate(islice(batches, steps)):
-        batch = Examples(examples.images[chosen], examples.labels[chosen])
+    for step, batch in enumerate(islice(batches(examples, epochs, FLAGS.seed), steps)):
         ours, theirs, beside = pair.step(batch)
         if step < FLAGS.steps:
             numbers = f"{ours:.6f}", f"{theirs:.6f}", f"{ours - theirs:+.1e}"

@@ -36,7 +36,7 @@ class Recipe:
       steps: of the whole training, in which the learning rates fall to zero.
     """
 
-    def __init__(self, network: AirNet, steps: int = STEPS) -> None:
+    def __init__(self, network: AirNet, steps: int) -> None:
         self.network = network.train()
         self.done = 0
         self.steps = steps
