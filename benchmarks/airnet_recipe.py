@@ -44,11 +44,11 @@ from cnn_jax import data
 from cnn_jax.errors import UsageError
 from cnn_jax.models import Architecture, build
 from cnn_jax.ops import augment
-from cnn_jax.ops.augment_batch import TEST_TIME
+from cnn_jax.ops.augment.batch import TEST_TIME
 from cnn_jax.training import Config, Examples, Task, TrainState, make_run
 from cnn_jax.training.config import AUGMENT_PREFIX
 from cnn_jax.training.task import normalize
-from experiments import options
+from experiments.flags import options
 from experiments.launch import launch
 
 EPOCHS = 8
@@ -61,12 +61,12 @@ class Pair:
     """One training in cnn_jax and in PyTorch, from the same parameters.
 
     Args:
-      task: the shape of the problem.
-      first: images that the whitening is made from.
-      batch_size: of every step.
-      epochs: of the whole training, in which the learning rates fall to zero.
-      seed: of the parameters.
-      beside: whether a second PyTorch training starts a rounding error away.
+        task: the shape of the problem.
+        first: images that the whitening is made from.
+        batch_size: of every step.
+        epochs: of the whole training, in which the learning rates fall to zero.
+        seed: of the parameters.
+        beside: whether a second PyTorch training starts a rounding error away.
     """
 
     def __init__(

@@ -37,7 +37,7 @@ def main(values: flags.FlagValues) -> None:
     """Times both and prints one table.
 
     Raises:
-      UsageError: if the network or an augmentation is not known, or nothing is to be done.
+        UsageError: if the network or an augmentation is not known, or nothing is to be done.
     """
     if values.network not in NETWORKS:
         raise UsageError(f"--network must be of {', '.join(NETWORKS)}, got {values.network!r}")

@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, Int32, UInt8
 from benchmarks import flax_networks
 from cnn_jax.models import Architecture
 from cnn_jax.training import Config, Examples, Task, augmentations, hyperparameters, make_run
-from cnn_jax.training.compilation import compile_epoch
+from cnn_jax.training.programs import compile_epoch
 
 CLASSES = 10
 LEARNING_RATE = 0.02
@@ -36,12 +36,13 @@ class Network(NamedTuple):
     """One network in three libraries.
 
     Attributes:
-      image_shape: height, width, channels.
-      architecture: for cnn_jax.
-      stock: the stock Flax module's constructor.
-      torch_name: the class in `benchmarks.torch_networks`.
-      epoch_steps: steps in our compiled epoch, as many as a second or a few hold. An epoch of MNIST
-        has over 400; of few steps, the start of the program would weigh more than it does there.
+        image_shape: height, width, channels.
+        architecture: for cnn_jax.
+        stock: the stock Flax module's constructor.
+        torch_name: the class in `benchmarks.torch_networks`.
+        epoch_steps: steps in our compiled epoch, as many as a second or a few hold. An epoch of
+            MNIST has over 400; of few steps, the start of the program would weigh more than it does
+            there.
     """
 
     image_shape: tuple[int, int, int]
@@ -80,12 +81,12 @@ class Contender(NamedTuple):
     """One way to take training steps.
 
     Attributes:
-      name: as the table shows it.
-      parameters: trained numbers of its network.
-      steps: training steps in a call.
-      advance: makes that many calls, one after the other, and waits for the last.
-      program: compiled, if the contender compiles.
-      compile_seconds: what that took.
+        name: as the table shows it.
+        parameters: trained numbers of its network.
+        steps: training steps in a call.
+        advance: makes that many calls, one after the other, and waits for the last.
+        program: compiled, if the contender compiles.
+        compile_seconds: what that took.
     """
 
     name: str
@@ -114,7 +115,7 @@ def has_torch() -> bool:
 
 
 def our_epoch(network: Network, batch_size: int, augment: str = "") -> Contender:
-    """cnn_jax as it trains: shuffle, gather, augmenting and normalising are in the program."""
+    """cnn_jax as it trains: shuffle, gather, augmenting and normalizing are in the program."""
     calls, strengths = augmentations(augment)
     config = Config(
         network.architecture, optimizer="momentum", batch_size=batch_size, augment=calls

@@ -55,9 +55,9 @@ def profile(program: jax.stages.Compiled, run: Callable[[], None], steps: int) -
     """The milliseconds per step that each operation of a program took.
 
     Args:
-      program: compiled.
-      run: runs the program, warm, and waits for it.
-      steps: training steps in that.
+        program: compiled.
+        run: runs the program, warm, and waits for it.
+        steps: training steps in that.
     """
     options = jax.profiler.ProfileOptions()
     options.python_tracer_level = 0
@@ -192,8 +192,8 @@ def name_spans(
     the operation; so the real end is where that run started.
 
     Args:
-      events: in any order.
-      containers: operations that only hold others, to be left out.
+        events: in any order.
+        containers: operations that only hold others, to be left out.
     """
     starts, markers = defaultdict(list), defaultdict(list)
     runs = defaultdict(list)

@@ -1,6 +1,6 @@
 """The networks of the benchmarks as Flax users write them: stock NNX layers, nothing of cnn_jax.
 
-Each takes `(rngs)` and classifies normalised float32 images, n h w c, into 10 classes.
+Each takes `(rngs)` and classifies normalized float32 images, n h w c, into 10 classes.
 """
 
 import jax
@@ -42,7 +42,7 @@ class LeNet5(nnx.Module):
 
 
 class Block(nnx.Module):
-    """Two normalised convolutions and a shortcut without parameters."""
+    """Two normalized convolutions and a shortcut without parameters."""
 
     def __init__(self, channels: int, filters: int, rngs: nnx.Rngs):
         self.stride = 1 if channels == filters else 2

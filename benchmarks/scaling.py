@@ -26,7 +26,7 @@ POD = 256  # chips, a torus of 16 x 16
 # two links, one way each, for the sum that goes around in both directions.
 LINK_BANDWIDTH = 100e9
 POD_NETWORK_BANDWIDTH = 6.4e12 / 8 / POD  # bytes per second and chip, between pods
-# A hop between neighbours takes about a microsecond (Austin et al. 2025, "How to scale your model",
+# A hop between neighbors takes about a microsecond (Austin et al. 2025, "How to scale your model",
 # jax-ml.github.io/scaling-book). Between pods nothing is published: assumed.
 HOP_SECONDS = 1e-6
 POD_HOP_SECONDS = 50e-6
@@ -103,8 +103,8 @@ def most_accelerators(network: Network, images: Callable[[int], float]) -> int:
     """The largest power of two of accelerators at which efficiency is `ENOUGH`, at most the last.
 
     Args:
-      network: its step.
-      images: of each accelerator in a step, by how many accelerators there are.
+        network: its step.
+        images: of each accelerator in a step, by how many accelerators there are.
     """
     count = 1
     while count < max(ACCELERATORS):

@@ -12,16 +12,16 @@ class Network(NamedTuple):
     """What the compiled step of a network says.
 
     Attributes:
-      name: of the network.
-      parameters: that are trained.
-      devices: that the batch is split over.
-      flops: operations per image, forward and backward.
-      traffic: bytes per image that the operations read and write, in float32.
-      filled: share of the matrix units' products that are not with zeros.
-      trial_bytes: of one trial's state and temporaries at a batch of `BATCH`.
-      exchanges: collectives in a step with a split batch.
-      exchanged: their bytes on each device.
-      trial_exchanges: collectives in an epoch of as many trials as devices.
+        name: of the network.
+        parameters: that are trained.
+        devices: that the batch is split over.
+        flops: operations per image, forward and backward.
+        traffic: bytes per image that the operations read and write, in float32.
+        filled: share of the matrix units' products that are not with zeros.
+        trial_bytes: of one trial's state and temporaries at a batch of `BATCH`.
+        exchanges: collectives in a step with a split batch.
+        exchanged: their bytes on each device.
+        trial_exchanges: collectives in an epoch of as many trials as devices.
     """
 
     name: str
@@ -66,11 +66,10 @@ def compile_network(name: str, devices: int) -> Network:
 
     from cnn_jax import training
     from cnn_jax.models import build_abstract, count_parameters
-    from cnn_jax.training.compilation import compile_epoch
-    from cnn_jax.training.cost import collectives, program_cost
-    from cnn_jax.training.fit_cell import Trainer
+    from cnn_jax.training.devices import MeshShape, make_mesh, whole
     from cnn_jax.training.grid import Trial
-    from cnn_jax.training.meshes import MeshShape, make_mesh, whole
+    from cnn_jax.training.loop import Trainer
+    from cnn_jax.training.programs import collectives, compile_epoch, program_cost
 
     shape, architecture = networks()[name]
     task = training.Task(shape, 10, (0.4,) * shape[2], (0.2,) * shape[2])
@@ -123,7 +122,7 @@ def filled(layers: Sequence[tuple[int, tuple[int, ...]]]) -> float:
     up to whole matrix units. It is the share of the forward pass, taken for the gradients' too.
 
     Args:
-      layers: parameters of each layer, and the shape of its output.
+        layers: parameters of each layer, and the shape of its output.
     """
     useful = done = 0.0
     for parameters, (*places, filters) in layers:

@@ -53,7 +53,7 @@ def _measure(console: Console, model: str, counts: Sequence[int]) -> None:
 
     from cnn_jax import data, training
     from cnn_jax.models import Architecture
-    from experiments.options import read_task
+    from experiments.flags.options import read_task
 
     dataset = data.load("mnist")
     split = data.take(dataset.train, FLAGS.examples, 0)
@@ -113,9 +113,9 @@ def _together(run, config, examples, vectorization, count: int) -> Callable[[], 
     import jax
 
     from cnn_jax import training
-    from cnn_jax.training.fit_cell import Trainer
+    from cnn_jax.training.devices import MeshShape, make_mesh, replicate
     from cnn_jax.training.grid import Trial
-    from cnn_jax.training.meshes import MeshShape, make_mesh, replicate
+    from cnn_jax.training.loop import Trainer
 
     mesh = make_mesh(MeshShape(trial=len(jax.devices())))
     trainer = Trainer(run, replicate(examples, mesh), None, vectorization, mesh)

@@ -16,7 +16,7 @@ SCALE = 1 / 9
 
 
 class Group(nn.Module):
-    """Two convolutions, the first one pooled, each normalised without a scale."""
+    """Two convolutions, the first one pooled, each normalized without a scale."""
 
     def __init__(self, channels: int, filters: int) -> None:
         super().__init__()
@@ -31,13 +31,13 @@ class Group(nn.Module):
 
 
 class AirNet(nn.Module):
-    """Normalised float32 images, n c 32 32, to logits. The whitening's kernel is not trained.
+    """Normalized float32 images, n c 32 32, to logits. The whitening's kernel is not trained.
 
     Args:
-      channels: of the images.
-      num_classes: of the logits.
-      scale: factor of the logits. `copy_parameters` makes up for another one than ours in the
-        dense layer before it, so that the logits are ours in any case.
+        channels: of the images.
+        num_classes: of the logits.
+        scale: factor of the logits. `copy_parameters` makes up for another one than ours in the
+            dense layer before it, so that the logits are ours in any case.
     """
 
     def __init__(self, channels: int = 3, num_classes: int = 10, scale: float = SCALE) -> None:
@@ -64,9 +64,9 @@ def copy_parameters(
     """Gives `network` the arrays of `airnet` with batch norm, its frozen kernel included.
 
     Args:
-      params: what is trained, as nested dicts by layer.
-      statistics: the rest, likewise: the whitening's kernel and the running statistics.
-      network: changed in place.
+        params: what is trained, as nested dicts by layer.
+        statistics: the rest, likewise: the whitening's kernel and the running statistics.
+        network: changed in place.
     """
     trained, rest = params["network"], statistics["network"]
     _set(network.whitening.weight, _kernel(rest["whitening"]["kernel"]))

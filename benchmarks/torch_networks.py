@@ -1,6 +1,6 @@
 """The networks of the benchmarks in PyTorch. Importing this needs the extra `bench`.
 
-Each classifies normalised float32 images, n c h w, into 10 classes.
+Each classifies normalized float32 images, n c h w, into 10 classes.
 """
 
 import torch
@@ -43,7 +43,7 @@ class LeNet5(nn.Module):
 
 
 class Block(nn.Module):
-    """Two normalised convolutions and a shortcut without parameters."""
+    """Two normalized convolutions and a shortcut without parameters."""
 
     def __init__(self, channels: int, filters: int) -> None:
         super().__init__()

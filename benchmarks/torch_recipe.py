@@ -32,8 +32,8 @@ class Recipe:
     """The state of a training: its network, its optimizers and the steps done.
 
     Args:
-      network: an airnet of the recipe's `SCALE`; trained in place.
-      steps: of the whole training, in which the learning rates fall to zero.
+        network: an airnet of the recipe's `SCALE`; trained in place.
+        steps: of the whole training, in which the learning rates fall to zero.
     """
 
     def __init__(self, network: AirNet, steps: int) -> None:
@@ -59,12 +59,12 @@ class Recipe:
         """One update.
 
         Args:
-          images: normalised, n c 32 32. Losses of batches of another size than the recipe's are
-            weighted so that they sum as if there were 2000.
-          labels: integers.
+            images: normalized, n c 32 32. Losses of batches of another size than the recipe's are
+                weighted so that they sum as if there were 2000.
+            labels: integers.
 
         Returns:
-          The mean loss of the batch before the update.
+            The mean loss of the batch before the update.
         """
         left = 1 - self.done / self.steps
         whitening_left = 1 - self.done / (WHITENING_FRACTION * self.steps)
@@ -90,7 +90,7 @@ def _group(parameters: Sequence[Tensor], rate: float) -> dict[str, object]:
 
 @torch.no_grad()
 def _muon(kernel: Tensor, velocity: Tensor, rate: float) -> None:
-    """Nesterov's momentum, orthogonalised by three Newton-Schulz steps, on a normalised kernel."""
+    """Nesterov's momentum, orthogonalized by three Newton-Schulz steps, on a normalized kernel."""
     assert kernel.grad is not None
     velocity.mul_(MUON_MOMENTUM).add_(kernel.grad)
     direction = (kernel.grad + MUON_MOMENTUM * velocity).flatten(1)

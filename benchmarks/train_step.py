@@ -58,7 +58,7 @@ def main(values: flags.FlagValues) -> None:
     """Times the networks that the flags name, prints a table for each and writes the numbers.
 
     Raises:
-      UsageError: if a network is not known or the file cannot be written.
+        UsageError: if a network is not known or the file cannot be written.
     """
     unknown = [name for name in values.networks if name not in NETWORKS]
     if unknown or not values.networks:
@@ -175,7 +175,7 @@ def _table(title: str, rows: list[dict[str, Any]]) -> Table:
         title=title,
         title_justify="left",
         caption="lower quartile and median over turns; CPU: of all threads; vs: how many times as "
-        "fast, median over rounds. cnn_jax also shuffles, gathers and normalises bytes; the others "
+        "fast, median over rounds. cnn_jax also shuffles, gathers and normalizes bytes; the others "
         "are given batches.",
         caption_justify="left",
     )

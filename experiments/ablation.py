@@ -15,22 +15,15 @@ from rich.markdown import Markdown
 from cnn_jax.errors import UsageError
 from cnn_jax.training.processes import is_first, together
 from cnn_jax.training.sweep import VECTORIZATIONS, Vectorization, default_vectorization
-from experiments import (
-    ablation_costs,
-    ablation_plan,
-    grids,
-    hosts,
-    machine,
-    options,
-    plan,
-    run_directory,
-)
-from experiments.ablation_costs import CellCost
-from experiments.ablation_plan import CellPlan, Data, duration
-from experiments.ablation_progress import Board
-from experiments.ablation_run import run_cells
-from experiments.launch import launch, terminal
-from experiments.run_directory import (
+
+from .flags import axes, hosts, machine, options
+from .launch import launch, terminal
+from .runs import ablation_costs, ablation_plan, plan, run_directory
+from .runs.ablation_costs import CellCost
+from .runs.ablation_plan import CellPlan, Data, duration
+from .runs.cells import run_cells
+from .runs.progress import Board
+from .runs.run_directory import (
     FLAGS_FILE,
     REPORT_FILE,
     RunDirectory,
@@ -38,7 +31,7 @@ from experiments.run_directory import (
     given_flags_text,
     open_directory,
 )
-from experiments.sweep_directory import (
+from .runs.sweep_directory import (
     FIGURE_FILE,
     LATEX_FILE,
     MARKDOWN_FILE,
@@ -100,7 +93,7 @@ _NOT_COMPUTED = frozenset({"plan", "workdir", "resume"})
 class Prepared(NamedTuple):
     """A sweep that has all it needs to start."""
 
-    study: grids.Study
+    study: axes.Study
     baseline: int
     loaded: dict[Any, Data]
     plans: list[CellPlan]
@@ -145,7 +138,7 @@ def begin() -> tuple[RunDirectory, Prepared]:
     """The folder to write to and the sweep, before anything is written.
 
     Raises:
-      UsageError: for whatever cannot work.
+        UsageError: for whatever cannot work.
     """
     directory = open_directory("sweep", "ablation", FLAGS.plan)
     prepared = prepare()
@@ -158,15 +151,15 @@ def prepare() -> Prepared:
     """Reads flags and data and plans every cell; refuses whatever cannot work.
 
     Raises:
-      UsageError: for impossible flags or data.
+        UsageError: for impossible flags or data.
     """
-    study = grids.read_study(FLAGS.vary, FLAGS.tune, FLAGS.seeds, options.given())
+    study = axes.read_study(FLAGS.vary, FLAGS.tune, FLAGS.seeds, options.given())
     if FLAGS.prune and not study.tuned:
         raise UsageError(
             "--prune stops tuned values that fall behind, but nothing is tuned, and the rows that "
             "are compared all train to the end; give --tune=learning_rate, or leave --prune out"
         )
-    baseline = grids.find_variant(FLAGS.baseline, study) if FLAGS.baseline else 0
+    baseline = axes.find_variant(FLAGS.baseline, study) if FLAGS.baseline else 0
     loaded = ablation_plan.load_data(study.grid)
     if study.tuned and not all(len(item.validation) for item in loaded.values()):
         raise UsageError(
@@ -222,17 +215,20 @@ def conclude(
     results: list[dict[str, Any]],
 ) -> None:
     """Writes the tables and the report."""
-    from cnn_jax.analysis import ablation_plots, ablation_records, ablation_report, figures
+    from cnn_jax.analysis import figures
+    from cnn_jax.analysis.ablation import charts as ablation_charts
+    from cnn_jax.analysis.ablation import page as ablation_page
+    from cnn_jax.analysis.ablation import records
 
     record = _record(directory, prepared, results)
     with console.status("writing the report"):
-        directory.write(RESULTS_FILE, ablation_records.results_csv(record))
-        directory.write(SUMMARY_FILE, ablation_records.summary_csv(record))
-        directory.write(MARKDOWN_FILE, ablation_report.markdown_table(record))
-        directory.write(LATEX_FILE, ablation_report.latex_table(record))
-        directory.write(FIGURE_FILE, figures.png_bytes(ablation_plots.dot_plot(record)))
-        directory.write(REPORT_FILE, ablation_report.render_ablation_report(record))
-    console.print(Markdown(ablation_report.markdown_table(record)), soft_wrap=False)
+        directory.write(RESULTS_FILE, records.results_csv(record))
+        directory.write(SUMMARY_FILE, records.summary_csv(record))
+        directory.write(MARKDOWN_FILE, ablation_page.markdown_table(record))
+        directory.write(LATEX_FILE, ablation_page.latex_table(record))
+        directory.write(FIGURE_FILE, figures.png_bytes(ablation_charts.dot_plot(record)))
+        directory.write(REPORT_FILE, ablation_page.render_ablation_report(record))
+    console.print(Markdown(ablation_page.markdown_table(record)), soft_wrap=False)
     console.print(
         f"{len(record.trials)} networks in {record.programs} programs; compiled and trained in "
         f"{duration(record.total_seconds)}"
@@ -244,7 +240,7 @@ def conclude(
 
 
 def _record(directory: RunDirectory, prepared: Prepared, results: list[dict[str, Any]]) -> Any:
-    from cnn_jax.analysis.ablation_records import SweepRecord, Trial
+    from cnn_jax.analysis.ablation.records import SweepRecord, Trial
 
     study, grid = prepared.study, prepared.study.grid
     trials = [trial for result in results for trial in result["trials"]]

@@ -14,8 +14,9 @@ from cnn_jax import data
 from cnn_jax.errors import UsageError
 from cnn_jax.ops import augment
 from cnn_jax.ops.augment import AUGMENTATIONS, AugmentationCall
-from experiments import options
-from experiments.launch import launch, terminal
+
+from .flags import options
+from .launch import launch, terminal
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(options)
@@ -26,7 +27,7 @@ flags.DEFINE_integer("draws", 5, "How often each.", lower_bound=1)
 
 def main() -> None:
     """Draws the gallery."""
-    from cnn_jax.analysis.gallery import augmentation_rows
+    from cnn_jax.analysis.report.gallery import augmentation_rows
 
     out = Path(FLAGS.out)
     if out.suffix not in (".png", ".svg", ".pdf"):

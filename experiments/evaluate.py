@@ -18,12 +18,14 @@ from rich.text import Text
 
 from cnn_jax import data, training
 from cnn_jax.errors import UsageError
-from experiments import options, saved_run
-from experiments.evaluate_classes import of_classes
-from experiments.evaluate_labels import of_labels
-from experiments.launch import launch, terminal
-from experiments.measured import Subject
-from experiments.saved_run import SavedRun
+
+from .flags import options
+from .launch import launch, terminal
+from .runs import saved_run
+from .runs.evaluate_classes import of_classes
+from .runs.evaluate_labels import of_labels
+from .runs.measured import Subject
+from .runs.saved_run import SavedRun
 
 FLAGS = flags.FLAGS
 for _name in ("run", "split", "top", "json", "out", "dataset", "data_dir", "download"):
@@ -76,7 +78,7 @@ def choose(saved: SavedRun) -> Subject:
     """The split that --split and --dataset name.
 
     Raises:
-      UsageError: if there is none, or it does not fit the run.
+        UsageError: if there is none, or it does not fit the run.
     """
     if not FLAGS["dataset"].present:
         notes = []
@@ -141,7 +143,7 @@ def write(path: Path, page: str) -> None:
     """Writes a page.
 
     Raises:
-      UsageError: if it cannot be written there.
+        UsageError: if it cannot be written there.
     """
     try:
         path.write_text(page)

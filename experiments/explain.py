@@ -17,18 +17,20 @@ from jaxtyping import Float, Int
 from rich.console import Console
 
 from cnn_jax import data
-from cnn_jax.analysis import explain_page, pictures
-from cnn_jax.analysis.explain_sections import Chosen, Labeled, Subject
-from cnn_jax.analysis.label_evaluation import EVEN
-from cnn_jax.analysis.plots import top_guesses
+from cnn_jax.analysis import pictures
+from cnn_jax.analysis.evaluate.labels import EVEN
+from cnn_jax.analysis.explain import page as explain_page
+from cnn_jax.analysis.explain.network import contributions
+from cnn_jax.analysis.explain.sections import Chosen, Labeled, Subject
 from cnn_jax.analysis.predictions import true_names
-from cnn_jax.analysis.trained_network import contributions
+from cnn_jax.analysis.report.charts import top_guesses
 from cnn_jax.errors import UsageError
-from experiments import saved_run
-from experiments.launch import launch, terminal
-from experiments.network import trained_network
-from experiments.picture_files import Skipped, find_pictures, read_picture, true_class
-from experiments.saved_run import SavedRun
+
+from .launch import launch, terminal
+from .runs import saved_run
+from .runs.network import trained_network
+from .runs.picture_files import Skipped, find_pictures, read_picture, true_class
+from .runs.saved_run import SavedRun
 
 FLAGS = flags.FLAGS
 for _name in ("run", "split", "out", "seed", "invert"):
@@ -100,7 +102,7 @@ def pick(
     """Images, true classes and names of those that --images names, or of some drawn at random.
 
     Raises:
-      UsageError: if the split has no such image.
+        UsageError: if the split has no such image.
     """
     if FLAGS.images:
         words = [word.strip() for word in FLAGS.images]
@@ -125,7 +127,7 @@ def read_files(
     """Images, true classes (the folder's name, where it is one) and names of picture files.
 
     Raises:
-      UsageError: if none of them can be read.
+        UsageError: if none of them can be read.
     """
     skipped = Skipped()
     images, truths, names = [], [], []

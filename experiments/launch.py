@@ -49,9 +49,9 @@ def start(main: Callable[..., None], takes_paths: bool = False) -> None:
     --verbosity asks for more.
 
     Args:
-      main: what to run.
-      takes_paths: whether arguments that are not flags are given to `main`, as a list; if not,
-        they are refused.
+        main: what to run.
+        takes_paths: whether arguments that are not flags are given to `main`, as a list; if not,
+            they are refused.
     """
     signal.signal(signal.SIGTERM, _interrupt)
 

@@ -21,17 +21,12 @@ from cnn_jax.analysis import pictures
 from cnn_jax.analysis.predictions import ranked, there
 from cnn_jax.data.progress import progress
 from cnn_jax.errors import UsageError
-from experiments import saved_run
-from experiments.launch import launch, terminal
-from experiments.picture_files import Skipped, find_pictures, read_picture, true_class
-from experiments.predictions_output import (
-    Meaning,
-    Prediction,
-    print_bars,
-    print_csv,
-    print_json,
-)
-from experiments.saved_run import SavedRun
+
+from .launch import launch, terminal
+from .runs import saved_run
+from .runs.picture_files import Skipped, find_pictures, read_picture, true_class
+from .runs.predictions_output import Meaning, Prediction, print_bars, print_csv, print_json
+from .runs.saved_run import SavedRun
 
 FLAGS = flags.FLAGS
 for _name in ("run", "top", "json", "invert"):
@@ -91,7 +86,7 @@ def read_meaning(saved: SavedRun) -> Meaning:
     """What the outputs of the run are.
 
     Raises:
-      UsageError: if guesses are to be ranked where there are labels.
+        UsageError: if guesses are to be ranked where there are labels.
     """
     several = saved.task.multi_label
     if several and FLAGS["top"].present:
@@ -164,7 +159,7 @@ def _check_drawing(path: Path) -> None:
 
 def draw(path: Path, predictions: list[Prediction], meaning: Meaning) -> None:
     """Writes the images as the network saw them, with their ranked guesses."""
-    from cnn_jax.analysis.plots import ranked_guesses
+    from cnn_jax.analysis.report.charts import ranked_guesses
 
     names = meaning.names
     labels = [names.index(each.label) for each in predictions if each.label is not None]

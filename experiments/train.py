@@ -17,16 +17,18 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 
 from cnn_jax import data, training
-from cnn_jax.analysis import insight
+from cnn_jax.analysis.report import insight
 from cnn_jax.ops.activations import OUTPUT_ACTIVATIONS
 from cnn_jax.ops.losses import CALIBRATED, LOSS_OUTPUT
-from cnn_jax.training.meshes import mesh_shape
+from cnn_jax.training.devices import mesh_shape
 from cnn_jax.training.processes import fetch, is_first, together
-from experiments import hosts, machine, options, outcome, plan, run_directory, train_plan
-from experiments.launch import launch, terminal
-from experiments.network import trained_network
-from experiments.prepared_run import Prepared, prepare
-from experiments.run_directory import (
+
+from .flags import hosts, machine, options
+from .launch import launch, terminal
+from .runs import outcome, plan, run_directory, train_plan
+from .runs.network import trained_network
+from .runs.prepared import Prepared, prepare
+from .runs.run_directory import (
     FLAGS_FILE,
     METRICS_FILE,
     REPORT_FILE,
@@ -77,7 +79,7 @@ def begin() -> tuple[RunDirectory, Prepared]:
     """The folder to write to and the run, before anything is written.
 
     Raises:
-      UsageError: for whatever cannot work.
+        UsageError: for whatever cannot work.
     """
     directory = open_directory(
         "run", f"{Path(FLAGS.dataset).name.split(':')[0]}-{FLAGS.model}", FLAGS.plan
@@ -254,7 +256,7 @@ def _record(
     timing: Timing,
     seen: insight.Insight,
 ) -> Any:
-    from cnn_jax.analysis.run_record import RunRecord
+    from cnn_jax.analysis.report.record import RunRecord
 
     metrics = directory.history(METRICS_FILE, prepared.config.epochs)
     timings = directory.history(TIMINGS_FILE, prepared.config.epochs)

@@ -15,14 +15,16 @@ from jaxtyping import Float
 from rich.console import Console
 
 from cnn_jax import data, training
-from cnn_jax.analysis.walkthrough_station import Trained
+from cnn_jax.analysis.walkthrough.station import Trained
 from cnn_jax.data.faces import LABELS, make_faces
 from cnn_jax.errors import UsageError
 from cnn_jax.models import Architecture, build_abstract, count_parameters
 from cnn_jax.ops import activations
-from experiments import options, saved_run
-from experiments.launch import launch, terminal
-from experiments.network import trained_network
+
+from .flags import options
+from .launch import launch, terminal
+from .runs import saved_run
+from .runs.network import trained_network
 
 FLAGS = flags.FLAGS
 for _name in ("run", "out"):
@@ -46,7 +48,7 @@ _TEST_FACES = 1000
 
 def main() -> None:
     """Builds the page as the flags say."""
-    from cnn_jax.analysis.walkthrough import render_walkthrough
+    from cnn_jax.analysis.walkthrough.page import render_walkthrough
 
     saved_run.check_flags("examples")
     console = terminal()

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from cnn_jax.data.image_folder import _decode as decode
+from cnn_jax.data.folders import _decode as decode
 
 _SAMPLE = 2000
 # What of a border may differ from its level, and from it on what is ink, in bytes.

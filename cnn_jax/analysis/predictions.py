@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from cnn_jax.analysis.plots import top_guesses
+from cnn_jax.analysis.report.charts import top_guesses
 from cnn_jax.errors import UsageError
 
 # Temperatures looked at lie between 1 / 100 and 100.

@@ -4,10 +4,9 @@ Only numpy is imported here; TensorFlow Datasets, Pillow and rich are imported w
 them.
 """
 
-from cnn_jax.data.dataset import Dataset, Split
+from cnn_jax.data.dataset import Dataset, Split, channel_statistics
 from cnn_jax.data.registry import DATASETS, is_multi_label, load
 from cnn_jax.data.splits import hold_out, take
-from cnn_jax.data.statistics import channel_statistics
 
 __all__ = [
     "DATASETS",

@@ -89,7 +89,7 @@ def draw_faces(
     def between(low: float, high: float) -> Number:
         return rng.uniform(low, high, (len(labels), 1, 1)).astype(np.float32)
 
-    # Coordinates of the face: its centre is the origin, its half height 1, and v points down.
+    # Coordinates of the face: its center is the origin, its half height 1, and v points down.
     row, column = np.mgrid[:SIDE, :SIDE].astype(np.float32)
     x, y = column - 13.5 - between(-2, 2), row - 15.5 - between(-1.5, 1.5)
     size, tilt = between(6.5, 9.5), between(-0.2, 0.2)

@@ -2,17 +2,38 @@
 
 import os
 from collections.abc import Callable
+from importlib import resources
 from pathlib import Path
 
-from cnn_jax.data.dataset import Dataset, check_dataset
-from cnn_jax.data.embedded import read_embedded_mnist
+import numpy as np
+
+from cnn_jax.data.dataset import Dataset, Split, check_dataset
 from cnn_jax.data.faces import load_faces
-from cnn_jax.data.idx_folder import holds_idx_files, read_idx_folder
-from cnn_jax.data.image_folder import load_image_folder
-from cnn_jax.data.labeled_folder import holds_labels, load_labeled_folder
-from cnn_jax.data.resize import resize_dataset
-from cnn_jax.data.tfds_source import load_tfds
+from cnn_jax.data.folders import load_image_folder, resize_dataset
+from cnn_jax.data.idx import holds_idx_files, read_idx_folder
+from cnn_jax.data.label_tables import holds_labels, load_labeled_folder
+from cnn_jax.data.tfds import load_tfds
 from cnn_jax.errors import UsageError
+
+
+def read_embedded_mnist() -> Dataset:
+    """Reads all of MNIST, in its original order, with no download.
+
+    Returns:
+        60,000 training and 10,000 test images of shape 28 x 28 x 1, classes "0" to "9".
+
+    References:
+        LeCun, Bottou, Bengio, Haffner: Gradient-based learning applied to document recognition,
+        Proceedings of the IEEE 86(11), 1998.
+    """
+    packed = resources.files("cnn_jax.data").joinpath("mnist.npz")
+    with packed.open("rb") as file, np.load(file) as arrays:
+        train, test = (
+            Split(arrays[f"x_{split}"][..., None], arrays[f"y_{split}"].astype(np.int32))
+            for split in ("train", "test")
+        )
+    return Dataset("mnist", train, test, tuple("0123456789"))
+
 
 # Names with a source of their own, as a function of the folder of the cache; any other name is one
 # of TensorFlow Datasets.
@@ -60,7 +81,7 @@ def load(
         data_dir: where TensorFlow Datasets keeps prepared data; default: the environment
             variable `TFDS_DATA_DIR`, then `~/tensorflow_datasets`.
         download: download and prepare a TensorFlow data set that is not there yet.
-        image_size: side in pixels; every image becomes a square of it, by the largest centred
+        image_size: side in pixels; every image becomes a square of it, by the largest centered
             square and an antialiased bilinear filter. Default: images as they are.
         cache_dir: where decoded TensorFlow data sets and folders of pictures, and drawn faces,
             are kept; default: the environment variable `CNN_JAX_CACHE`, then `~/.cache/cnn_jax`.

@@ -12,17 +12,17 @@ class Architecture:
     """The choices of a network's shape; hashable, so that programs can be compiled per choice.
 
     Attributes:
-      model: a key of `MODELS`.
-      activation: a key of `ACTIVATIONS` or `PARAMETRIC_ACTIVATIONS`.
-      normalization: "none", "batch" or "group".
-      dropout: whether the dropout layers are there (their rate is a hyperparameter).
-      pooling: a key of `POOLINGS` (`cnn` and `lenet5`).
-      filters: filters of each block's convolutions (`cnn`).
-      width: times as many filters in every layer (`airnet` and `vgg`).
-      kernel_size: height and width of the kernels in pixels (`cnn`).
-      convolutions_per_block: convolutions before each pooling (`cnn`).
-      hidden: neurons of each dense layer before the output (`cnn`).
-      convolution: lowering of the convolutions, see `conv2d`.
+        model: a key of `MODELS`.
+        activation: a key of `ACTIVATIONS` or `PARAMETRIC_ACTIVATIONS`.
+        normalization: "none", "batch" or "group".
+        dropout: whether the dropout layers are there (their rate is a hyperparameter).
+        pooling: a key of `POOLINGS` (`cnn` and `lenet5`).
+        filters: filters of each block's convolutions (`cnn`).
+        width: times as many filters in every layer (`airnet` and `vgg`).
+        kernel_size: height and width of the kernels in pixels (`cnn`).
+        convolutions_per_block: convolutions before each pooling (`cnn`).
+        hidden: neurons of each dense layer before the output (`cnn`).
+        convolution: lowering of the convolutions, see `conv2d`.
     """
 
     model: str = "cnn"

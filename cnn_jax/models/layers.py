@@ -14,6 +14,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from cnn_jax.errors import UsageError
+from cnn_jax.models.architecture import Architecture, ImageShape
 from cnn_jax.ops import activations, dense, pooling
 from cnn_jax.ops.convolution import Lowering, Padding, conv_general_dilated
 
@@ -28,9 +30,10 @@ class Mode(NamedTuple):
     """How a model is called.
 
     Attributes:
-      train: batch statistics and dropout as in training; otherwise running statistics, no dropout.
-      dropout_key: needed in training by a model with dropout.
-      dropout_rate: probability in [0, 1), may be traced.
+        train: batch statistics and dropout as in training; otherwise running statistics, no
+            dropout.
+        dropout_key: needed in training by a model with dropout.
+        dropout_rate: probability in [0, 1), may be traced.
     """
 
     train: bool = False
@@ -125,12 +128,12 @@ class Normalization(Layer):
     """Batch (Ioffe and Szegedy 2015) or group norm (Wu and He 2018), then scale and bias.
 
     Args:
-      name: "batch" or "group".
-      channels: of the feature maps.
-      use_scale: whether there is a scale beside the bias.
-      momentum: what the running statistics of batch norm keep of themselves at each update.
-      epsilon: added to the variance in batch norm.
-      rngs: the random streams; what is learned starts at one and zero.
+        name: "batch" or "group".
+        channels: of the feature maps.
+        use_scale: whether there is a scale beside the bias.
+        momentum: what the running statistics of batch norm keep of themselves at each update.
+        epsilon: added to the variance in batch norm.
+        rngs: the random streams; what is learned starts at one and zero.
     """
 
     def __init__(
@@ -262,3 +265,56 @@ class Sequential(nnx.Module):
                 x = layer(x, mode, lambda inner, value, name=name: tap(f"{name}.{inner}", value))
             x = tap(name, x)
         return x
+
+
+def require_size(architecture: Architecture, image_shape: ImageShape, pixels: int) -> None:
+    """Refuses images that are smaller than `pixels` in height or width.
+
+    Raises:
+        UsageError: if they are.
+    """
+    height, width, _ = image_shape
+    if min(height, width) < pixels:
+        raise UsageError(
+            f"{architecture.model} needs images of at least {pixels}x{pixels} pixels, "
+            f"got {height}x{width}"
+        )
+
+
+def scaled(architecture: Architecture, filters: int) -> int:
+    """`filters` times the architecture's width, at least one."""
+    return max(1, round(filters * architecture.width))
+
+
+def convolution(
+    architecture: Architecture,
+    channels: int,
+    filters: int,
+    *,
+    kernel_size: int = 3,
+    stride: int = 1,
+    rngs: nnx.Rngs,
+) -> Convolution:
+    """A convolution of odd kernel size that keeps the size of the image, or divides it by `stride`.
+
+    It has a bias if the network is not normalized: else the next normalization has one.
+    """
+    return Convolution(
+        channels,
+        filters,
+        kernel_size,
+        stride=stride,
+        padding=kernel_size // 2,
+        use_bias=architecture.normalization == "none",
+        lowering=architecture.convolution,
+        rngs=rngs,
+    )
+
+
+def normalization(
+    architecture: Architecture, name: str, channels: int, rngs: nnx.Rngs
+) -> dict[str, nnx.Module]:
+    """The normalization as a layer of that name, or no layer if the network is not normalized."""
+    if architecture.normalization == "none":
+        return {}
+    return {name: Normalization(architecture.normalization, channels, rngs=rngs)}

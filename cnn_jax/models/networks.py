@@ -1,4 +1,4 @@
-"""The networks by name: how one is built, called, and initialised from data."""
+"""The networks by name: how one is built, called, and initialized from data."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,10 +10,8 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from cnn_jax.models.airnet import airnet, whiten
 from cnn_jax.models.architecture import Architecture, ImageShape
 from cnn_jax.models.layers import EVALUATION, Mode, Sequential, Tap
-from cnn_jax.models.residual_networks import resnet, resnet18
-from cnn_jax.models.small_networks import cnn, lenet5
-from cnn_jax.models.vgg import vgg
-from cnn_jax.models.wide_residual_network import wide_resnet
+from cnn_jax.models.plain import cnn, lenet5, vgg
+from cnn_jax.models.residual import resnet, resnet18, wide_resnet
 
 MODELS: dict[str, Callable[[Architecture, ImageShape, int, nnx.Rngs], dict[str, nnx.Module]]] = {
     "airnet": airnet,
@@ -48,10 +46,11 @@ class Classifier(nnx.Module):
         """The logits of a batch.
 
         Args:
-          images: normalised images, channels last.
-          mode: training or not, and the dropout.
-          tap: called with the name and the output of every layer, in order; what it returns goes
-            on in the network. The identity by default: use it to look at or change feature maps.
+            images: normalized images, channels last.
+            mode: training or not, and the dropout.
+            tap: called with the name and the output of every layer, in order; what it returns goes
+                on in the network. The identity by default: use it to look at or change feature
+                maps.
         """
         return self.network(images, mode, tap)
 
@@ -59,10 +58,10 @@ class Classifier(nnx.Module):
 def build(
     architecture: Architecture, image_shape: ImageShape, num_classes: int, key: PRNGKeyArray
 ) -> Classifier:
-    """The network that `architecture` describes, initialised from `key`.
+    """The network that `architecture` describes, initialized from `key`.
 
     Raises:
-      UsageError: if the images are too small for it.
+        UsageError: if the images are too small for it.
     """
     layers = MODELS[architecture.model](architecture, image_shape, num_classes, nnx.Rngs(key))
     return Classifier(layers)
@@ -83,12 +82,12 @@ def initialize_from_data(
     The identity for a model that takes nothing from the data. Works under `jit` and `vmap`.
 
     Args:
-      architecture: of the network.
-      statistics: all that the network holds beside its parameters, as nested dicts by layer.
-      images: normalised training images; some thousand are enough.
+        architecture: of the network.
+        statistics: all that the network holds beside its parameters, as nested dicts by layer.
+        images: normalized training images; some thousand are enough.
 
     Returns:
-      As `statistics`, with the kernel of the whitening in it for `airnet`.
+        As `statistics`, with the kernel of the whitening in it for `airnet`.
     """
     if architecture.model not in DATA_INITIALIZATIONS:
         return statistics

@@ -30,12 +30,12 @@ def count_parameters(model: Classifier, image_shape: ImageShape) -> list[Paramet
     """The parameter table of a network, in the order in which an image passes through it.
 
     Convolution: (w * h * previous + 1) * filters; pooling: 0; dense: c * p + 1 * c; a
-    normalisation: 2 * channels, or 1 * channels without its scale. Without a bias the 1 is a 0.
+    normalization: 2 * channels, or 1 * channels without its scale. Without a bias the 1 is a 0.
     What is not trained (running statistics, the kernel of a whitening) is not counted.
 
     Args:
-      model: any network, its arrays or their shapes.
-      image_shape: height, width and channels of its images.
+        model: any network, its arrays or their shapes.
+        image_shape: height, width and channels of its images.
     """
     shapes: dict[str, tuple[int, ...]] = {}
 

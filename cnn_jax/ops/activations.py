@@ -50,7 +50,7 @@ def sigmoid(x: Float[Array, "..."]) -> Float[Array, "..."]:
 
 
 def tanh(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Hyperbolic tangent, in [-1, 1]: a sigmoid centred on zero, 2 sigmoid(2x) - 1."""
+    """Hyperbolic tangent, in [-1, 1]: a sigmoid centered on zero, 2 sigmoid(2x) - 1."""
     return jnp.tanh(x)
 
 

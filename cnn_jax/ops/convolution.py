@@ -14,7 +14,7 @@ import jax
 from jax import lax
 from jaxtyping import Array, Float
 
-from cnn_jax.ops.matrix_convolution import Geometry, Taps, products
+from cnn_jax.ops._products import Geometry, Taps, products
 
 Lowering = Literal["auto", "products", "lax"]
 LOWERINGS: tuple[Lowering, ...] = ("auto", "products", "lax")
@@ -41,21 +41,21 @@ def conv2d(
     differentiation works to any order; for forward mode choose `lowering="lax"`.
 
     Args:
-      images: a batch of images or feature maps, channels last.
-      kernel: f filters over windows of kh x kw pixels and cg = c / groups channels.
-      strides: step of the window in pixels, at least 1.
-      padding: "SAME" (output size is input size / stride, rounded up), "VALID" (windows inside the
-        image only), a number of pixels for all sides, or ((top, bottom), (left, right)).
-      dilation: distance in pixels between neighbouring taps of the kernel, at least 1.
-      groups: the channels are split in this many groups, each seen by f / groups filters only.
-      precision: of the products, as in `lax.dot_general`.
-      lowering: "auto" picks by platform, "products" and "lax" force one form.
+        images: a batch of images or feature maps, channels last.
+        kernel: f filters over windows of kh x kw pixels and cg = c / groups channels.
+        strides: step of the window in pixels, at least 1.
+        padding: "SAME" (output size is input size / stride, rounded up), "VALID" (windows inside
+            the image only), a number of pixels for all sides, or ((top, bottom), (left, right)).
+        dilation: distance in pixels between neighboring taps of the kernel, at least 1.
+        groups: the channels are split in this many groups, each seen by f / groups filters only.
+        precision: of the products, as in `lax.dot_general`.
+        lowering: "auto" picks by platform, "products" and "lax" force one form.
 
     Returns:
-      The feature maps.
+        The feature maps.
 
     Raises:
-      ValueError: if shapes, strides, padding or groups do not fit each other.
+        ValueError: if shapes, strides, padding or groups do not fit each other.
     """
     if lowering not in LOWERINGS:
         raise ValueError(f"lowering must be one of {', '.join(LOWERINGS)}, got {lowering!r}")
@@ -84,8 +84,8 @@ def conv_general_dilated(
     """`conv2d` with the signature that `nnx.Conv(conv_general_dilated=...)` calls.
 
     Raises:
-      ValueError: if the layout is not NHWC and HWIO, if the input is dilated (a transposed
-        convolution) or if an output sharding is asked for.
+        ValueError: if the layout is not NHWC and HWIO, if the input is dilated (a transposed
+            convolution) or if an output sharding is asked for.
     """
     dimensions = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
     if dimensions != lax.conv_dimension_numbers(lhs.shape, rhs.shape, _DIMENSIONS):

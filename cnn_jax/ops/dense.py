@@ -27,9 +27,9 @@ def dropout(
     The expectation stays the same, so nothing has to change at test time (Srivastava et al. 2014).
 
     Args:
-      key: decides which values are dropped.
-      x: any array.
-      rate: in [0, 1); may be traced.
+        key: decides which values are dropped.
+        x: any array.
+        rate: in [0, 1); may be traced.
     """
     kept = jax.random.bernoulli(key, 1.0 - rate, x.shape)
     return jnp.where(kept, x / (1.0 - rate), 0.0).astype(x.dtype)

@@ -1,4 +1,4 @@
-"""Pooling: summarise the region under a window, channel by channel. It has no parameters.
+"""Pooling: summarize the region under a window, channel by channel. It has no parameters.
 
 Both poolings are separable: first along the width, then along the height, each a few shifted
 slices combined elementwise. XLA fuses that into one pass on every platform, which its own
@@ -30,13 +30,13 @@ def max_pool(
     order, as in `lax.reduce_window`; NaN in a window makes the result NaN.
 
     Args:
-      images: feature maps, channels last.
-      window: height and width of the window in pixels.
-      strides: step of the window; the window itself if not given (no overlap).
-      padding: as in `conv2d`.
+        images: feature maps, channels last.
+        window: height and width of the window in pixels.
+        strides: step of the window; the window itself if not given (no overlap).
+        padding: as in `conv2d`.
 
     Raises:
-      ValueError: if the window does not fit the padded image.
+        ValueError: if the window does not fit the padded image.
     """
 
     def larger(a: Array, b: Array) -> Array:

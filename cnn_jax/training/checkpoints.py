@@ -48,7 +48,7 @@ def restore(path: Path, like: Tree) -> Tree:
     """Reads a checkpoint into the structure, shapes and types of `like`.
 
     Raises:
-      UsageError: if it can't be read or holds another network's state.
+        UsageError: if it can't be read or holds another network's state.
     """
     import orbax.checkpoint as ocp
 

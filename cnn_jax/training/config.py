@@ -26,28 +26,28 @@ class Config:
     """The static choices of a run; one compiled program per combination.
 
     Attributes:
-      architecture: the network.
-      loss: a key of `LOSSES`.
-      optimizer: a key of `OPTIMIZERS`.
-      schedule: a key of `SCHEDULES`.
-      batch_size: examples per step; for full-batch gradient descent, per micro-batch.
-      epochs: passes over the training set.
-      clip: whether gradients are clipped (to the hyperparameter `clip_norm`).
-      resolutions: height in pixels and number of epochs of the first stages of training, whose
-        images are smaller than those of the rest.
-      augment: what is done to training images, without its numbers (see `augmentations`).
-      tta: a key of `TEST_TIME`: the views of an image whose logits are averaged in evaluation.
-      precision: of the network's arithmetic, a member of `PRECISIONS`; parameters, statistics,
-        losses and updates are float32 throughout.
-      micro_batches: parts of a batch whose gradients are summed before an update; as one batch, in
-        less memory, except that batch normalisation sees the parts.
-      bias_group: whether biases and the vectors of normalisation have a learning rate and weight
-        decay of their own (hyperparameters `bias_rate`, `bias_decay`: factors of the kernels').
-      whitening_group: whether the bias of a whitening is trained in the beginning only, by a
-        schedule of its own (hyperparameter `whitening_fraction`: how much of training that is).
-      lookahead: whether slow parameters follow the optimizer's (see `optimizers.lookahead`).
-      average: whether a running average of the parameters is kept and used in evaluation
-        (hyperparameter `average_decay`).
+        architecture: the network.
+        loss: a key of `LOSSES`.
+        optimizer: a key of `OPTIMIZERS`.
+        schedule: a key of `SCHEDULES`.
+        batch_size: examples per step; for full-batch gradient descent, per micro-batch.
+        epochs: passes over the training set.
+        clip: whether gradients are clipped (to the hyperparameter `clip_norm`).
+        resolutions: height in pixels and number of epochs of the first stages of training, whose
+            images are smaller than those of the rest.
+        augment: what is done to training images, without its numbers (see `augmentations`).
+        tta: a key of `TEST_TIME`: the views of an image whose logits are averaged in evaluation.
+        precision: of the network's arithmetic, a member of `PRECISIONS`; parameters, statistics,
+            losses and updates are float32 throughout.
+        micro_batches: parts of a batch whose gradients are summed before an update; as one batch,
+            in less memory, except that batch normalization sees the parts.
+        bias_group: whether biases and the vectors of normalization have a learning rate and weight
+            decay of their own (hyperparameters `bias_rate`, `bias_decay`: factors of the kernels').
+        whitening_group: whether the bias of a whitening is trained in the beginning only, by a
+            schedule of its own (hyperparameter `whitening_fraction`: how much of training that is).
+        lookahead: whether slow parameters follow the optimizer's (see `optimizers.lookahead`).
+        average: whether a running average of the parameters is kept and used in evaluation
+            (hyperparameter `average_decay`).
     """
 
     architecture: Architecture = Architecture()
@@ -75,7 +75,7 @@ def augmentations(text: str) -> tuple[tuple[AugmentationCall, ...], Hparams]:
     so one program.
 
     Raises:
-      UsageError: if the text cannot be read.
+        UsageError: if the text cannot be read.
     """
     try:
         calls = augment.parse(text)
@@ -89,11 +89,11 @@ def hyperparameters(config: Config, chosen: Mapping[str, float] | None = None) -
     """The numbers that a run of `config` reads, each with its default or its chosen value.
 
     Args:
-      config: the static choices.
-      chosen: values by name, in place of the defaults.
+        config: the static choices.
+        chosen: values by name, in place of the defaults.
 
     Raises:
-      UsageError: if a chosen number is not read by this config or is out of range.
+        UsageError: if a chosen number is not read by this config or is out of range.
     """
     values = {"learning_rate": OPTIMIZERS[config.optimizer].learning_rate}
     for function in (

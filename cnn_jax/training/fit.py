@@ -11,8 +11,8 @@ from jax.sharding import Mesh
 from jaxtyping import PRNGKeyArray
 
 from cnn_jax.data import Split
-from cnn_jax.training.compilation import compile_epoch
-from cnn_jax.training.meshes import BATCH_AXIS, mesh_shape, place, split, whole
+from cnn_jax.training.devices import BATCH_AXIS, mesh_shape, place, split, whole
+from cnn_jax.training.programs import compile_epoch
 from cnn_jax.training.run import Hparams, Metrics, Run, TrainState
 from cnn_jax.training.task import Examples
 
@@ -21,9 +21,9 @@ class Programs(NamedTuple):
     """A run's functions, compiled, and the seconds that took.
 
     Attributes:
-      epochs: by the number of the epoch, from 1; one program serves all at one size of images.
-      evaluate: of the examples held out, if there are any.
-      seconds: of compilation.
+        epochs: by the number of the epoch, from 1; one program serves all at one size of images.
+        evaluate: of the examples held out, if there are any.
+        seconds: of compilation.
     """
 
     epochs: dict[int, jax.stages.Compiled]
@@ -35,10 +35,10 @@ class Epoch(NamedTuple):
     """What one epoch left behind.
 
     Attributes:
-      state: after the epoch; its memory is reused by the next one, so save it before going on.
-      metrics: epoch, learning_rate, train_loss, train_accuracy and, where examples are held out,
-        validation_loss and validation_accuracy; the same bits for the same flags and seed.
-      seconds: wall time of the training pass.
+        state: after the epoch; its memory is reused by the next one, so save it before going on.
+        metrics: epoch, learning_rate, train_loss, train_accuracy and, where examples are held out,
+            validation_loss and validation_accuracy; the same bits for the same flags and seed.
+        seconds: wall time of the training pass.
     """
 
     state: TrainState
@@ -50,11 +50,11 @@ def to_device(examples: Split, mesh: Mesh | None = None, shard: bool = False) ->
     """A split of the data set as arrays on the devices.
 
     Args:
-      examples: the split.
-      mesh: the devices, or None for a single one.
-      shard: whether each device along the axis `batch` has its part of the examples only, the last
-        one's filled up with zeros, and a batch is gathered from all of them; if not, every device
-        has them whole.
+        examples: the split.
+        mesh: the devices, or None for a single one.
+        shard: whether each device along the axis `batch` has its part of the examples only, the
+            last one's filled up with zeros, and a batch is gathered from all of them; if not, every
+            device has them whole.
     """
     where = split(mesh, BATCH_AXIS) if shard else whole(mesh)
     filling = -len(examples) % mesh_shape(mesh).batch if shard else 0
@@ -100,13 +100,13 @@ def fit(
     """Trains from `state` until `epochs` epochs are done, pausing after each.
 
     Args:
-      programs: compiled for these arguments.
-      state: before the first step or from a checkpoint; its memory is given up.
-      hparams: the numbers that the run reads.
-      key: of the seed.
-      train: the training set.
-      validation: examples held out, or None.
-      epochs: in all, those that `state` has behind it included.
+        programs: compiled for these arguments.
+        state: before the first step or from a checkpoint; its memory is given up.
+        hparams: the numbers that the run reads.
+        key: of the seed.
+        train: the training set.
+        validation: examples held out, or None.
+        epochs: in all, those that `state` has behind it included.
     """
     for done in range(int(state.epoch) + 1, epochs + 1):
         start = time.perf_counter()

@@ -43,7 +43,7 @@ def split_axis(text: str) -> tuple[str, list[str]]:
     used.
 
     Raises:
-      UsageError: if the text is none of these, or names a value twice.
+        UsageError: if the text is none of these, or names a value twice.
     """
     name, equals, rest = text.partition("=")
     name, rest = name.strip().removeprefix("--"), rest.strip()
@@ -83,10 +83,10 @@ class Resolved(NamedTuple):
     """What a choice of options means.
 
     Attributes:
-      data: options with their values, which identify the data set and its splits.
-      config: the static choices.
-      hparams: every number that the config reads.
-      unread: names of chosen options that have no effect with the others.
+        data: options with their values, which identify the data set and its splits.
+        config: the static choices.
+        hparams: every number that the config reads.
+        unread: names of chosen options that have no effect with the others.
     """
 
     data: DataChoices
@@ -100,10 +100,10 @@ class Trial:
     """One run of a sweep.
 
     Attributes:
-      variant: index of its row in the table.
-      tuned: values of the tuned hyperparameters that it reads.
-      seed: of initialisation, data order and every other draw.
-      hparams: all its numbers, the tuned ones among them.
+        variant: index of its row in the table.
+        tuned: values of the tuned hyperparameters that it reads.
+        seed: of initialization, data order and every other draw.
+        hparams: all its numbers, the tuned ones among them.
     """
 
     variant: int
@@ -146,13 +146,13 @@ def make_grid(
     that has none) are one.
 
     Args:
-      axes: every axis, tuned ones included.
-      tuned: names of the axes that are tuned, not compared; traced hyperparameters.
-      seeds: every combination is run once with each.
-      resolve: what a choice of values means; may raise UsageError.
+        axes: every axis, tuned ones included.
+        tuned: names of the axes that are tuned, not compared; traced hyperparameters.
+        seeds: every combination is run once with each.
+        resolve: what a choice of values means; may raise UsageError.
 
     Raises:
-      UsageError: if an option has no effect in any combination.
+        UsageError: if an option has no effect in any combination.
     """
     variants: dict[tuple, int] = {}
     members: dict[tuple, dict[tuple, Trial]] = {}

@@ -17,7 +17,7 @@ import optax
 from jaxtyping import Array, Float, PyTree
 
 from cnn_jax.ops import updates
-from cnn_jax.ops.muon import normalized_muon
+from cnn_jax.ops.updates import normalized_muon
 
 Number = Float[Array, ""] | float
 
@@ -179,8 +179,8 @@ def by_group(rules: dict[str, Rule], group: Callable[[str, Array], str]) -> Rule
     """A rule for each group of parameters.
 
     Args:
-      rules: by the name of the group.
-      group: of the path and the array of a parameter, the name of its group.
+        rules: by the name of the group.
+        group: of the path and the array of a parameter, the name of its group.
     """
 
     def parts(params: PyTree) -> dict[str, dict[str, Array]]:

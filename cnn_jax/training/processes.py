@@ -63,7 +63,7 @@ def together(action: Callable[[], Result]) -> Result:
     """Runs an action on every process; where one cannot do it, none goes on.
 
     Raises:
-      UsageError: of this process, or that of the first one that cannot.
+        UsageError: of this process, or that of the first one that cannot.
     """
     problem: UsageError | None = None
     try:
@@ -85,7 +85,7 @@ def check_same(facts: dict[str, str]) -> None:
     """Refuses to go on where processes differ in any of these facts.
 
     Raises:
-      UsageError: on every process, naming the first difference.
+        UsageError: on every process, naming the first difference.
     """
     first, *others = map(json.loads, gather_texts(json.dumps(facts)))
     for process, theirs in enumerate(others, start=1):

@@ -23,7 +23,7 @@ def make_rule(config: Config, t: Progress, hparams: Hparams) -> Rule:
     """How parameters move in the step at progress t.
 
     Groups, where the config asks for them: kernels (two or more dimensions), vectors (biases and
-    normalisation), and the whitening's bias, which has the whole schedule in the first
+    normalization), and the whitening's bias, which has the whole schedule in the first
     `whitening_fraction` of training and is frozen after it.
     """
     build = OPTIMIZERS[config.optimizer].build

@@ -1,7 +1,7 @@
 """A whole run as pure functions: `(hparams, key, data) -> (state, history)` for a static `Config`.
 
 The compiled unit is one epoch. The data live on the device as bytes; shuffling is a permutation, a
-batch a gather, and normalising happens inside the step. Because every function here is pure, `jit`
+batch a gather, and normalizing happens inside the step. Because every function here is pure, `jit`
 makes a run one program and `vmap` over keys and hyperparameters makes a sweep of it.
 """
 
@@ -20,19 +20,25 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree, UInt8
 from cnn_jax.errors import UsageError
 from cnn_jax.models import Classifier, Mode, build, build_abstract, initialize_from_data
 from cnn_jax.ops import augment
-from cnn_jax.ops.augment_batch import TEST_TIME
+from cnn_jax.ops.augment.batch import TEST_TIME
 from cnn_jax.ops.losses import LOSSES
-from cnn_jax.training.batches import check_divides, padded_batches, steps_per_epoch
+from cnn_jax.training.batches import (
+    Size,
+    check_divides,
+    check_resolutions,
+    padded_batches,
+    shrink,
+    sizes,
+    steps_per_epoch,
+)
 from cnn_jax.training.config import AUGMENT_PREFIX, Config, read_by
-from cnn_jax.training.labeling import labeling
-from cnn_jax.training.meshes import BATCH_AXIS, constrain, mesh_shape
+from cnn_jax.training.devices import BATCH_AXIS, constrain, mesh_shape
 from cnn_jax.training.optimizers import OPTIMIZERS
-from cnn_jax.training.resolutions import Size, check_resolutions, shrink, sizes
 from cnn_jax.training.rules import Hparams, learning_rate, make_rule
-from cnn_jax.training.task import Examples, Task, normalize
+from cnn_jax.training.task import Examples, Task, labeling, normalize
 
 EVALUATION_BATCH = 500
-# The training images that data-dependent initialisation looks at.
+# The training images that data-dependent initialization looks at.
 INITIALIZATION_IMAGES = 5000
 
 Metrics = dict[str, Float[Array, ""]]
@@ -42,11 +48,11 @@ class TrainState(NamedTuple):
     """All that changes in training: what a checkpoint holds.
 
     Attributes:
-      epoch: epochs done.
-      params: trained parameters, a nested dict by layer.
-      statistics: running statistics of batch normalisation, likewise.
-      opt_state: of the optimizer.
-      average: running averages of parameters and statistics, where the config asks for them.
+        epoch: epochs done.
+        params: trained parameters, a nested dict by layer.
+        statistics: running statistics of batch normalization, likewise.
+        opt_state: of the optimizer.
+        average: running averages of parameters and statistics, where the config asks for them.
     """
 
     epoch: Int[Array, ""]
@@ -65,15 +71,15 @@ class Run(NamedTuple):
     """The pure functions of a run.
 
     Attributes:
-      init: `(hparams, key, examples) -> state` before the first step. Few models look at the
-        training examples for it; without them the state has the same shapes.
-      epoch: `(state, hparams, key, examples, size) -> (state, metrics)`: one pass over the training
-        set, its images at this static size (as they are, if none is given).
-      sizes: that of each epoch.
-      predict: `(state, images) -> logits` of a whole split.
-      score: `(logits, labels, hparams) -> metrics`, loss and accuracy (of several labels, its mean
-        over them, each said to be there from logit 0 on).
-      evaluate: `(state, hparams, examples) -> metrics`, the score of the predictions.
+        init: `(hparams, key, examples) -> state` before the first step. Few models look at the
+            training examples for it; without them the state has the same shapes.
+        epoch: `(state, hparams, key, examples, size) -> (state, metrics)`: one pass over the
+            training set, its images at this static size (as they are, if none is given).
+        sizes: that of each epoch.
+        predict: `(state, images) -> logits` of a whole split.
+        score: `(logits, labels, hparams) -> metrics`, loss and accuracy (of several labels, its
+            mean over them, each said to be there from logit 0 on).
+        evaluate: `(state, hparams, examples) -> metrics`, the score of the predictions.
     """
 
     init: Callable[..., TrainState]
@@ -102,14 +108,14 @@ def make_run(config: Config, task: Task, mesh: Mesh | None = None) -> Run:
     """The functions of a run of `config` on `task`.
 
     Args:
-      config: the static choices.
-      task: the shape of the problem.
-      mesh: devices, along whose axis `batch` every batch is split while parameters are whole on
-        each; None for a single device.
+        config: the static choices.
+        task: the shape of the problem.
+        mesh: devices, along whose axis `batch` every batch is split while parameters are whole on
+            each; None for a single device.
 
     Raises:
-      UsageError: if the images are too small for the network, have no colors for an augmentation
-        that needs them, or have several labels where the loss chooses one class.
+        UsageError: if the images are too small for the network, have no colors for an augmentation
+            that needs them, or have several labels where the loss chooses one class.
     """
     _check_augmentations(config, task)
     check_resolutions(config, task)

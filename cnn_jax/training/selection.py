@@ -57,9 +57,9 @@ def partition(trials: Sequence[Trial], most: int, whole_variants: bool) -> list[
     """Splits trials into groups of at most `most`, about equally large: indices, in order.
 
     Args:
-      trials: of a cell, those of a variant next to each other.
-      most: trials in a group.
-      whole_variants: keep a variant's trials together, even if they alone are more than `most`.
+        trials: of a cell, those of a variant next to each other.
+        most: trials in a group.
+        whole_variants: keep a variant's trials together, even if they alone are more than `most`.
     """
     if whole_variants:
         variants = dict.fromkeys(trial.variant for trial in trials)
@@ -82,11 +82,11 @@ def rungs(epochs: int, values: int) -> dict[int, int]:
     the last epoch is left to at least one value.
 
     Args:
-      epochs: of a whole run.
-      values: tuned values of a variant.
+        epochs: of a whole run.
+        values: tuned values of a variant.
 
     Returns:
-      epoch -> how many values train beyond it; empty where there is nothing to halve.
+        epoch -> how many values train beyond it; empty where there is nothing to halve.
     """
     halvings = min(math.ceil(math.log2(values)), math.floor(math.log2(epochs))) if values > 1 else 0
     return {

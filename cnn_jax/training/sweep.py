@@ -17,8 +17,8 @@ from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
-from cnn_jax.training.meshes import TRIAL_AXIS
-from cnn_jax.training.resolutions import Size
+from cnn_jax.training.batches import Size
+from cnn_jax.training.devices import TRIAL_AXIS
 from cnn_jax.training.run import Run, TrainState
 from cnn_jax.training.task import Examples
 
@@ -30,8 +30,8 @@ class Trials(NamedTuple):
     """What the trials of a program differ in; the leading axis is the trial.
 
     Attributes:
-      hparams: each hyperparameter's value per trial.
-      keys: the key of each trial's seed.
+        hparams: each hyperparameter's value per trial.
+        keys: the key of each trial's seed.
     """
 
     hparams: dict[str, Float[Array, " trials"]]
@@ -58,11 +58,11 @@ class Sweep(NamedTuple):
     parameters are no longer finite after an epoch is not alive from then on.
 
     Attributes:
-      init: `(trials, train) -> state` before the first step.
-      epoch: `(state, trials, train, validation) -> (state, metrics)`: one pass of every trial over
-        the training set, then over the examples held out (None for none). A function for each size
-        that the images have in some epoch.
-      evaluate: `(state, trials, examples) -> metrics` over a whole split.
+        init: `(trials, train) -> state` before the first step.
+        epoch: `(state, trials, train, validation) -> (state, metrics)`: one pass of every trial
+            over the training set, then over the examples held out (None for none). A function for
+            each size that the images have in some epoch.
+        evaluate: `(state, trials, examples) -> metrics` over a whole split.
     """
 
     init: Callable[[Trials, Examples], SweepState]
@@ -79,10 +79,10 @@ def make_sweep(run: Run, vectorization: Vectorization, mesh: Mesh | None = None)
     """The functions of many trials of `run`.
 
     Args:
-      run: of one trial, made for the same mesh.
-      vectorization: "map" for one trial after another, "vmap" for all in the same operations.
-      mesh: devices, along whose axis `trial` the trials are split; their number must be a multiple
-        of these. The functions then have to be compiled.
+        run: of one trial, made for the same mesh.
+        vectorization: "map" for one trial after another, "vmap" for all in the same operations.
+        mesh: devices, along whose axis `trial` the trials are split; their number must be a
+            multiple of these. The functions then have to be compiled.
     """
     over_trials = _map if vectorization == "map" else jax.vmap
 

@@ -6,7 +6,7 @@ from PIL import Image
 
 from cnn_jax import data
 from cnn_jax.analysis import pictures
-from cnn_jax.data.resize import resize
+from cnn_jax.data.folders import resize
 
 RNG = np.random.default_rng(0)
 

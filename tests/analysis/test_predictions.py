@@ -5,7 +5,8 @@ import pytest
 from scipy.special import expit, softmax
 from sklearn.metrics import log_loss, top_k_accuracy_score
 
-from cnn_jax.analysis import evaluation, predictions
+from cnn_jax.analysis import predictions
+from cnn_jax.analysis.evaluate import classes as class_scores
 from cnn_jax.errors import UsageError
 
 RNG = np.random.default_rng(0)
@@ -69,7 +70,9 @@ def test_temperatures_at_the_end_and_without_meaning():
 def test_evaluation_and_its_page():
     logits, labels = draw(3000, 2)
     held_out = draw(3000, 2)
-    result = evaluation.evaluate(logits.astype(np.float32), labels, NAMES, top=2, held_out=held_out)
+    result = class_scores.evaluate(
+        logits.astype(np.float32), labels, NAMES, top=2, held_out=held_out
+    )
     guesses = logits.argmax(1)
     assert result.correct == int((guesses == labels).sum())
     assert result.interval[0] < result.accuracy < result.interval[1]
@@ -81,13 +84,13 @@ def test_evaluation_and_its_page():
     assert 1.8 < result.temperature < 2.2
     assert result.after.nll < result.before.nll
     assert result.after.ece < 0.03 < result.before.ece
-    record = evaluation.as_json(result)
+    record = class_scores.as_json(result)
     assert record["top_2_accuracy"] == result.top[2]
-    page = evaluation.render_evaluation(
+    page = class_scores.render_evaluation(
         result, title=("a<b", "c"), notes=["mind & heed"], facts={"fact": "1"}
     )
     assert "a&lt;b" in page and "mind &amp; heed" in page
     assert page.count("<svg") == 3
-    alone = evaluation.evaluate(logits, labels, NAMES, top=4)
+    alone = class_scores.evaluate(logits, labels, NAMES, top=4)
     assert (alone.top, alone.temperature, alone.after) == ({}, None, None)
-    assert evaluation.as_json(alone)["nll_with_temperature"] is None
+    assert class_scores.as_json(alone)["nll_with_temperature"] is None

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cnn_jax.data.dataset import Dataset, Split
-from cnn_jax.data.resize import resize, resize_dataset
+from cnn_jax.data.folders import resize, resize_dataset
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from cnn_jax import data
-from cnn_jax.data import tfds_source
+from cnn_jax.data import tfds as tfds_source
 from cnn_jax.errors import UsageError
 
 Write = Callable[..., Path]
@@ -72,7 +72,7 @@ def test_more_than_one_batch(write_tfds: Write, examples: list, monkeypatch: pyt
     np.testing.assert_array_equal(toy.train.images, np.stack([image for image, _ in examples]))
 
 
-def test_grey_images_and_a_terminal(
+def test_gray_images_and_a_terminal(
     write_tfds: Write, examples: list, monkeypatch: pytest.MonkeyPatch
 ):
     class Terminal(io.StringIO):
@@ -80,11 +80,11 @@ def test_grey_images_and_a_terminal(
             return True
 
     terminal = Terminal()
-    grey = [(image[..., :1], label) for image, label in examples]
-    root = write_tfds({"train": grey, "test": grey}, shape=(6, 8, 1))
+    gray = [(image[..., :1], label) for image, label in examples]
+    root = write_tfds({"train": gray, "test": gray}, shape=(6, 8, 1))
     monkeypatch.setattr(sys, "stderr", terminal)
     toy = data.load("toy_shapes", data_dir=root)
-    np.testing.assert_array_equal(toy.train.images, np.stack([image for image, _ in grey]))
+    np.testing.assert_array_equal(toy.train.images, np.stack([image for image, _ in gray]))
     assert "Decoding toy_shapes, train split" in terminal.getvalue()
 
 
@@ -96,19 +96,19 @@ def test_different_sizes_need_an_image_size(write_tfds: Write, examples: list):
     assert data.load("toy_shapes", data_dir=root, image_size=5).image_shape == (5, 5, 3)
 
 
-@pytest.mark.parametrize("unlabelled", [False, True])
-def test_validation_stands_in_for_a_missing_or_unlabelled_test(
-    write_tfds: Write, examples: list, unlabelled: bool
+@pytest.mark.parametrize("unlabeled", [False, True])
+def test_validation_stands_in_for_a_missing_or_unlabeled_test(
+    write_tfds: Write, examples: list, unlabeled: bool
 ):
     splits = {"train": examples, "validation": examples[:3]}
-    if unlabelled:
+    if unlabeled:
         splits["test"] = [(image, -1) for image, _ in examples]
     assert len(data.load("toy_shapes", data_dir=write_tfds(splits)).test) == 3
 
 
 def test_nothing_to_test_on_is_refused(write_tfds: Write, examples: list):
     root = write_tfds({"train": examples})
-    with pytest.raises(UsageError, match="toy_shapes has the splits train, expected a labelled"):
+    with pytest.raises(UsageError, match="toy_shapes has the splits train, expected a labeled"):
         data.load("toy_shapes", data_dir=root)
 
 

@@ -12,8 +12,8 @@ import pytest
 from conftest import run_program
 
 from experiments import ablation, train
-from experiments.run_directory import RunDirectory
-from experiments.sweep_directory import CellDirectory
+from experiments.runs.run_directory import RunDirectory
+from experiments.runs.sweep_directory import CellDirectory
 
 MAINS = {"train": train.main, "ablation": ablation.main}
 
@@ -35,9 +35,9 @@ def main() -> None:
     for program, arguments, stop in json.loads(sys.argv[1]):
         with pytest.MonkeyPatch.context() as patch:
             # Drawing takes longest, and is not what is looked at.
-            patch.setattr("cnn_jax.analysis.report.render_report", lambda record: "")
+            patch.setattr("cnn_jax.analysis.report.page.render_report", lambda record: "")
             patch.setattr(
-                "cnn_jax.analysis.ablation_report.render_ablation_report", lambda record: ""
+                "cnn_jax.analysis.ablation.page.render_ablation_report", lambda record: ""
             )
             if stop is not None:
                 for directory in (RunDirectory, CellDirectory):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import ablation_run
+from experiments.runs import cells
 
 SMALL = ("--hidden=", "--batch_size=16", "--epochs=2", "--seeds=2", "--validation_fraction=0.3")
 GRID = (
@@ -81,7 +81,7 @@ def test_diverged_trials_are_marked_and_stop(unbroken: Path):
     )
 
 
-def test_neighbours_of_a_diverging_cell_have_the_same_bits(
+def test_neighbors_of_a_diverging_cell_have_the_same_bits(
     sweep, digits: Path, unbroken: Path, tmp_path: Path
 ):
     outcome = sweep(
@@ -134,7 +134,7 @@ def test_a_sweep_that_was_killed_goes_on_to_the_same_tables(
     workdir = tmp_path / "broken"
     saves = []
 
-    class Flaky(ablation_run.CellDirectory):
+    class Flaky(cells.CellDirectory):
         def save(self, *arguments) -> None:
             if len(saves) == after:
                 raise Stopped
@@ -266,7 +266,7 @@ def test_an_interrupted_sweep_says_how_to_go_on(
     "flags, message",
     [
         (["--vary=activatoin=relu,tanh"], "did you mean activation?"),
-        (["--vary=colour=red"], "colour is not an option that can vary"),
+        (["--vary=color=red"], "color is not an option that can vary"),
         (["--vary=seed=1,2"], "say how many seeds with --seeds"),
         (["--vary=activation=relu,reluu"], "reluu"),
         (["--vary=learning_rate=0.1,fast"], "fast"),

@@ -188,8 +188,8 @@ def finished(program, digits: Path, tmp_path_factory: pytest.TempPathFactory) ->
     """A run of one epoch, its report left out."""
     workdir = tmp_path_factory.mktemp("runs") / "finished"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cnn_jax.analysis.report.render_report", lambda record: "")
-        patch.setattr("cnn_jax.analysis.insight.look", lambda *what: None)
+        patch.setattr("cnn_jax.analysis.report.page.render_report", lambda record: "")
+        patch.setattr("cnn_jax.analysis.report.page.insight.look", lambda *what: None)
         assert program(f"--dataset={digits}", f"--workdir={workdir}", *BASE).code == 0
     return workdir
 
@@ -237,7 +237,7 @@ def broken_config(run: Path) -> None:
 
 def flag_of_another_version(run: Path) -> None:
     with (run / "flags.txt").open("a") as file:
-        file.write("--colour=blue\n")
+        file.write("--color=blue\n")
 
 
 def bad_value(run: Path) -> None:
@@ -271,7 +271,7 @@ def another_dataset_in_its_place(run: Path) -> None:
         (no_flags, "--resume found no flags.txt"),
         (no_config, "config.json"),
         (broken_config, "config.json"),
-        (flag_of_another_version, "--colour"),
+        (flag_of_another_version, "--color"),
         (bad_value, "--epochs=one"),
         (broken_checkpoint, "is damaged or cannot be read"),
         (another_networks_checkpoint, "is of another network"),

@@ -21,13 +21,13 @@ from PIL import Image
 from saved_runs import starter
 
 from cnn_jax import training
-from cnn_jax.analysis import explain_page
-from cnn_jax.analysis.explain_sections import Chosen, Labeled, Subject
-from cnn_jax.analysis.trained_network import TrainedNetwork, contributions
+from cnn_jax.analysis.explain import page as explain_page
+from cnn_jax.analysis.explain.network import TrainedNetwork, contributions
+from cnn_jax.analysis.explain.sections import Chosen, Labeled, Subject
 from cnn_jax.models import Architecture
 from cnn_jax.models.architecture import MODEL_OPTIONS
 from experiments import explain, predict
-from experiments.network import trained_network
+from experiments.runs.network import trained_network
 
 SIDE = 16
 NAMES = ("bus", "car", "train")
@@ -78,7 +78,8 @@ def without_computing(monkeypatch: pytest.MonkeyPatch) -> None:
     for figure in FIGURES:
         monkeypatch.setattr(f"cnn_jax.analysis.{figure}", lambda *arguments, **more: Figure())
     monkeypatch.setattr(
-        "cnn_jax.analysis.explain_sections.to_png", lambda figure, dpi: "data:image/png;base64,"
+        "cnn_jax.analysis.explain.attribution.sections.to_png",
+        lambda figure, dpi: "data:image/png;base64,",
     )
     monkeypatch.setattr(jax, "jit", traced)
 

@@ -14,7 +14,7 @@ import jax
 import pytest
 from absl import flags
 
-from experiments import machine
+from experiments.flags import machine
 
 RUN = (
     "--filters=4", "--hidden=8", "--batch_size=16", "--epochs=3", "--seed=5", "--dropout_rate=0.2",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cnn_jax.training import Config, Task
-from experiments import plan
+from experiments.runs import plan
 
 NETWORK = ("--filters=4,8", "--hidden=8", "--batch_size=16", "--epochs=3", "--convolution=lax")
 # Two 3x3 convolutions with pooling after each, on 8x8 images, then two dense layers, 4 classes.

@@ -11,8 +11,10 @@ from absl import flags
 from saved_runs import accuracy_of, starter, train
 
 from cnn_jax import training
-from experiments import evaluate, options, saved_run
-from experiments.network import trained_network
+from experiments import evaluate
+from experiments.flags import options
+from experiments.runs import saved_run
+from experiments.runs.network import trained_network
 
 FLAGS = flags.FLAGS
 
@@ -99,7 +101,7 @@ def not_text(run: Path) -> None:
 
 def unknown_option(run: Path) -> None:
     with (run / "flags.txt").open("a") as file:
-        file.write("--colour=blue\n")
+        file.write("--color=blue\n")
 
 
 def unknown_value(run: Path) -> None:
@@ -145,7 +147,7 @@ def data_gone(run: Path) -> None:
     [
         (no_flags, "is not the folder of a run: it has no flags.txt"),
         (not_text, "cannot read"),
-        (unknown_option, "gives --colour, which is not an option of a run in this version"),
+        (unknown_option, "gives --color, which is not an option of a run in this version"),
         (unknown_value, "--activation=reluu is not possible here: value should be one of"),
         (no_checkpoint, "has no checkpoint"),
         (damaged_checkpoint, "is damaged or cannot be read"),

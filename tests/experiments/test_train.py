@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from cnn_jax.training import checkpoints
-from experiments import machine, options
-from experiments.run_directory import RunDirectory
+from experiments.flags import machine, options
+from experiments.runs.run_directory import RunDirectory
 from experiments.train import FLAGS
 
 # Every kind of state: running statistics, a velocity, dropout, a schedule, a held-out split.
@@ -54,8 +54,8 @@ def unbroken(program, digits: Path, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture
 def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaves out the report where a test does not read it: drawing it takes longest."""
-    monkeypatch.setattr("cnn_jax.analysis.report.render_report", lambda record: "")
-    monkeypatch.setattr("cnn_jax.analysis.insight.look", lambda *what: None)
+    monkeypatch.setattr("cnn_jax.analysis.report.page.render_report", lambda record: "")
+    monkeypatch.setattr("cnn_jax.analysis.report.page.insight.look", lambda *what: None)
 
 
 def lines(path: Path) -> list[dict]:

@@ -1,4 +1,4 @@
-"""The airnet: its initialisation from a key and from data, what is trained, and its statistics."""
+"""The airnet: its initialization from a key and from data, what is trained, and its statistics."""
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +15,7 @@ from cnn_jax.models import (
     build_abstract,
     initialize_from_data,
 )
-from cnn_jax.models.airnet import partial_identity
-from cnn_jax.models.whitening import whitening_kernel
+from cnn_jax.models.airnet import partial_identity, whitening_kernel
 
 KEY = jax.random.key(0)
 AIRNET = Architecture(model="airnet", normalization="batch", activation="gelu")
@@ -43,7 +42,7 @@ def test_the_first_filters_pass_their_channel_through():
 
 @pytest.fixture(scope="module")
 def airnet() -> nnx.Module:
-    """As initialised for gray images of 12x14 pixels."""
+    """As initialized for gray images of 12x14 pixels."""
     return jax.jit(lambda key: build(AIRNET, (12, 14, 1), 10, key))(KEY)
 
 

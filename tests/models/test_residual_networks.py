@@ -8,8 +8,7 @@ from flax import nnx
 from jax import lax
 
 from cnn_jax.models import Architecture, Mode
-from cnn_jax.models.residual_networks import Residual
-from cnn_jax.models.wide_residual_network import WideResidual
+from cnn_jax.models.residual import Residual, WideResidual
 
 IMAGES = jax.random.normal(jax.random.key(1), (4, 8, 6, 4))
 BATCH = Architecture(model="wide_resnet", normalization="batch", convolution="lax")

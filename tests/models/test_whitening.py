@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn_jax.models.whitening import patch_covariance, whitening_kernel
+from cnn_jax.models.airnet import patch_covariance, whitening_kernel
 
 
 def pictures(channels: int, count: int = 40, shape: tuple[int, int] = (9, 11)) -> np.ndarray:
-    """Random images whose neighbouring pixels and channels are alike, as in pictures."""
+    """Random images whose neighboring pixels and channels are alike, as in pictures."""
     rng = np.random.default_rng(channels)
     images = rng.normal(size=(count, *shape, channels))
     for axis in (1, 2, 3):

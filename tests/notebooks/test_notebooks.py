@@ -10,7 +10,8 @@ import pytest
 from absl.testing import flagsaver
 from nbclient import NotebookClient
 
-from experiments import ablation, grids, options
+from experiments import ablation
+from experiments.flags import axes, options
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "notebooks"
@@ -99,6 +100,6 @@ def test_flags_of_the_full_run(flags_of_the_notebook: dict[str, Any]):
 
 def test_flags_of_the_full_ablation(flags_of_the_notebook: dict[str, Any]):
     choices = parse(flags_of_the_notebook["GRID"])
-    study = grids.read_study(FLAGS.vary, FLAGS.tune, FLAGS.seeds, choices)
+    study = axes.read_study(FLAGS.vary, FLAGS.tune, FLAGS.seeds, choices)
     assert len(study.grid.variants) == 4
     assert [len(cell.trials) for cell in study.grid.cells] == [8, 8]

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from cnn_jax.ops.muon import normalized_muon, orthogonalize
+from cnn_jax.ops.updates import normalized_muon, orthogonalize
 
 
 @pytest.mark.parametrize("shape", [(6, 40), (40, 6), (7, 7)])

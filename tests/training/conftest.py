@@ -14,7 +14,7 @@ Draw = Callable[..., Examples]
 
 @pytest.fixture(scope="session")
 def draw() -> Draw:
-    """Draws grey 8x8 images, each with one bright quarter: the class."""
+    """Draws gray 8x8 images, each with one bright quarter: the class."""
 
     def examples(n: int, seed: int = 0) -> Examples:
         rng = np.random.default_rng(seed)

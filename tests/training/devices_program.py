@@ -27,9 +27,9 @@ from cnn_jax.training import (
     make_run,
     to_device,
 )
-from cnn_jax.training.fit_cell import Trainer
+from cnn_jax.training.devices import MeshShape, make_mesh, replicate
 from cnn_jax.training.grid import Trial
-from cnn_jax.training.meshes import MeshShape, make_mesh, replicate
+from cnn_jax.training.loop import Trainer
 
 # No multiple of eight, so that what is split has to be filled up.
 rng = np.random.default_rng(0)

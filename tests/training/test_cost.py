@@ -15,7 +15,7 @@ import pytest
 
 from cnn_jax.models import Architecture, build_abstract, count_parameters
 from cnn_jax.training import Config, Examples, Task, hyperparameters, make_run
-from cnn_jax.training.cost import (
+from cnn_jax.training.programs import (
     Collective,
     collective_bytes,
     collectives,
@@ -142,7 +142,7 @@ print(json.dumps(results))
 
 @pytest.fixture(scope="module")
 def devices() -> dict:
-    """Bytes exchanged in a step by normalisation, and a row of `benchmarks.scaling`."""
+    """Bytes exchanged in a step by normalization, and a row of `benchmarks.scaling`."""
     root = str(Path(__file__).resolve().parents[2])
     flags = "--xla_force_host_platform_device_count=8"
     process = subprocess.run(

@@ -15,7 +15,7 @@ from cnn_jax.errors import UsageError
 from cnn_jax.models import Architecture
 from cnn_jax.training import Config
 from cnn_jax.training.batches import check_divides
-from cnn_jax.training.meshes import MeshShape, best_shape, make_mesh
+from cnn_jax.training.devices import MeshShape, best_shape, make_mesh
 
 TOLERANCE = 1e-5
 RUNS = [

@@ -21,7 +21,7 @@ from cnn_jax.training import (
     hyperparameters,
     make_run,
 )
-from cnn_jax.training.labeling import ONE_CLASS, labeling
+from cnn_jax.training.task import ONE_CLASS, labeling
 
 LABELS = 3
 KEY = jax.random.key(2)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from cnn_jax.errors import UsageError
-from cnn_jax.training import meshes, processes
+from cnn_jax.training import devices, processes
 
 
 def test_a_lone_process_has_its_own_answers():
@@ -49,14 +49,14 @@ def test_only_errors_of_communication_mean_that_a_process_was_lost(
 
 
 def test_few_devices_are_taken_from_every_process(monkeypatch: pytest.MonkeyPatch):
-    devices = [SimpleNamespace(id=n, process_index=n // 4, platform="cpu") for n in range(12)]
-    monkeypatch.setattr(jax, "devices", lambda: devices)
+    there = [SimpleNamespace(id=n, process_index=n // 4, platform="cpu") for n in range(12)]
+    monkeypatch.setattr(jax, "devices", lambda: there)
     monkeypatch.setattr(jax, "process_count", lambda: 3)
-    monkeypatch.setattr(meshes, "Mesh", lambda devices, axes: devices)
-    mesh = meshes.make_mesh(meshes.MeshShape(trial=2, batch=3))
+    monkeypatch.setattr(devices, "Mesh", lambda devices, axes: devices)
+    mesh = devices.make_mesh(devices.MeshShape(trial=2, batch=3))
     assert np.vectorize(lambda device: device.id)(mesh).tolist() == [[0, 1, 4], [5, 8, 9]]
     with pytest.raises(UsageError, match="2 of 12 devices are used, which leaves some of the 3 pr"):
-        meshes.make_mesh(meshes.MeshShape(batch=2))
+        devices.make_mesh(devices.MeshShape(batch=2))
 
 
 @pytest.mark.parametrize(

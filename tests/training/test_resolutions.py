@@ -20,9 +20,9 @@ from cnn_jax.training import (
     hyperparameters,
     make_run,
 )
-from cnn_jax.training.fit_cell import Trainer
+from cnn_jax.training.batches import shrink
 from cnn_jax.training.grid import Trial
-from cnn_jax.training.resolutions import shrink
+from cnn_jax.training.loop import Trainer
 
 Draw = Callable[[int], Examples]
 KEY = jax.random.key(0)

@@ -46,7 +46,7 @@ def assert_close(ours, theirs, **tolerance: float) -> None:
 
 
 def plain_loss(config: Config, task: Task) -> Callable:
-    """The mean cross-entropy of a batch, written with Optax and stock normalisation."""
+    """The mean cross-entropy of a batch, written with Optax and stock normalization."""
     model = build(config.architecture, task.image_shape, task.num_classes, streams(KEY).init)
     skeleton, *_ = nnx.split(model)
 
@@ -205,7 +205,7 @@ def test_batch_norm_learns_statistics_and_evaluates_with_them(task: Task, draw: 
     run, hparams, before = start(config, task)
     after, _ = jax.jit(run.epoch)(before, hparams, KEY, examples)
 
-    # The one batch of the epoch met the convolution as it was initialised.
+    # The one batch of the epoch met the convolution as it was initialized.
     model = build(config.architecture, task.image_shape, task.num_classes, streams(KEY).init)
     maps = model.network.conv1.conv(normalize(task, examples.images))
     held = after.statistics["network"]["norm1"]["norm"]
@@ -214,7 +214,7 @@ def test_batch_norm_learns_statistics_and_evaluates_with_them(task: Task, draw: 
 
     predict = jax.jit(run.predict)
     logits = predict(after, examples.images)
-    # An example's logits do not depend on its neighbours, but on the statistics.
+    # An example's logits do not depend on its neighbors, but on the statistics.
     np.testing.assert_allclose(predict(after, examples.images[:3]), logits[:3], atol=1e-5)
     forgotten = after._replace(statistics=before.statistics)
     assert not np.allclose(predict(forgotten, examples.images), logits, atol=1e-3)

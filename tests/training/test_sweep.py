@@ -10,8 +10,8 @@ import pytest
 from cnn_jax.models import Architecture
 from cnn_jax.ops.losses import LOSSES
 from cnn_jax.training import Config, Examples, Task, hyperparameters, make_run
-from cnn_jax.training.fit_cell import FILLER, Standing, Trainer
 from cnn_jax.training.grid import Trial
+from cnn_jax.training.loop import FILLER, Standing, Trainer
 from cnn_jax.training.sweep import Trials, Vectorization, make_sweep
 
 Draw = Callable[[int], Examples]
@@ -80,7 +80,7 @@ def test_a_member_of_a_sweep_is_the_lone_run(
             np.testing.assert_allclose(ours[name], theirs[name], rtol=TOLERANCE, err_msg=name)
 
 
-def test_a_diverging_trial_leaves_its_neighbours_the_same_bits(task: Task, draw: Draw):
+def test_a_diverging_trial_leaves_its_neighbors_the_same_bits(task: Task, draw: Draw):
     leaky = Architecture(filters=(4,), hidden=(), activation="leaky_relu")
     config = Config(leaky, "cross_entropy", "sgd", batch_size=8, epochs=EPOCHS)
     run, train, validation = make_run(config, task), draw(70), draw(30)

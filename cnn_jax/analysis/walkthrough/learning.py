@@ -1,0 +1,201 @@
+"""The stations about learning: descent, augmentation, and how many parameters there are."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from cnn_jax.analysis.figures import image_to_png, to_svg
+from cnn_jax.analysis.walkthrough import descent
+from cnn_jax.analysis.walkthrough import figures as draw
+from cnn_jax.analysis.walkthrough.lecture import color_smile
+from cnn_jax.analysis.walkthrough.station import Station, named
+from cnn_jax.models import Architecture, build_abstract, count_parameters
+from cnn_jax.models import parameters as counting
+from cnn_jax.ops import augment, losses, updates
+from cnn_jax.ops.augment.registry import AUGMENTATIONS
+
+_START = (-4.0, 1.0)
+_STEPS = 16
+# As parts of the largest rate at which gradient descent on the valley does not diverge.
+RATES = {"small": 0.1, "good": 0.75, "too large": 1.03}
+
+_EXAMPLES = 100
+_DATA_START = (-2.0, 2.5)
+_FULL_RATE, _SINGLE_RATE = 2.0, 0.3
+_FULL_STEPS, _PASSES = 30, 3
+
+# What is asked for, where the default is too faint or too rare to be seen in a few draws.
+STRONGER = {
+    "flip": "flip:1",
+    "translate": "translate:10",
+    "random_resized_crop": "random_resized_crop:0.4",
+    "rotate": "rotate:40",
+    "shear": "shear:25",
+    "scale": "scale:1.5",
+    "elastic": "elastic:1.5",
+    "cutout": "cutout:20",
+    "random_erasing": "random_erasing:1",
+    "brightness": "brightness:0.5",
+    "contrast": "contrast:0.6",
+    "saturation": "saturation:1",
+    "hue": "hue:0.4",
+    "grayscale": "grayscale:0.5",
+    "invert": "invert:1",
+    "gaussian_noise": "gaussian_noise:0.15",
+    "blur": "blur:3",
+    "mixup": "mixup:1",
+}
+_DRAWS = 4
+# Beside the smile as many frowns, so that it is seldom mixed with itself.
+_FROWNS = 7
+_SIDE = 64
+_SHAPE, _CLASSES = (28, 28, 1), 10
+
+
+def gradient_descent() -> Station:
+    """One valley, three learning rates."""
+    start = jnp.asarray(_START)
+    bends = np.linalg.eigvalsh(np.asarray(jax.jit(jax.hessian(descent.valley))(start)))
+    limit = 2 / float(bends[-1])
+    rates = {name: share * limit for name, share in RATES.items()}
+    found = jax.jit(
+        jax.vmap(lambda rate: descent.descend(descent.valley, start, rate, _STEPS)),
+    )(jnp.asarray(list(rates.values())))
+    paths = {
+        f"{name}: α = {rate:.3g}": np.asarray(path)
+        for (name, rate), path in zip(rates.items(), found, strict=True)
+    }
+    axes = np.linspace(-4.6, 4.6, 93, dtype=np.float32), np.linspace(-3, 3, 61, dtype=np.float32)
+    good = found[list(rates).index("good")]
+    shown = {
+        "picture": to_svg(
+            draw.paths_on_contours(axes, _heights(descent.valley, axes), paths, np.zeros(2)),
+            "descent",
+        ),
+        "curvatures": descent.CURVATURES,
+        "limit": limit,
+        "steps": _STEPS,
+        "rows": [
+            (name, rate, float(descent.valley(path[0])), float(descent.valley(path[-1])))
+            for (name, rate), path in zip(rates.items(), found, strict=True)
+        ],
+        "old": good[0].tolist(),
+        "gradient": jax.grad(descent.valley)(good[0]).tolist(),
+        "rate": rates["good"],
+        "new": good[1].tolist(),
+    }
+    functions = (*named(updates.gradient_descent), "jax.grad")
+    return Station("descent", "Gradient descent and the learning rate", functions, shown)
+
+
+def stochastic_gradient_descent() -> Station:
+    """The gradient of all examples against the gradient of one, on the loss of one neuron."""
+    data_key, order_key = jax.random.split(jax.random.key(0))
+    points, labels = jax.jit(partial(descent.noisy_examples, count=_EXAMPLES))(data_key)
+    loss = descent.neuron_loss(points, labels)
+    start = jnp.asarray(_DATA_START)
+
+    def over_all(weights: Array) -> Array:
+        return loss(weights, jnp.arange(_EXAMPLES))
+
+    passes = jax.random.split(order_key, _PASSES)
+    shuffle = jax.jit(jax.vmap(lambda key: jax.random.permutation(key, _EXAMPLES)))
+    order = shuffle(passes).reshape(-1)
+    full = jax.jit(lambda: descent.descend(over_all, start, _FULL_RATE, _FULL_STEPS))()
+    single = jax.jit(lambda: descent.descend_by_example(loss, start, _SINGLE_RATE, order))()
+    best = jax.jit(lambda: descent.least(over_all, jnp.zeros(2)))()
+    axes = np.linspace(-3, 4, 71, dtype=np.float32), np.linspace(-3, 3.4, 65, dtype=np.float32)
+    names = {
+        "full": f"gradient descent, α = {_FULL_RATE:g}: {_FULL_STEPS} steps",
+        "single": f"SGD, α = {_SINGLE_RATE:g}: {len(order)} steps",
+    }
+    paths = {names["full"]: np.asarray(full), names["single"]: np.asarray(single)}
+    heights = jax.jit(jax.vmap(over_all))
+    seen = {names["full"]: _EXAMPLES, names["single"]: 1}
+    curves = {
+        name: (np.arange(len(path)) * seen[name], np.asarray(heights(path)))
+        for name, path in paths.items()
+    }
+    full_loss, single_loss = (curves[name][1] for name in names.values())
+    shown = {
+        "picture": to_svg(
+            draw.paths_on_contours(axes, _heights(over_all, axes), paths, np.asarray(best)), "sgd"
+        ),
+        "curves": to_svg(draw.loss_over_examples(curves), "sgd-loss"),
+        "examples": _EXAMPLES,
+        "passes": _PASSES,
+        "start_loss": float(full_loss[0]),
+        "best_loss": float(over_all(best)),
+        "full_after_pass": float(full_loss[1]),
+        "single_after_pass": float(single_loss[_EXAMPLES]),
+        "full_steps": _FULL_STEPS,
+        "full_after": float(full_loss[-1]),
+        "single_after": float(single_loss[-1]),
+    }
+    functions = named(updates.gradient_descent, losses.binary_cross_entropy)
+    return Station("sgd", "Stochastic gradient descent", functions, shown)
+
+
+def _heights(
+    loss: descent.Loss, axes: tuple[Float[np.ndarray, "nx"], Float[np.ndarray, "ny"]]
+) -> Float[np.ndarray, "ny nx"]:
+    first, second = np.meshgrid(*axes)
+    return np.asarray(jax.jit(jax.vmap(jax.vmap(loss)))(jnp.stack([first, second], axis=-1)))
+
+
+def augmentation() -> Station:
+    """One image as every augmentation changes it."""
+    smile, frown = color_smile(_SIDE), color_smile(_SIDE, happy=False)
+    images = jnp.asarray(np.stack([smile, *[frown] * _FROWNS])) / 255
+    targets = jnp.eye(2)[jnp.asarray([0] + [1] * _FROWNS)]
+    shown = {
+        "original": image_to_png(smile),
+        "other": image_to_png(frown),
+        "cards": [_augmented(name, images, targets) for name in AUGMENTATIONS],
+        "draws": _DRAWS,
+    }
+    return Station("augmentation", "Augmentation", named(augment.parse, augment.apply), shown)
+
+
+def _augmented(
+    name: str, images: Float[Array, "n h w c"], targets: Float[Array, "n 2"]
+) -> Mapping[str, Any]:
+    """The draws of one augmentation, and for a mixture the targets that it mixes."""
+    text = STRONGER.get(name, name)
+    calls = augment.parse(text)
+    mixes = AUGMENTATIONS[name].batch
+
+    def epoch(number: Array) -> tuple[Array, Array]:
+        key = jax.random.key(3)
+        given = images if mixes else images[:1]
+        changed, soft = augment.apply(calls, key, given, targets[: len(given)], epoch=number)
+        return changed[0], soft[0]
+
+    drawn, soft = jax.jit(lambda: jax.lax.map(epoch, jnp.arange(_DRAWS)))()
+    pixels = np.asarray(jnp.round(255 * drawn)).astype(np.uint8)
+    return {
+        "text": text,
+        "meaning": AUGMENTATIONS[name].meaning,
+        "pictures": [image_to_png(image) for image in pixels],
+        "targets": np.asarray(soft)[:, 0].tolist() if mixes else None,
+    }
+
+
+def parameters() -> Station:
+    """LeNet-5, layer by layer."""
+    model = build_abstract(Architecture(model="lenet5"), _SHAPE, _CLASSES)
+    rows = count_parameters(model, _SHAPE)
+    total = sum(row.count for row in rows)
+    shown = {
+        "rows": rows,
+        "total": total,
+        "counted": sum(row.counted for row in rows),
+        "dense_share": sum(row.count for row in rows if row.kind == "dense") / total,
+        "shape": _SHAPE,
+    }
+    return Station("parameters", "Counting parameters", named(counting.count_parameters), shown)

@@ -1,0 +1,235 @@
+"""Every image-classification set of TensorFlow Datasets, read without TensorFlow.
+
+The data must have been prepared as ArrayRecord files, once, by `download=True` (which needs the
+`prepare` extra and the network) or by any other use of
+`tfds.builder(name).download_and_prepare(file_format="array_record")`.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from string import ascii_lowercase, ascii_uppercase, digits
+from typing import Any
+
+import numpy as np
+
+from cnn_jax.data._tfds_builder import first_line, is_prepared, open_builder, prepare, quiet
+from cnn_jax.data.cache import cached, file_stamps, fingerprint
+from cnn_jax.data.dataset import Dataset, Split
+from cnn_jax.data.folders import resize
+from cnn_jax.data.progress import progress
+from cnn_jax.errors import UsageError
+
+_CIFAR10 = (
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+)
+
+# Krizhevsky 2009, "Learning multiple layers of features from tiny images", table 1; alphabetical.
+_CIFAR100_LINES = """
+apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus
+butterfly camel can castle caterpillar cattle chair chimpanzee clock cloud cockroach couch
+crab crocodile cup dinosaur dolphin elephant flatfish forest fox girl hamster house kangaroo
+keyboard lamp lawn_mower leopard lion lizard lobster man maple_tree motorcycle mountain mouse
+mushroom oak_tree orange orchid otter palm_tree pear pickup_truck pine_tree plain plate poppy
+porcupine possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper
+snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone television
+tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
+"""
+
+# Cohen et al. 2017, arXiv:1702.05373: small letters that look like their capitals are one class.
+_EMNIST_MERGED = (*digits, *ascii_uppercase, *"abdefghnqrt")
+# Labels count from 1, small letters and capitals together; TFDS has 37 classes for these 26.
+_EMNIST_LETTERS = ("unused 0", *ascii_uppercase, *(f"unused {label}" for label in range(27, 37)))
+
+CLASS_NAMES: dict[str, tuple[str, ...]] = {
+    "cifar10": _CIFAR10,
+    "cifar10_1": _CIFAR10,
+    "cifar10_corrupted": _CIFAR10,
+    "cifar100": tuple(_CIFAR100_LINES.split()),
+    "emnist/balanced": _EMNIST_MERGED,
+    "emnist/byclass": (*digits, *ascii_uppercase, *ascii_lowercase),
+    "emnist/bymerge": _EMNIST_MERGED,
+    "emnist/letters": _EMNIST_LETTERS,
+}
+
+
+# Decoded together: a batch is several times faster to fetch than its examples one by one.
+_BATCH = 256
+
+# Sets whose images are stored with rows and columns exchanged.
+_TRANSPOSED = frozenset({"emnist"})
+
+
+def load_tfds(
+    name: str,
+    *,
+    data_dir: str | os.PathLike[str] | None,
+    download: bool,
+    image_size: int | None,
+    cache_dir: str | os.PathLike[str] | None,
+    test_only: bool = False,
+) -> Dataset:
+    """Reads the `train` and `test` splits of a TensorFlow data set, cached once decoded.
+
+    Without a labeled `test` split `validation` takes its place.
+
+    Args:
+        name: `dataset[/config][:version]`.
+        data_dir: where prepared data is; default: `TFDS_DATA_DIR`, then `~/tensorflow_datasets`.
+        download: download and prepare what is not there.
+        image_size: side to which every image is resized on reading (see `resize`), or None.
+        cache_dir: see `cached`.
+        test_only: whether a set that has no `train` split will do; it has no training examples.
+
+    Returns:
+        The data set, named without its version.
+
+    Raises:
+        UsageError: the name is unknown, the data is not prepared or damaged, cannot be prepared,
+            or is not of one image and one class label per example.
+    """
+    root = os.path.expanduser(
+        data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    )
+    builder = open_builder(name, root)
+    image_key, label_key = _find_keys(builder)
+    if not is_prepared(builder):
+        if not download:
+            raise UsageError(
+                f"{name} is not prepared in {builder.data_dir}, expected its ArrayRecord files "
+                "there; name another data folder or set TFDS_DATA_DIR, or ask for --download"
+            )
+        prepare(builder, name)
+    dataset_name = builder.info.full_name.rpartition("/")[0]
+    folder = Path(builder.data_dir)
+    key = fingerprint(
+        builder.info.full_name,
+        file_stamps(folder, (path for path in folder.iterdir() if path.is_file())),
+        image_size,
+    )
+
+    if "train" not in builder.info.splits and not test_only:
+        raise UsageError(
+            f"{dataset_name} has no train split but {', '.join(builder.info.splits)}, so nothing "
+            "can be trained on it; experiments.evaluate tests a trained run on it"
+        )
+
+    def read() -> Dataset:
+        test = _read_split(
+            builder, _find_test_split(builder, label_key), image_key, label_key, image_size
+        )
+        train = Split(test.images[:0], test.labels[:0])
+        if "train" in builder.info.splits:
+            train = _read_split(builder, "train", image_key, label_key, image_size)
+        return Dataset(dataset_name, train, test, _class_names(builder, label_key))
+
+    return cached(read, name=dataset_name, key=key, cache_dir=cache_dir)
+
+
+def _find_keys(builder: Any) -> tuple[str, str]:
+    """The names of the image and of the class label in an example."""
+    import tensorflow_datasets as tfds
+
+    features = builder.info.features or {}
+    pairs = [builder.info.supervised_keys, ("image", "label")]
+    for keys in pairs:
+        if (
+            not keys
+            or len(keys) != 2
+            or not all(isinstance(key, str) and key in features for key in keys)
+        ):
+            continue
+        image, label = (features[key] for key in keys)
+        if isinstance(image, tfds.features.Image) and isinstance(label, tfds.features.ClassLabel):
+            if image.np_dtype != np.uint8 or image.shape[-1] not in (1, 3, None):
+                raise UsageError(
+                    f"{builder.name} has images of {np.dtype(image.np_dtype)} with "
+                    f"{image.shape[-1]} channels, expected uint8 with 1 or 3"
+                )
+            return keys
+    raise UsageError(
+        f"{builder.name} is no image-classification set: it has {', '.join(features)}, "
+        "expected an image with a class label"
+    )
+
+
+def _find_test_split(builder: Any, label_key: str) -> str:
+    """`test`, or `validation` where there is no test split or its labels are kept secret (-1)."""
+    splits = builder.info.splits
+    for split in ("test", "validation"):
+        if split in splits and splits[split].num_examples:
+            with _reading(builder, split):
+                first = builder.as_data_source(split=split)[0]
+            if first[label_key] >= 0:
+                return split
+    raise UsageError(
+        f"{builder.name} has the splits {', '.join(splits)}, expected a labeled test or validation"
+    )
+
+
+@contextlib.contextmanager
+def _reading(builder: Any, split: str) -> Iterator[None]:
+    """Turns whatever reading a split raises into one line."""
+    try:
+        with quiet():
+            yield
+    except UsageError:
+        raise
+    except NotImplementedError as error:
+        raise UsageError(
+            f"{builder.name} is prepared as {builder.info.file_format.value} in "
+            f"{builder.data_dir}, expected array_record; prepare it in another data folder"
+        ) from error
+    except Exception as error:
+        raise UsageError(
+            f"cannot read the {split} split of {builder.name} in {builder.data_dir}: "
+            f"{first_line(error)}"
+        ) from error
+
+
+def _read_split(
+    builder: Any, split: str, image_key: str, label_key: str, image_size: int | None
+) -> Split:
+    with _reading(builder, split):
+        source = builder.as_data_source(split=split)
+        count = len(source)
+        labels = np.empty(count, np.int32)
+        images = np.empty((0, 0, 0, 0), np.uint8)
+        with progress(f"Decoding {builder.name}, {split} split", count) as advance:
+            for start in range(0, count, _BATCH):
+                examples = source.__getitems__(list(range(start, min(start + _BATCH, count))))
+                for index, example in enumerate(examples, start):
+                    image = example[image_key]
+                    if builder.name in _TRANSPOSED:
+                        image = image.swapaxes(0, 1)
+                    image = resize(image, image_size)
+                    if index == 0:
+                        images = np.empty((count, *image.shape), np.uint8)
+                    if image.shape != images.shape[1:]:
+                        raise UsageError(
+                            f"{builder.name} has images of different shapes, such as "
+                            f"{images.shape[1:]} and {image.shape}, expected an image size to "
+                            "resize them to"
+                        )
+                    images[index] = image
+                    labels[index] = example[label_key]
+                advance(len(examples))
+    return Split(images, labels)
+
+
+def _class_names(builder: Any, label_key: str) -> tuple[str, ...]:
+    names = tuple(builder.info.features[label_key].names)
+    if names == tuple(map(str, range(len(names)))):
+        stem = builder.info.full_name.rpartition("/")[0]
+        return CLASS_NAMES.get(stem, CLASS_NAMES.get(builder.name, names))
+    return names

@@ -1,0 +1,199 @@
+"""Convolution as matrix products: the form that is fast on CPU, inside `scan` and under `vmap`.
+
+Two forms, chosen by the number of input channels:
+
+* *patches* (im2col; Chellapilla et al. 2006): every window becomes one row of a matrix, one product
+  does the rest. Best when there are few channels: the rows are short.
+* *separable taps*: with K_x columns and K_y rows in the kernel, gather the K_x columns of a window
+  side by side, multiply once by all K_y rows of the kernel, then add the K_y products shifted by
+  one row each. It reads and writes K_x + K_y copies of the image where patches need K_x * K_y.
+
+Gathering along an axis and scattering along it are each other's transpose, so each is the other's
+gradient, and the backward pass has the same cost and shape as the forward pass.
+"""
+
+from functools import partial, reduce
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+# Measured: up to this many channels per group the patches of a window fit a few vector registers.
+_PATCHES_UP_TO = 4
+# With so few channels a patch is short and the product narrow. A patch that serves a block of
+# neighboring outputs costs products with zeros and saves more in copies, up to so many times the
+# arithmetic: fewer where the filters alone make the product wide (measured: WORKSPACE.md).
+_BLOCKS = ((2, 4), (1, 4), (2, 2), (1, 2))
+_NARROW = 16
+_MOST_ARITHMETIC = 1.5
+_MOST_ARITHMETIC_IF_NARROW = 2.0
+
+
+class Taps(NamedTuple):
+    """A kernel along one axis: for output t, tap j reads input t * stride + j * dilation - low."""
+
+    kernel: int
+    stride: int
+    dilation: int
+    low: int
+    inputs: int
+    outputs: int
+
+
+class Geometry(NamedTuple):
+    """A convolution's static shape: the taps along the height and the width, and the groups."""
+
+    rows: Taps
+    columns: Taps
+    groups: int
+    precision: lax.PrecisionLike
+
+
+def products(
+    geometry: Geometry, images: Float[Array, "n h w c"], kernel: Float[Array, "kh kw cg f"]
+) -> Float[Array, "n oh ow f"]:
+    """The feature maps of a convolution of this shape, every group by itself."""
+    if geometry.groups == 1:
+        return _one_group(geometry, images, kernel)
+    grouped = images.reshape(*images.shape[:3], geometry.groups, -1)
+    filters = kernel.reshape(*kernel.shape[:3], geometry.groups, -1)
+    maps = jax.vmap(partial(_one_group, geometry), in_axes=3, out_axes=3)(grouped, filters)
+    return maps.reshape(*maps.shape[:3], -1)
+
+
+def _one_group(geometry: Geometry, images: Array, kernel: Array) -> Array:
+    rows, columns = geometry.rows, geometry.columns
+    channels, filters = kernel.shape[2:]
+    if channels <= _PATCHES_UP_TO:
+        down, across = block = _block(rows, columns, filters)
+        kernel = _blocked_kernel(kernel, block)
+        patches = _gather(_gather(images, 2, _blocked(columns, across)), 1, _blocked(rows, down))
+        maps = _product(patches, kernel.reshape(-1, down * across * filters), geometry.precision)
+        # Rows of a block lie next to each other in the product, and one below the other in the map.
+        maps = maps.reshape(*maps.shape[:3], down, -1).swapaxes(2, 3)
+        return maps.reshape(len(images), rows.outputs, columns.outputs, filters)
+    wide = _gather(images, 2, columns)
+    if rows.stride > 1:
+        patches = _gather(wide, 1, rows)
+        return _product(patches, kernel.reshape(-1, filters), geometry.precision)
+    # All rows of the kernel at once; row i of the kernel, meeting input row t, adds to output row
+    # t + low - i: a scatter in which the kernel's rows run backwards.
+    stacked = kernel[::-1].transpose(1, 2, 0, 3)
+    products = _product(
+        wide,
+        stacked.reshape(columns.kernel * channels, rows.kernel * filters),
+        geometry.precision,
+    )
+    return _scatter(products, 1, _reversed(rows))
+
+
+def _block(rows: Taps, columns: Taps, filters: int) -> tuple[int, int]:
+    """Rows and columns of the neighboring outputs that share one patch; they divide a map."""
+    if any(taps.stride > 1 or taps.dilation > 1 for taps in (rows, columns)):
+        return 1, 1
+    most = _MOST_ARITHMETIC if filters >= _NARROW else _MOST_ARITHMETIC_IF_NARROW
+    window = rows.kernel * columns.kernel
+    for down, across in _BLOCKS:
+        fits = rows.outputs % down == 0 and columns.outputs % across == 0
+        patch = (rows.kernel + down - 1) * (columns.kernel + across - 1)
+        if fits and patch <= most * window:
+            return down, across
+    return 1, 1
+
+
+def _blocked(taps: Taps, block: int) -> Taps:
+    """The taps of the windows that blocks of `block` neighboring outputs see."""
+    return taps._replace(
+        kernel=taps.kernel + block - 1, stride=taps.stride * block, outputs=taps.outputs // block
+    )
+
+
+def _blocked_kernel(
+    kernel: Float[Array, "kh kw c f"], block: tuple[int, int]
+) -> Float[Array, "h w c bf"]:
+    """The kernel at each place of a block, over the pixels that the block spans, side by side."""
+    down, across = block
+    shifted = [
+        _pad(_pad(kernel, 0, i, down - 1 - i), 1, j, across - 1 - j)
+        for i in range(down)
+        for j in range(across)
+    ]
+    return jnp.concatenate(shifted, axis=3)
+
+
+def _reversed(taps: Taps) -> Taps:
+    """The taps of the transposed axis: from the products (outputs) back to the rows (inputs)."""
+    reach = (taps.kernel - 1) * taps.dilation
+    return taps._replace(low=reach - taps.low, inputs=taps.outputs, outputs=taps.inputs)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def _gather(x: Array, axis: int, taps: Taps) -> Array:
+    """Lays the taps of every window along `axis` side by side in the channels: c -> kernel * c."""
+    reach = (taps.outputs - 1) * taps.stride + (taps.kernel - 1) * taps.dilation + 1
+    x = _pad(x, axis, taps.low, reach - taps.low - taps.inputs)
+    return jnp.concatenate(
+        [_slice(x, axis, j * taps.dilation, taps.outputs, taps.stride) for j in range(taps.kernel)],
+        axis=-1,
+    )
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def _scatter(z: Array, axis: int, taps: Taps) -> Array:
+    """The transpose of `_gather`: adds every tap's channels back at the place it was read from."""
+    reach = (taps.kernel - 1) * taps.dilation
+    last = (taps.outputs - 1) * taps.stride + 1
+    lead = max(0, reach - taps.low)
+    z = _pad(z, axis, lead, max(0, taps.inputs + taps.low - last), taps.stride - 1)
+    return reduce(
+        jnp.add,
+        (
+            _slice(tap, axis, lead + taps.low - j * taps.dilation, taps.inputs)
+            for j, tap in enumerate(jnp.split(z, taps.kernel, axis=-1))
+        ),
+    )
+
+
+_gather.defvjp(
+    lambda x, axis, taps: (_gather(x, axis, taps), None),
+    lambda axis, taps, _, dz: (_scatter(dz, axis, taps),),
+)
+_scatter.defvjp(
+    lambda z, axis, taps: (_scatter(z, axis, taps), None),
+    lambda axis, taps, _, dx: (_gather(dx, axis, taps),),
+)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _product(x: Array, kernel: Array, precision: lax.PrecisionLike) -> Array:
+    return lax.dot_general(x, kernel, (((x.ndim - 1,), (0,)), ((), ())), precision=precision)
+
+
+def _product_backward(precision: lax.PrecisionLike, residuals: tuple, dy: Array) -> tuple:
+    # JAX's own rule computes the kernel's gradient transposed; XLA then copies the whole batch to
+    # turn it, which takes as long as the product. This order needs no copy, and the barrier keeps
+    # the compiler from folding a later transpose back into it.
+    x, kernel = residuals
+    dx = lax.dot_general(dy, kernel, (((dy.ndim - 1,), (1,)), ((), ())), precision=precision)
+    rows, drows = x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1])
+    dkernel = lax.dot_general(rows, drows, (((0,), (0,)), ((), ())), precision=precision)
+    return dx, lax.optimization_barrier(dkernel)
+
+
+_product.defvjp(
+    lambda x, kernel, precision: (_product(x, kernel, precision), (x, kernel)), _product_backward
+)
+
+
+def _slice(x: Array, axis: int, start: int, length: int, stride: int = 1) -> Array:
+    return lax.slice_in_dim(x, start, start + (length - 1) * stride + 1, stride, axis)
+
+
+def _pad(x: Array, axis: int, low: int, high: int, interior: int = 0) -> Array:
+    if (low, high, interior) == (0, 0, 0):
+        return x
+    config = [(0, 0, 0)] * x.ndim
+    config[axis] = (low, high, interior)
+    return lax.pad(x, jnp.zeros((), x.dtype), config)

@@ -1,0 +1,181 @@
+"""Programs: how one is compiled, and what it needs, as XLA itself counts it."""
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import jax
+from jaxtyping import PyTree
+
+from cnn_jax.training.config import Config
+
+# Leaves XLA's products to Eigen, where the default of jaxlib 0.10 is YNNPACK.
+_EIGEN: dict[str, str | bool] = {"xla_cpu_experimental_ynn_fusion_type": ""}
+# Measured: up to this many filters Eigen is faster, on networks with wider convolutions YNNPACK.
+_NARROW = 16
+
+
+def compile_epoch(epoch: Callable, state: PyTree, *arguments: Any) -> jax.stages.Compiled:
+    """Compiles `epoch(state, *arguments)`, which gives up the memory of `state`.
+
+    Its results lie on the devices as the state does.
+
+    Args:
+        epoch: of a run or of a sweep.
+        state: holds the parameters; arrays, or their shapes, types and places.
+        *arguments: likewise.
+    """
+    where = jax.tree.leaves(state)[0].sharding
+    program = jax.jit(epoch, donate_argnums=0, out_shardings=where)
+    lowered = program.lower(state, *arguments)
+    if jax.default_backend() != "cpu" or _widest_convolution(state) > _NARROW:
+        return lowered.compile()
+    try:
+        return lowered.compile(compiler_options=_EIGEN)
+    except jax.errors.JaxRuntimeError as error:
+        # Other versions of XLA may not have the option, and then nothing to choose either.
+        if "No such compile option" not in str(error):
+            raise
+        return lowered.compile()
+
+
+def _widest_convolution(state: PyTree) -> int:
+    """The filters of the widest convolution; its kernel is `h w c f`, behind an axis of trials."""
+    shapes = (leaf.shape for leaf in jax.tree.leaves(state))
+    return max((shape[-1] for shape in shapes if len(shape) >= 4), default=0)
+
+
+_COLLECTIVES = (
+    "all-reduce",
+    "all-gather",
+    "all-to-all",
+    "reduce-scatter",
+    "collective-permute",
+    "collective-broadcast",
+)
+# `%name (arguments) -> type {` begins a computation, `  %name = type operation(operands), ...` is
+# an instruction in it. Of an asynchronous pair the second half has the result's type.
+_COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.-]+) \(.*\{$")
+_COLLECTIVE = re.compile(rf"= (.*?) ({'|'.join(_COLLECTIVES)})(?:-done)?\(")
+_TYPE = re.compile(r"\b(pred|[a-z]+(\d+)\w*)\[([\d,]*)\]")
+_CALLED = re.compile(
+    r"(?:body|to_apply|calls|true_computation|false_computation)=%?([\w.-]+)"
+    r"|(?:branch_computations|called_computations)=\{([^}]*)\}"
+)
+_TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
+
+
+class Cost(NamedTuple):
+    """What one call of a compiled program needs on each device; 0 where the backend cannot tell.
+
+    Attributes:
+        flops: floating-point operations. XLA counts the body of a loop once, however often it runs.
+        accessed_bytes: that all operations read and write, counted likewise.
+        argument_bytes: of the inputs.
+        output_bytes: of the results.
+        temporary_bytes: of all that lives in between: activations, gradients, scratch.
+        aliased_bytes: of results that take the memory of donated inputs.
+    """
+
+    flops: float
+    accessed_bytes: float
+    argument_bytes: int
+    output_bytes: int
+    temporary_bytes: int
+    aliased_bytes: int
+
+    @property
+    def device_bytes(self) -> int:
+        """Bytes that the program occupies on each device while it runs."""
+        return self.argument_bytes + self.output_bytes + self.temporary_bytes - self.aliased_bytes
+
+
+class Collective(NamedTuple):
+    """An exchange between devices.
+
+    Attributes:
+        kind: XLA's name of it, as in "all-reduce".
+        bytes: of its result on one device; of an all-reduce that is the size of what is summed.
+        times: how often one call of the program does it.
+    """
+
+    kind: str
+    bytes: int
+    times: int
+
+
+def program_cost(program: jax.stages.Compiled) -> Cost:
+    """Reads XLA's cost and memory analysis of a compiled program."""
+    analysis = program.cost_analysis() or {}
+    memory = program.memory_analysis()
+    counted = float(analysis.get("flops", 0.0)), float(analysis.get("bytes accessed", 0.0))
+    if memory is None:
+        return Cost(*counted, 0, 0, 0, 0)
+    return Cost(
+        *counted,
+        memory.argument_size_in_bytes,
+        memory.output_size_in_bytes,
+        memory.temp_size_in_bytes,
+        memory.alias_size_in_bytes,
+    )
+
+
+def collectives(text: str | None) -> list[Collective]:
+    """The exchanges in the text of a compiled program (`Compiled.as_text()`), none without one.
+
+    What is inside a loop counts as often as XLA knows the loop to run, once where it does not know.
+    """
+    entry, computations = _computations(text or "")
+    return list(_exchanges(entry, computations, 1)) if entry else []
+
+
+def collective_bytes(text: str | None, steps: int = 1) -> float:
+    """Bytes that one device gives into exchanges, per step of a program of `steps` steps."""
+    return sum(item.bytes * item.times for item in collectives(text)) / steps
+
+
+def one_step(config: Config) -> tuple[Config, int]:
+    """A config whose epoch over that many examples is a single step, in one piece, at full size.
+
+    The program of such an epoch has no loop, so XLA counts all its operations, and it can be timed.
+    Of a config with micro-batches (full-batch gradient descent has them too) it is one micro-batch
+    with an update.
+    """
+    size = config.batch_size // config.micro_batches
+    return replace(config, batch_size=size, micro_batches=1, resolutions=()), size
+
+
+def _computations(text: str) -> tuple[str, dict[str, list[str]]]:
+    """The name of the entry, and the instructions of every computation by name."""
+    entry, current = "", list[str]()
+    computations: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        begins = _COMPUTATION.match(line)
+        if begins:
+            current = computations.setdefault(begins[2], [])
+            entry = begins[2] if begins[1] else entry
+        elif line.startswith(" "):
+            current.append(line)
+    return entry, computations
+
+
+def _exchanges(name: str, computations: dict[str, list[str]], times: int) -> Iterator[Collective]:
+    for line in computations.get(name, ()):
+        found = _COLLECTIVE.search(line)
+        if found:
+            yield Collective(found[2], _bytes(found[1]), times)
+        trips = _TRIPS.search(line)
+        inside = times * int(trips[1]) if trips else times
+        for one, several in _CALLED.findall(line):
+            for called in (one, *re.findall(r"[\w.-]+", several)):
+                yield from _exchanges(called, computations, inside)
+
+
+def _bytes(types: str) -> int:
+    """Of an array type, `f32[3,4]{1,0}`, or of a tuple of them."""
+    return sum(
+        math.prod(map(int, filter(None, dimensions.split(",")))) * int(bits or 8) // 8
+        for _, bits, dimensions in _TYPE.findall(types)
+    )

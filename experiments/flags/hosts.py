@@ -1,0 +1,222 @@
+"""One run on several hosts: how its processes meet, stop together, and end when one is lost."""
+
+import contextlib
+import hashlib
+import os
+import platform
+import signal
+import socket
+import sys
+import threading
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import jax
+import numpy as np
+from absl import flags
+from rich.console import Console
+
+import cnn_jax
+from cnn_jax import data
+from cnn_jax.errors import UsageError
+from cnn_jax.training import processes
+
+from ..runs.run_directory import plain, versions
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_bool(
+    "distributed",
+    False,
+    "Run as one of several processes, each started with the same command, that share all their "
+    "devices. On Cloud TPU, Slurm, Kubernetes and Open MPI they find each other; elsewhere give "
+    "--coordinator_address, --num_processes and --process_id. Needs --workdir, in a folder that "
+    "all hosts see.",
+)
+flags.DEFINE_string(
+    "coordinator_address",
+    None,
+    "With --distributed: host and port at which process 0 is met, as in 10.0.0.1:1234.",
+)
+flags.DEFINE_integer(
+    "num_processes", None, "With --distributed: how many processes there are.", lower_bound=1
+)
+flags.DEFINE_integer(
+    "process_id", None, "With --distributed: which of them this is, from 0.", lower_bound=0
+)
+flags.DEFINE_integer(
+    "coordinator_timeout",
+    60,
+    "With --distributed: seconds to wait at the start until all processes are there.",
+    lower_bound=1,
+)
+flags.DEFINE_integer(
+    "heartbeat_timeout",
+    30,
+    "With --distributed: seconds without a sign of life after which a process counts as lost.",
+    lower_bound=2,
+)
+_CLUSTER = (
+    "coordinator_address",
+    "num_processes",
+    "process_id",
+    "coordinator_timeout",
+    "heartbeat_timeout",
+)
+# Each host may have its own.
+_OWN = frozenset({"process_id", "data_dir"})
+_signals: list[int] = []
+
+
+def names() -> frozenset[str]:
+    """The names of these flags, which say where a run is, and not what it computes."""
+    return frozenset({"distributed", *_CLUSTER})
+
+
+def join(console: Console) -> None:
+    """Meets the other processes, if --distributed says there are any: before JAX has been used.
+
+    From then on only the first one's console speaks, and a signal stops all of them after the
+    epoch that runs.
+
+    Raises:
+        UsageError: if they cannot meet, or were started with different flags or code.
+    """
+    if not FLAGS.distributed:
+        for name in _CLUSTER:
+            if FLAGS[name].present:
+                raise UsageError(f"--{name} has no effect without --distributed")
+        return
+    if FLAGS.workdir is None:
+        raise UsageError(
+            "--distributed needs --workdir, the same for all processes and in a folder that all "
+            "hosts see"
+        )
+    _connect()
+    processes.say_if_ended(
+        f"process {jax.process_index()} was ended: it lost another process, if JAX says so above, "
+        f"or was killed; go on with: --workdir={FLAGS.workdir} --resume"
+    )
+    _keep_standard_output()
+    console.quiet = not processes.is_first()
+    processes.check_same({**_flags(), **_code()})
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _note)
+
+
+def check_data(datasets: Iterable[data.Dataset]) -> None:
+    """Refuses to train where hosts hold different data.
+
+    Raises:
+        UsageError: naming the data set.
+    """
+    if FLAGS.distributed:
+        processes.check_same({f"the data set {found.name}": _sum(found) for found in datasets})
+
+
+def must_stop() -> bool:
+    """Whether to stop after this epoch, because any process has been told to by a signal."""
+    return FLAGS.distributed and processes.any_process(bool(_signals))
+
+
+@contextlib.contextmanager
+def going_on_with(command: str) -> Iterator[None]:
+    """Says, where what happens inside is interrupted or loses a process, how to go on with it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"interrupted; go on with: {command}") from None
+    except jax.errors.JaxRuntimeError as error:
+        loss = processes.loss(error)
+        if loss is None:
+            raise
+        raise processes.ProcessLost(f"{loss}; go on with: {command}") from error
+
+
+def _connect() -> None:
+    patience = FLAGS.coordinator_timeout
+    # JAX's own time-out would abort the process with the stack of its C++ code.
+    watch = threading.Timer(patience, _give_up)
+    watch.daemon = True
+    watch.start()
+    try:
+        jax.distributed.initialize(
+            FLAGS.coordinator_address,
+            FLAGS.num_processes,
+            FLAGS.process_id,
+            initialization_timeout=patience + 60,
+            heartbeat_timeout_seconds=FLAGS.heartbeat_timeout,
+        )
+    except (RuntimeError, ValueError) as error:
+        raise UsageError(
+            "--distributed cannot start: " + str(error).splitlines()[0] + " On Cloud TPU, Slurm, "
+            "Kubernetes and Open MPI processes find each other; elsewhere give "
+            "--coordinator_address, --num_processes and --process_id"
+        ) from error
+    finally:
+        watch.cancel()
+
+
+def _give_up() -> NoReturn:
+    place = FLAGS.coordinator_address or "found by JAX"
+    why = f"not all {FLAGS.num_processes or ''} processes came".replace("  ", " ")
+    if FLAGS.coordinator_address and FLAGS.process_id:
+        host, _, port = FLAGS.coordinator_address.rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), timeout=2).close()
+        except (OSError, ValueError) as error:
+            why = f"it cannot be reached ({error})"
+    print(
+        f"error: waited {FLAGS.coordinator_timeout} s (--coordinator_timeout) at the coordinator "
+        f"{place}: {why}",
+        file=sys.stderr,
+        flush=True,
+    )
+    os._exit(2)
+
+
+def _keep_standard_output() -> None:
+    """Leaves the standard output to this program: Gloo writes to it what nobody asked for."""
+    sys.stdout.flush()
+    sys.stdout = os.fdopen(os.dup(1), "w")
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
+
+
+def _note(number: int, frame: FrameType | None) -> None:
+    """The first signal stops all processes after the epoch; another one this process, at once."""
+    if _signals:
+        raise KeyboardInterrupt
+    _signals.append(number)
+
+
+def _flags() -> dict[str, str]:
+    modules = FLAGS.flags_by_module_dict().items()
+    return {
+        f"--{flag.name}": "not given" if flag.value is None else plain(flag.value)
+        for module, defined in modules
+        for flag in defined
+        if not module.startswith("absl.") and flag.name not in _OWN
+    }
+
+
+def _code() -> dict[str, str]:
+    roots = Path(cnn_jax.__file__).parent, Path(__file__).parents[1]
+    files = {
+        file.relative_to(root.parent).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()[:8]
+        for root in roots
+        for file in root.rglob("*.py")
+    }
+    return {"python": platform.python_version(), **versions(), **files}
+
+
+def _sum(dataset: data.Dataset) -> str:
+    total = 0
+    for split in (dataset.train, dataset.test):
+        for array in (split.images, split.labels):
+            total = zlib.crc32(np.ascontiguousarray(array).data, total)
+    return f"{total:08x}"

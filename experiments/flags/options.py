@@ -1,0 +1,397 @@
+"""The flags of a training run, and what they say as a `Config`, hyperparameters and a data set."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from absl import flags
+
+from cnn_jax import data
+from cnn_jax.errors import UsageError
+from cnn_jax.models import DATA_INITIALIZATIONS, MODEL_OPTIONS, MODELS, NORMALIZATIONS, Architecture
+from cnn_jax.ops.activations import ACTIVATIONS, PARAMETRIC_ACTIVATIONS
+from cnn_jax.ops.augment import describe as describe_augmentations
+from cnn_jax.ops.augment.batch import TEST_TIME
+from cnn_jax.ops.convolution import LOWERINGS
+from cnn_jax.ops.losses import LOSSES
+from cnn_jax.ops.pooling import POOLINGS
+from cnn_jax.training import (
+    HPARAM_RANGES,
+    OPTIMIZERS,
+    PRECISIONS,
+    SCHEDULES,
+    Config,
+    Task,
+    augmentations,
+    describe_range,
+    hyperparameters,
+)
+
+FLAGS = flags.FLAGS
+
+# The loss where images have several labels, if none is chosen.
+MULTI_LABEL_LOSS = "binary_cross_entropy"
+
+flags.DEFINE_string(
+    "dataset",
+    "mnist",
+    "What to train on: mnist (comes with the package), faces (drawn, several labels each), the "
+    "name of any image-classification set of TensorFlow Datasets (cifar10, fashion_mnist, ...), a "
+    "folder of IDX files in MNIST's layout, a folder of pictures train/<class>/*.png|jpg and "
+    "test/<class>/*.png|jpg, or pictures with several labels each in train/labels.csv.",
+)
+flags.DEFINE_string(
+    "data_dir",
+    None,
+    "Where TensorFlow Datasets are prepared; TFDS_DATA_DIR or ~/tensorflow_datasets if not given.",
+)
+flags.DEFINE_bool(
+    "download",
+    False,
+    "Download and prepare a TensorFlow data set that is not there yet; needs the network and "
+    "pip install 'cnn_jax[prepare]'.",
+)
+flags.DEFINE_integer(
+    "image_size", None, "Crop and resize every image to this many pixels square.", lower_bound=1
+)
+flags.DEFINE_integer(
+    "train_examples", None, "Train on this many examples only, drawn by class.", lower_bound=1
+)
+flags.DEFINE_float(
+    "validation_fraction",
+    0.1,
+    "Fraction of the training examples held out, drawn by class: what to choose hyperparameters "
+    "on. The test split is read once, at the end.",
+)
+flags.DEFINE_integer(
+    "split_seed",
+    0,
+    "Decides which training examples are held out and which --train_examples are drawn, so that "
+    "runs of several seeds have the same.",
+    lower_bound=0,
+    upper_bound=2**31 - 1,
+)
+
+flags.DEFINE_enum("model", Architecture.model, sorted(MODELS), "The network.")
+flags.DEFINE_enum(
+    "activation",
+    Architecture.activation,
+    sorted(ACTIVATIONS | PARAMETRIC_ACTIVATIONS),
+    "The activation function after every hidden layer.",
+)
+flags.DEFINE_enum(
+    "normalization", Architecture.normalization, NORMALIZATIONS, "After every convolution."
+)
+flags.DEFINE_enum(
+    "pooling", Architecture.pooling, sorted(POOLINGS), "How cnn and lenet5 shrink feature maps."
+)
+flags.DEFINE_list(
+    "filters",
+    [str(n) for n in Architecture.filters],
+    "cnn: the filters of each block's convolutions, which pooling follows.",
+)
+flags.DEFINE_float(
+    "width",
+    Architecture.width,
+    "airnet and vgg: times as many filters in every layer.",
+    lower_bound=0.01,
+)
+flags.DEFINE_integer(
+    "kernel_size",
+    Architecture.kernel_size,
+    "cnn: height and width of the kernels in pixels.",
+    lower_bound=1,
+)
+flags.DEFINE_integer(
+    "convolutions_per_block",
+    Architecture.convolutions_per_block,
+    "cnn: convolutions before each pooling.",
+    lower_bound=1,
+)
+flags.DEFINE_list(
+    "hidden",
+    [str(n) for n in Architecture.hidden],
+    "cnn: neurons of each dense layer before the output; empty for none.",
+)
+flags.DEFINE_enum(
+    "convolution",
+    Architecture.convolution,
+    LOWERINGS,
+    "How convolutions are computed: by platform, as matrix products, or as XLA's convolution.",
+)
+
+flags.DEFINE_string(
+    "augment",
+    "",
+    "What is done to training images, by name with arguments after colons: flip,translate:4. Names "
+    "are separated by commas or plus signs. --augment=help lists all.",
+)
+flags.DEFINE_enum(
+    "tta",
+    Config.tta,
+    sorted(TEST_TIME),
+    "Test-time augmentation: the views of an image whose scores are averaged.",
+)
+
+flags.DEFINE_enum(
+    "loss",
+    Config.loss,
+    sorted(LOSSES),
+    f"What training minimizes; if not given, {MULTI_LABEL_LOSS} where images have several labels.",
+)
+flags.DEFINE_enum(
+    "optimizer",
+    Config.optimizer,
+    sorted(OPTIMIZERS),
+    "How parameters move. gradient_descent takes one step an epoch, along the gradient of the "
+    "whole training set.",
+)
+flags.DEFINE_enum(
+    "schedule",
+    Config.schedule,
+    sorted(SCHEDULES),
+    "The learning rate over training, as a factor of --learning_rate.",
+)
+flags.DEFINE_integer(
+    "batch_size", Config.batch_size, "Examples per step (per micro-batch in gradient_descent).",
+    lower_bound=1,
+)  # fmt: skip
+flags.DEFINE_integer("epochs", 5, "Passes over the training set.", lower_bound=1)
+flags.DEFINE_list(
+    "resolutions",
+    [],
+    "Train the first epochs on smaller images, which cost less: 16:2,24:3 is two epochs at 16 "
+    "pixels, three at 24 and the rest at full size. For networks that pool feature maps whole.",
+)
+flags.DEFINE_integer(
+    "seed",
+    0,
+    "Decides initialization, data order and dropout.",
+    lower_bound=0,
+    upper_bound=2**31 - 1,
+)
+
+flags.DEFINE_enum(
+    "precision",
+    Config.precision,
+    PRECISIONS,
+    "Of the network's arithmetic; parameters stay float32. bfloat16 is about twice as fast on TPUs "
+    "and recent GPUs, and slower on most CPUs.",
+)
+flags.DEFINE_integer(
+    "micro_batches",
+    Config.micro_batches,
+    "Parts of a batch that are computed one after another, to need less memory.",
+    lower_bound=1,
+)
+
+_HPARAM_HELP = {
+    "average_decay": "evaluate a running average of the parameters, with this decay per step",
+    "b1": "decay of the mean of past gradients (Adam's family, lion, lamb)",
+    "b2": "decay of the mean of past squared gradients (Adam's family, rmsprop)",
+    "bias_decay": "weight decay of biases and normalization, as a factor of that of kernels",
+    "bias_rate": "learning rate of biases and normalization, as a factor of that of kernels",
+    "clip_norm": "clip gradients to this global norm; not clipped if not given",
+    "decay_factor": "factor at each of the two decays of --schedule=step",
+    "dropout_rate": "probability of dropping a value; no dropout layers if not given or 0",
+    "epsilon": "added to the denominator of adaptive optimizers",
+    "final_fraction": "the learning rate at the end, as a fraction of its peak",
+    "focal_gamma": "how much --loss=focal turns from what is easy",
+    "label_smoothing": "weight of the uniform distribution in the targets",
+    "learning_rate": "the peak learning rate; depends on the optimizer if not given",
+    "lookahead_period": "steps after which slow parameters follow the optimizer's (lookahead)",
+    "lookahead_step": "how far they follow, as a fraction of the way",
+    "margin": "of the hinge losses",
+    "momentum": "decay of the velocity",
+    "muon_momentum": "decay of the velocity of the kernels of convolutions in muon_sgd",
+    "sgd_rate": "learning rate of all but the kernels of convolutions in muon_sgd, as a factor of "
+    "theirs",
+    "warmup_fraction": "fraction of training until the learning rate's peak",
+    "weight_decay": "decoupled in adamw, lamb, lion and muon; else the L2 penalty's gradient",
+    "whitening_fraction": "fraction of training in which airnet's whitening has a trained bias",
+}
+for _name, _help in _HPARAM_HELP.items():
+    flags.DEFINE_float(_name, None, f"Hyperparameter in {describe_range(_name)}: {_help}.")
+
+
+DATA_OPTIONS = (
+    "dataset",
+    "data_dir",
+    "download",
+    "image_size",
+    "train_examples",
+    "validation_fraction",
+    "split_seed",
+)
+
+Choices = Mapping[str, Any]
+
+
+def given() -> dict[str, Any]:
+    """The options that the command line or a flagfile gives, by name, with their values."""
+    return {
+        flag.name: flag.value
+        for flag in FLAGS.get_key_flags_for_module(__name__)
+        if not flag.using_default_value and flag.value is not None
+    }
+
+
+def read_config(choices: Choices) -> Config:
+    """The static choices; options that are not among `choices` have their defaults.
+
+    Raises:
+        UsageError: if a choice has no effect with the others or is not a list of positive integers.
+    """
+    if _value(choices, "augment").strip() == "help":
+        print(describe_augmentations())
+        sys.exit()
+    model = _value(choices, "model")
+    for name in sorted(_of_other_models(model) & choices.keys()):
+        readers = [other for other, options in MODEL_OPTIONS.items() if name in options]
+        raise UsageError(
+            f"--{name} has no effect with --model={model}; it is for --model={' or '.join(readers)}"
+        )
+    return Config(
+        architecture=Architecture(
+            model=model,
+            activation=_value(choices, "activation"),
+            normalization=_value(choices, "normalization"),
+            dropout=bool(_value(choices, "dropout_rate")),
+            pooling=_value(choices, "pooling"),
+            filters=_positive_integers(choices, "filters", at_least=1),
+            width=_value(choices, "width"),
+            kernel_size=_value(choices, "kernel_size"),
+            convolutions_per_block=_value(choices, "convolutions_per_block"),
+            hidden=_positive_integers(choices, "hidden", at_least=0),
+            convolution=_value(choices, "convolution"),
+        ),
+        loss=_loss(choices),
+        optimizer=_value(choices, "optimizer"),
+        schedule=_value(choices, "schedule"),
+        batch_size=_value(choices, "batch_size"),
+        epochs=_value(choices, "epochs"),
+        clip=_value(choices, "clip_norm") is not None,
+        resolutions=_resolutions(choices),
+        augment=augmentations(_value(choices, "augment"))[0],
+        tta=_value(choices, "tta"),
+        precision=_value(choices, "precision"),
+        micro_batches=_value(choices, "micro_batches"),
+        bias_group=bool({"bias_rate", "bias_decay"} & choices.keys()),
+        whitening_group="whitening_fraction" in choices and model in DATA_INITIALIZATIONS,
+        lookahead=bool({"lookahead_period", "lookahead_step"} & choices.keys()),
+        average="average_decay" in choices,
+    )
+
+
+def read_hparams(config: Config, choices: Choices) -> dict[str, float]:
+    """The numbers that the run reads: those chosen, defaults for the rest.
+
+    Raises:
+        UsageError: if a number is chosen that this config does not read, or is out of range.
+    """
+    chosen = {name: value for name, value in choices.items() if name in HPARAM_RANGES}
+    if chosen.get("dropout_rate") == 0 and not config.architecture.dropout:
+        del chosen["dropout_rate"]
+    return hyperparameters(config, chosen | augmentations(_value(choices, "augment"))[1])
+
+
+def without_effect(choices: Choices) -> frozenset[str]:
+    """The choices that have no effect with the others: another model's, another optimizer's."""
+    others = _of_other_models(_value(choices, "model")) & choices.keys()
+    config = read_config({name: value for name, value in choices.items() if name not in others})
+    read = hyperparameters(config).keys() | {"dropout_rate"}
+    return frozenset(others | ((HPARAM_RANGES.keys() & choices.keys()) - read))
+
+
+def read_dataset(choices: Choices, *, test_only: bool = False) -> tuple[data.Dataset, data.Split]:
+    """The data set with what the choices leave to train on, and the examples held out.
+
+    Args:
+        choices: by name.
+        test_only: whether a data set that has nothing to train on will do.
+
+    Raises:
+        UsageError: if the data cannot be read or the split cannot be made.
+    """
+    fraction, seed = _value(choices, "validation_fraction"), _value(choices, "split_seed")
+    if not 0 <= fraction < 1:
+        raise UsageError(f"--validation_fraction must be in [0, 1), got {fraction:g}")
+    dataset = data.load(
+        _value(choices, "dataset"),
+        data_dir=_value(choices, "data_dir"),
+        download=_value(choices, "download"),
+        image_size=_value(choices, "image_size"),
+        test_only=test_only,
+    )
+    if not len(dataset.train):
+        return dataset, dataset.train
+    train, validation = data.hold_out(dataset.train, fraction, seed)
+    count = _value(choices, "train_examples")
+    if count is not None:
+        train = data.take(train, count, seed)
+    return data.Dataset(dataset.name, train, dataset.test, dataset.class_names), validation
+
+
+def data_choices(choices: Choices) -> tuple[tuple[str, Any], ...]:
+    """What decides the data set and its splits: every data option with its value."""
+    return tuple((name, _value(choices, name)) for name in DATA_OPTIONS)
+
+
+def describe(choices: Choices, config: Config, hparams: dict[str, float]) -> dict[str, Any]:
+    """Every choice of a run by name: what must be the same to go on with it."""
+    fields = asdict(config)
+    where = {"data_dir", "download"}
+    return (
+        {name: value for name, value in data_choices(choices) if name not in where}
+        | {"seed": _value(choices, "seed")}
+        | fields.pop("architecture")
+        | fields
+        | hparams
+    )
+
+
+def read_task(dataset: data.Dataset) -> Task:
+    """The shape of the problem, and how its images are normalized."""
+    mean, std = data.channel_statistics(dataset.train.images)
+    return Task(
+        dataset.image_shape,
+        dataset.num_classes,
+        tuple(map(float, mean)),
+        tuple(map(float, std)),
+        dataset.multi_label,
+    )
+
+
+def _value(choices: Choices, name: str) -> Any:
+    return choices.get(name, FLAGS[name].default)
+
+
+def _loss(choices: Choices) -> str:
+    several = data.is_multi_label(_value(choices, "dataset"))
+    return choices.get("loss", MULTI_LABEL_LOSS if several else FLAGS["loss"].default)
+
+
+def _of_other_models(model: str) -> frozenset[str]:
+    return frozenset().union(*MODEL_OPTIONS.values()) - MODEL_OPTIONS[model]
+
+
+def _positive_integers(choices: Choices, name: str, at_least: int) -> tuple[int, ...]:
+    words = [word.strip() for word in _value(choices, name) or () if word.strip()]
+    if len(words) < at_least or not all(word.isdecimal() and int(word) > 0 for word in words):
+        raise UsageError(
+            f"--{name} must be positive integers with commas between, got {','.join(words)!r}"
+        )
+    return tuple(int(word) for word in words)
+
+
+def _resolutions(choices: Choices) -> tuple[tuple[int, int], ...]:
+    stages = []
+    for text in _value(choices, "resolutions") or ():
+        words = text.split(":")
+        if len(words) != 2 or not all(word.isdecimal() and int(word) > 0 for word in words):
+            raise UsageError(
+                f"--resolutions must be PIXELS:EPOCHS with commas between, got {text!r}"
+            )
+        stages.append((int(words[0]), int(words[1])))
+    return tuple(stages)

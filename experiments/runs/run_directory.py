@@ -1,0 +1,288 @@
+"""The folder in which a run writes down all it knows."""
+
+import copy
+import json
+import platform
+import sys
+import time
+from collections.abc import Collection, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+from absl import flags
+
+import cnn_jax
+from cnn_jax.errors import UsageError
+from cnn_jax.models import MODEL_OPTIONS
+from cnn_jax.training import TrainState, checkpoints
+from cnn_jax.training.processes import is_first
+
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint", "tensorflow-datasets")
+
+flags.DEFINE_string(
+    "workdir", None, "The folder to write to; if not given, a new one in runs/, named by the time."
+)
+flags.DEFINE_bool(
+    "resume",
+    False,
+    "Go on with what is in --workdir from its last checkpoint, to the same bits as if it had not "
+    "stopped. Flags that are not given are those it was started with.",
+)
+
+# A network file system may remember for a while that a file was not there.
+_VISIBLE_SECONDS = 30
+
+FLAGS_FILE = "flags.txt"
+CONFIG_FILE = "config.json"
+METRICS_FILE = "metrics.jsonl"
+TIMINGS_FILE = "timings.jsonl"
+ENVIRONMENT_FILE = "environment.json"
+RESULT_FILE = "result.json"
+REPORT_FILE = "report.html"
+CHECKPOINTS = "checkpoints"
+
+
+def flags_text(module: str, resolved: Mapping[str, float | str]) -> str:
+    """A flagfile that repeats a run: every flag that has a value, those resolved as they are."""
+    lines = []
+    for flag in sorted(flags.FLAGS.flags_by_module_dict()[module], key=lambda flag: flag.name):
+        if flag.name in resolved:
+            lines.append(f"--{flag.name}={resolved[flag.name]}")
+        elif flag.value is not None and _has_effect(flag):
+            lines.append(flag.serialize())
+    return "\n".join(lines) + "\n"
+
+
+def given_flags_text(like: str, leave_out: Collection[str]) -> str:
+    """A flagfile of the flags that were given.
+
+    Args:
+        like: a flag; all key flags of the module that defines it are meant.
+        leave_out: names of flags that say where and how to write, not what to compute.
+    """
+    module = flags.FLAGS.find_module_defining_flag(like)
+    given = (
+        flag
+        for flag in flags.FLAGS.get_key_flags_for_module(module)
+        if not flag.using_default_value and flag.name not in leave_out
+    )
+    return "".join(flag.serialize() + "\n" for flag in sorted(given, key=lambda f: f.name))
+
+
+def _has_effect(flag: flags.Flag) -> bool:
+    # A flag that only other models read must not be given to this one.
+    specific = frozenset().union(*MODEL_OPTIONS.values())
+    return flag.name not in specific - MODEL_OPTIONS[flags.FLAGS.model]
+
+
+def adopt_flags(path: Path) -> None:
+    """Gives every flag that the command line left out the value it has in `path`/flags.txt.
+
+    Raises:
+        UsageError: if there is no such file, if it names an unknown flag or a value of the wrong
+            kind, or if the command line says otherwise.
+    """
+    file = path / FLAGS_FILE
+    if not file.is_file():
+        raise UsageError(f"--resume found no {FLAGS_FILE} in {path}; give the folder of a run")
+    stored: dict[str, list[str]] = {}
+    for line in file.read_text().splitlines():
+        name, equals, value = line.strip().removeprefix("--").partition("=")
+        known = name if name in flags.FLAGS else name.removeprefix("no")
+        if known not in flags.FLAGS:
+            raise UsageError(f"{file} gives --{name}, which is not a flag of this version")
+        stored.setdefault(known, []).append(value if equals else str(name == known).lower())
+    for name, texts in stored.items():
+        flag = flags.FLAGS[name]
+        try:
+            if not flag.present:
+                flag.parse(texts if isinstance(flag, flags.MultiFlag) else texts[-1])
+                flag.using_default_value = False
+            elif flag.serialize() != _serialized(flag, texts):
+                raise UsageError(
+                    f"the run in {path} has {' '.join(f'--{name}={text}' for text in texts)}, but "
+                    f"the flags say {' '.join(flag.serialize().split())}; leave the flag out to go "
+                    "on with it"
+                )
+        except (flags.Error, ValueError) as error:
+            if isinstance(error, UsageError):
+                raise
+            raise UsageError(f"{file}: {error}") from error
+
+
+def _serialized(flag: flags.Flag, texts: list[str]) -> str:
+    """How `flag` would be written, had it been given as `texts`."""
+    twin = copy.deepcopy(flag)
+    twin.unparse()
+    twin.parse(texts if isinstance(flag, flags.MultiFlag) else texts[-1])
+    return twin.serialize()
+
+
+class RunDirectory:
+    """Writes one run's files; a half-written line or file is never left under its final name.
+
+    Of several processes that share a run only the first one writes; the others see its files.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.checkpoints = path / CHECKPOINTS
+
+    def create(self, flags_content: str, choices: dict[str, Any]) -> None:
+        """Makes the folder with what is known before the first step.
+
+        Raises:
+            UsageError: if it can't be made.
+        """
+        if not is_first():
+            return
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"cannot make --workdir={self.path}: {error.strerror}") from error
+        self.write(FLAGS_FILE, flags_content)
+        self.write_json(CONFIG_FILE, choices)
+        self.write_json(ENVIRONMENT_FILE, environment())
+
+    def check_there(self) -> None:
+        """Refuses to start on a host that does not see the folder that the first process made.
+
+        Raises:
+            UsageError: naming the folder.
+        """
+        deadline = time.monotonic() + _VISIBLE_SECONDS
+        while not (self.path / FLAGS_FILE).is_file():
+            if time.monotonic() > deadline:
+                raise UsageError(
+                    f"--workdir={self.path} is not on a file system that this host shares with "
+                    "that of process 0; give a folder that all hosts see"
+                )
+            time.sleep(1)
+
+    def check_new(self) -> None:
+        """Refuses a folder that already holds something.
+
+        Raises:
+            UsageError: naming the ways out.
+        """
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise UsageError(
+                f"--workdir={self.path} already exists; give a new folder, or --resume to go on "
+                "with the run in it"
+            )
+
+    def check_same(self, choices: dict[str, Any]) -> None:
+        """Refuses to go on with a run that other choices began.
+
+        Raises:
+            UsageError: naming what differs, or if it cannot be known.
+        """
+        file = self.path / CONFIG_FILE
+        try:
+            stored = json.loads(file.read_text())
+        except (OSError, ValueError) as error:
+            raise UsageError(f"cannot read {file}: {error}; start the run anew") from error
+        wanted = json.loads(json.dumps(choices))
+        for name in sorted(stored.keys() | wanted.keys()):
+            if stored.get(name) != wanted.get(name):
+                raise UsageError(
+                    f"the run in {self.path} has {name}={plain(stored.get(name))}, but the flags "
+                    f"say {name}={plain(wanted.get(name))}; leave the flag out to go on with it"
+                )
+
+    def restore(self, like: TrainState) -> TrainState:
+        """The state of the last checkpoint, or `like` where there is none yet."""
+        path = checkpoints.latest(self.checkpoints)
+        return like if path is None else checkpoints.restore(path, like)
+
+    def save(self, state: TrainState) -> None:
+        """Writes a checkpoint, all processes together."""
+        if is_first():
+            self.checkpoints.mkdir(exist_ok=True)
+        checkpoints.save(self.checkpoints, state, int(state.epoch))
+
+    def history(self, name: str, epochs: int) -> list[dict[str, Any]]:
+        """The lines of a file up to `epochs`; what was written after the checkpoint is dropped."""
+        file = self.path / name
+        if not file.is_file():
+            return []
+        lines = [line for line in file.read_text().splitlines() if line.endswith("}")]
+        kept = [json.loads(line) for line in lines][:epochs]
+        self.write(name, "".join(json.dumps(record) + "\n" for record in kept))
+        return kept
+
+    def append(self, name: str, record: dict[str, Any]) -> None:
+        """Adds one line to a file of lines."""
+        if is_first():
+            with (self.path / name).open("a") as file:
+                file.write(json.dumps(record) + "\n")
+
+    def write_json(self, name: str, content: Any) -> None:
+        """Writes a JSON file."""
+        self.write(name, json.dumps(content, indent=2) + "\n")
+
+    def write(self, name: str, content: str | bytes) -> None:
+        """Writes a file, all or nothing; text as UTF-8."""
+        if is_first():
+            part = self.path / f".{name}.part"
+            part.write_bytes(content.encode() if isinstance(content, str) else content)
+            part.replace(self.path / name)
+
+
+def open_directory(what: str, name: str, plan: bool) -> RunDirectory:
+    """The folder of --workdir, or a new one; with --resume its flags hold.
+
+    Args:
+        what: is in it, for messages: a run or a sweep.
+        name: of a new folder in runs/, before the time.
+        plan: whether nothing will be written.
+
+    Raises:
+        UsageError: if there is nothing to go on with, or something where a new folder should be.
+    """
+    workdir = flags.FLAGS.workdir
+    if flags.FLAGS.resume:
+        if workdir is None:
+            raise UsageError(f"--resume needs the --workdir of the {what} to go on with")
+        adopt_flags(Path(workdir))
+    directory = RunDirectory(Path(workdir) if workdir else _new_path(name))
+    if not (flags.FLAGS.resume or plan):
+        directory.check_new()
+    return directory
+
+
+def _new_path(name: str) -> Path:
+    """runs/<name>-<time>, a folder that is not there yet."""
+    name = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    path, again = Path("runs") / name, 1
+    while path.exists():
+        again += 1
+        path = Path("runs") / f"{name}-{again}"
+    return path
+
+
+def environment() -> dict[str, str]:
+    """What the run ran on."""
+    devices = jax.devices()
+    return {
+        "cnn_jax": cnn_jax.__version__,
+        "python": platform.python_version(),
+        **versions(),
+        "platform": platform.platform(),
+        "devices": f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})"
+        + (f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""),
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "started": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that results may depend on."""
+    return {name: metadata.version(name) for name in _PACKAGES}
+
+
+def plain(value: Any) -> str:
+    """A value as it is written in a flag."""
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -1,0 +1,412 @@
+import csv
+import dataclasses
+import functools
+import io
+import math
+import random
+import re
+
+import numpy as np
+import pytest
+import sweeps
+from records import Page
+from scipy import stats
+
+from cnn_jax.analysis.ablation.notes import method, warnings
+from cnn_jax.analysis.ablation.page import latex_table, markdown_table, render_ablation_report
+from cnn_jax.analysis.ablation.records import (
+    SweepRecord,
+    Trial,
+    results_csv,
+    results_rows,
+    summarize,
+    summary_csv,
+)
+
+
+@functools.cache
+def page_of(name):
+    return render_ablation_report(sweeps.SWEEPS[name]())
+
+
+def plain(page):
+    return " ".join(Page(page).text.split())
+
+
+def read(text):
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def said(record):
+    return " ".join(warnings(record, summarize(record)))
+
+
+def shuffled(record):
+    trials = list(record.trials)
+    random.Random(0).shuffle(trials)
+    return dataclasses.replace(record, trials=trials)
+
+
+@pytest.mark.parametrize("name", sweeps.SWEEPS)
+def test_page_is_well_formed_and_without_outside_references(name):
+    page = page_of(name)
+    ids = [attributes["id"] for _, attributes in Page(page).tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    for tag, attributes in Page(page).tags:
+        assert tag not in {"link", "iframe", "object", "embed", "base"}
+        for key in ("src", "href", "xlink:href", "srcset", "action", "poster"):
+            reference = attributes.get(key) or "#"
+            if not reference.startswith("data:image/png;base64,"):
+                assert reference == "#" or reference.removeprefix("#") in ids
+        for value in attributes.values():
+            assert not re.search(r"url\((?!#)", value or "")
+    assert not re.search(r"@import|url\(['\"]?http", page)
+    assert not re.search(r"\b(nan|None|inf)\b", plain(page))
+
+
+@pytest.mark.parametrize(
+    "write", [render_ablation_report, results_csv, summary_csv, markdown_table, latex_table]
+)
+def test_same_text_whatever_the_order_of_the_trials(write):
+    record = sweeps.diverged()
+    assert write(record) == write(shuffled(record))
+
+
+def test_csv_does_not_depend_on_times():
+    record = sweeps.few()
+    later = dataclasses.replace(record, seconds=[9.0] * 4, total_seconds=1.0, programs=7)
+    assert results_csv(record) == results_csv(later)
+    assert summary_csv(record) == summary_csv(later)
+
+
+def test_results_have_one_row_per_trial_and_epoch():
+    record = sweeps.activations(3)
+    rows = read(results_csv(record))
+    assert rows == list(results_rows(record))
+    assert len(rows) == sum(len(trial.history) for trial in record.trials)
+    assert list(rows[0]) == [
+        *("activation", "learning_rate_flag", "seed", "epoch", "learning_rate"),
+        *("train_loss", "train_accuracy", "validation_loss", "validation_accuracy"),
+        *("status", "chosen", "test_accuracy", "test_loss"),
+    ]
+    for trial in record.trials:
+        own = [
+            row
+            for row in rows
+            if row["activation"] == record.variants[trial.variant]["activation"]
+            and float(row["learning_rate_flag"]) == trial.tuned["learning_rate"]
+            and int(row["seed"]) == trial.seed
+        ]
+        assert [int(row["epoch"]) for row in own] == [row["epoch"] for row in trial.history]
+        assert {row["chosen"] for row in own} == {str(trial.chosen).lower()}
+        for row, epoch in zip(own, trial.history, strict=True):
+            assert all(float(row[key]) == epoch[key] for key in epoch)
+        assert not any(row["test_accuracy"] or row["test_loss"] for row in own[:-1])
+        assert own[-1]["test_accuracy"] == ("" if not trial.chosen else repr(trial.test_accuracy))
+
+
+def test_results_of_trials_that_did_not_finish():
+    record = sweeps.diverged()
+    trials = [*record.trials, Trial(0, {}, 99, [], "diverged", False, None, None)]
+    rows = read(results_csv(dataclasses.replace(record, trials=trials)))
+    lost = [row for row in rows if row["status"] == "diverged"]
+    assert {row["test_accuracy"] for row in lost} == {""}
+    assert [row["train_loss"] for row in lost if row["epoch"] == "3"] == ["nan"] * 6
+    (empty,) = (row for row in rows if row["seed"] == "99")
+    assert empty["epoch"] == empty["train_loss"] == ""
+
+
+def test_results_without_a_validation_split():
+    rows = read(results_csv(sweeps.few(validated=False)))
+    assert {row["validation_accuracy"] for row in rows} == {""}
+
+
+def test_summary_is_that_of_scipy():
+    record = sweeps.few()
+    rows = read(summary_csv(record))
+    values = np.array([t.test_accuracy for t in record.trials]).reshape(4, 5)
+    raw = {}
+    for row in rows:
+        index = record.axes["activation"].index(row["activation"])
+        own = values[index]
+        np.testing.assert_allclose(float(row["mean_test_accuracy"]), own.mean())
+        np.testing.assert_allclose(float(row["std"]), own.std(ddof=1))
+        np.testing.assert_allclose(
+            [float(row["low"]), float(row["high"])],
+            stats.ttest_1samp(own, 0).confidence_interval(),
+        )
+        assert (row["n"], row["diverged"], row["parameters"]) == ("5", "0", "824458")
+        if index:
+            test = stats.ttest_rel(own, values[0])
+            np.testing.assert_allclose(float(row["difference"]), np.mean(own - values[0]))
+            np.testing.assert_allclose(
+                [float(row["difference_low"]), float(row["difference_high"])],
+                test.confidence_interval(),
+            )
+            np.testing.assert_allclose(float(row["p"]), test.pvalue)
+            raw[test.pvalue] = float(row["p_holm"])
+        else:
+            assert row["difference"] == row["p"] == row["verdict"] == ""
+    p = sorted(raw)
+    expected = np.minimum(np.maximum.accumulate([3 * p[0], 2 * p[1], p[2]]), 1)
+    np.testing.assert_allclose([raw[value] for value in p], expected)
+    means = [float(row["mean_test_accuracy"]) for row in rows]
+    assert means == sorted(means, reverse=True)
+
+
+def test_summary_of_diverged_variants():
+    rows = {row["activation"]: row for row in read(summary_csv(sweeps.diverged()))}
+    assert (rows["tanh"]["n"], rows["tanh"]["diverged"]) == ("4", "1")
+    assert (rows["identity"]["n"], rows["identity"]["diverged"]) == ("0", "5")
+    assert rows["identity"]["mean_test_accuracy"] == ""
+    assert rows["identity"]["verdict"] == "too few seeds"
+
+
+def test_summary_has_the_chosen_values():
+    for row in read(summary_csv(sweeps.activations(4))):
+        variant = sweeps.ACTIVATIONS.index(row["activation"])
+        chosen = sweeps.RATES[sweeps.chosen_place(variant, sweeps.RATES)]
+        assert float(row["learning_rate_flag"]) == chosen
+
+
+def test_a_variant_without_a_choice_counts_all_that_diverged():
+    record = sweeps.activations(2, status=lambda v, rate, seed: "diverged" if v else "finished")
+    trials = [dataclasses.replace(t, chosen=t.chosen and t.variant == 0) for t in record.trials]
+    record = dataclasses.replace(record, trials=trials)
+    lost = summarize(record)[1]
+    assert (lost.diverged, lost.trials, lost.tuned) == (12, 12, {})
+    assert "leaky_relu (12 of 12)" in said(record)
+    assert "12 of 12 diverged" in render_ablation_report(record)
+
+
+def test_table_of_the_page():
+    record = sweeps.activations(5)
+    rows = Page(render_ablation_report(record)).table("verdict")
+    for row, summary in zip(rows, summarize(record), strict=True):
+        mean = summary.mean
+        assert row[0] == summary.label
+        assert row[1] == f"{mean.mean:.2%} [{mean.low:.2%}, {mean.high:.2%}]"
+        assert row[-1] == f"{record.seconds[summary.variant]:.1f}"
+        if summary.comparison is None:
+            assert row[2] == "baseline"
+        else:
+            shown = f"{100 * summary.comparison.difference:+.2f}".replace("-", "−")
+            assert row[2].startswith(f"{shown} [")
+            assert row[4].endswith(summary.comparison.verdict)
+
+
+def test_headline_is_the_highest_mean_with_its_interval():
+    best = summarize(sweeps.few())[0]
+    text = plain(page_of("few"))
+    assert best.label == "gelu"
+    assert f"{best.mean.mean:.2%} is the highest mean test accuracy, that of gelu" in text
+    assert f"95% interval {best.mean.low:.2%} to {best.mean.high:.2%} over 5 seeds" in text
+
+
+def test_method_says_what_was_done():
+    record = sweeps.pruned()
+    words = dict(method(record, summarize(record)))
+    assert "15 variants of activation, 180 trials of 6 epochs in 15 compiled" in words["Sweep"]
+    assert "1 h 06 min wall time" in words["Sweep"]
+    assert "3 trials diverged" in words["Sweep"]
+    assert "3 seeds for each variant: 0, 1 and 2" in words["Seeds"]
+    assert "mean validation accuracy at the last epoch, on 5,000 examples" in words["Choice"]
+    assert "0.003, 0.01, 0.03 and 0.1" in words["Choice"]
+    pruned = sum(trial.status == "pruned" for trial in record.trials)
+    assert f"{pruned} trials of 180 were pruned" in words["Choice"]
+    assert "(10,000 examples) was read once, at the end, by the 45 finished" in words["Test split"]
+    assert "paired, seed by seed" in words["Comparison"]
+    assert "Holm over 14 comparisons" in words["Comparison"]
+    assert "With 3 pairs a t-test finds a true difference of 3.3" in words["What it can find"]
+    text = plain(page_of("pruned"))
+    assert all(sentence in text for sentence in words.values())
+
+
+def test_one_seed_has_no_interval_and_says_why():
+    record = sweeps.one_seed()
+    assert "One seed per variant: there is no interval and no test, because" in said(record)
+    text = plain(page_of("one seed"))
+    assert "of one seed." in text
+    assert "Too few seeds finished to say" in text
+    assert "too few seeds for a test" in text
+    for table in (markdown_table(record), latex_table(record)):
+        assert "±" not in table
+        assert "pm$" not in table
+        assert "one seed per variant, so there is no interval" in table
+
+
+@pytest.mark.parametrize(("seeds", "p"), [(2, "0.5"), (3, "0.25")])
+def test_few_seeds_are_said_to_say_little(seeds, p):
+    words = said(sweeps.few(seeds=range(seeds)))
+    assert f"{seeds} seeds say little" in words
+    assert f"cannot get p below {p}, whatever the data" in words
+
+
+def test_enough_seeds_are_not():
+    assert "say little" not in said(sweeps.few(seeds=range(5)))
+
+
+def test_diverged_trials_are_named_and_counted():
+    assert "left out of the means and the pairs: tanh (1 of 5) and identity (5 of 5)" in said(
+        sweeps.diverged()
+    )
+    assert "Diverged" not in said(sweeps.few())
+    assert "The baseline relu has no finished trial" in said(sweeps.all_diverged())
+    assert "No trial that counts has finished" in plain(page_of("all diverged"))
+
+
+def test_a_shared_learning_rate_is_pointed_out():
+    words = "All variants share one learning rate (0.1): comparing activation at one shared"
+    assert words in said(sweeps.few())
+    assert "learning rate" not in said(sweeps.activations(3))
+    record = sweeps.few()
+    rates = [
+        dataclasses.replace(t, history=[r | {"learning_rate": 0.1 + t.variant} for r in t.history])
+        for t in record.trials
+    ]
+    differing = dataclasses.replace(record, trials=rates)
+    assert "was not tuned: each variant ran at a rate set beforehand" in said(differing)
+    axes = {"learning_rate": ("0.1", "0.2", "0.3", "0.4")}
+    variants = [{"learning_rate": value} for value in axes["learning_rate"]]
+    assert "learning rate" not in said(dataclasses.replace(record, axes=axes, variants=variants))
+
+
+def test_a_choice_at_the_edge_of_the_grid_is_pointed_out():
+    words = said(sweeps.activations(4))
+    assert "The chosen learning_rate is the smallest that was tried for relu (0.003) and" in words
+    assert "widen the grid" in words
+    assert "largest" not in words
+    inner = said(sweeps.activations(1 + 1, rates=(0.01, 0.1)))
+    assert "smallest that was tried for relu (0.01)" in inner
+
+
+def test_edges_are_those_of_the_variant_where_grids_differ():
+    record = sweeps.activations(2)
+    trials = [
+        dataclasses.replace(
+            t, tuned={"learning_rate": t.tuned["learning_rate"] * (100 if t.variant else 1)}
+        )
+        for t in record.trials
+    ]
+    grid = sorted({t.tuned["learning_rate"] for t in trials})
+    words = said(dataclasses.replace(record, trials=trials, tuned={"learning_rate": grid}))
+    assert "smallest that was tried for relu (0.003):" in words
+    assert "leaky_relu" not in words
+
+
+def test_same_difference_in_every_seed_is_no_proof():
+    record = sweeps.few(seeds=range(3))
+    shift = {0: 0.0, 1: 0.001, 2: 0.0, 3: 0.0}
+    trials = [
+        dataclasses.replace(t, test_accuracy=0.97 + 0.002 * t.seed + shift[t.variant])
+        for t in record.trials
+    ]
+    record = dataclasses.replace(record, trials=trials)
+    assert "leaves no spread to judge it by: gelu." in said(record)
+    verdicts = {row["activation"]: row["verdict"] for row in read(summary_csv(record))}
+    assert verdicts["gelu"] == "too few seeds"
+    assert verdicts["tanh"] == "no difference shown"
+    assert "nan" not in summary_csv(record)
+
+
+def test_markdown_table():
+    record = sweeps.diverged()
+    heading, marks, *rows = markdown_table(record).split("\n\n")[0].splitlines()
+    best = summarize(record)[0].mean
+    half = 100 * (best.high - best.low) / 2
+    assert rows[0].startswith(f"| gelu | 5 | **{100 * best.mean:.2f} ± {half:.2f}** | +0.46 ")
+    assert "| relu | 5 |" in rows[1]
+    assert "| baseline |" in rows[1]
+    assert "| 4 (1 diverged) |" in rows[2]
+    assert {line.count("|") for line in (heading, marks, *rows)} == {7}
+    assert "Diverged trials are counted, and left out" in markdown_table(record)
+
+
+def test_parameters_are_in_the_table_where_they_differ():
+    assert "parameters" not in markdown_table(sweeps.few())
+    table = markdown_table(sweeps.few(parameters=[10, 20, 30, 4000]))
+    assert "| parameters |" in table
+    assert "| 4,000 |" in table
+
+
+def test_latex_table():
+    record = sweeps.two_axes()
+    table = latex_table(record)
+    body = table[table.index(r"\midrule") : table.index(r"\bottomrule")]
+    assert body.count(r" \\") == 20
+    assert table.count(r"\textbf") == 1
+    assert re.search(r"relu & cross\\_entropy & 3 & \\textbf\{[\d.]+ \$\\pm\$ [\d.]+\} &", body)
+    assert table.count("{") == table.count("}")
+    for words in (
+        r"95\% Student t interval over 3 seeds",
+        "10,000 test examples",
+        "Holm-corrected",
+    ):
+        assert words in table
+
+
+ATTACK = "<script>alert(1)</script>\"'&|_*`[x](y)$%#{}~^\\"
+
+
+def attacked():
+    record = sweeps.few()
+    names = (ATTACK, "a_b", "[1, 2]", "d")
+    return dataclasses.replace(
+        record,
+        dataset=ATTACK,
+        model=ATTACK,
+        axes={ATTACK: names},
+        variants=[{ATTACK: name} for name in names],
+        flags=ATTACK,
+        environment={ATTACK: ATTACK},
+    )
+
+
+def test_page_escapes_everything_from_the_user():
+    page = render_ablation_report(attacked())
+    assert "<script>alert" not in page
+    assert sum(tag == "script" for tag, _ in Page(page).tags) == 1
+    assert ATTACK in Page(page).text
+
+
+def test_latex_escapes_what_has_a_meaning():
+    table = latex_table(attacked())
+    body = table[table.index(r"\midrule") : table.index(r"\bottomrule")]
+    bare = re.sub(r"\\(text\w+\{\}|textbf|pm|cdot|midrule|\\|[&%$#_{}])", "", body)
+    assert not re.search(r"[\\%#_~^|\"<>]", re.sub(r"\$[<>-]?\$", "", bare))
+    assert "\n{}[1, 2] &" in body
+    assert r"a\_b" in body
+
+
+def test_markdown_escapes_what_has_a_meaning():
+    lines = markdown_table(attacked()).splitlines()
+    for line in lines[:6]:
+        assert len(re.findall(r"(?<!\\)\|", line)) == 7
+    assert r"\<script\>" in lines[0]
+    assert any("| a_b |" in line for line in lines)
+
+
+def test_csv_keeps_what_the_user_wrote():
+    rows = read(results_csv(attacked()))
+    assert {row[ATTACK] for row in rows} == {ATTACK, "a_b", "[1, 2]", "d"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seconds": [1.0]}, "equally many"),
+        ({"variants": [{"loss": "mse"}] * 4}, r"a value for each of \['activation'\]"),
+        ({"baseline": 4}, "one of 4 variants"),
+        ({"trials": [Trial(0, {}, 0, [], "finished", True, 0.5, 1.0)] * 2}, "at most one chosen"),
+    ],
+)
+def test_record_rejects_what_disagrees(changes, message):
+    with pytest.raises(ValueError, match=message):
+        SweepRecord(**(vars(sweeps.few()) | changes))
+
+
+def test_numbers_read_back_the_same():
+    rows = read(results_csv(sweeps.few()))
+    values = {trial.test_accuracy for trial in sweeps.few().trials}
+    assert {float(row["test_accuracy"]) for row in rows if row["test_accuracy"]} == values
+    assert math.isclose(float(rows[0]["train_loss"]), -math.log(0.6))

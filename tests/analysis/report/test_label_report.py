@@ -1,0 +1,165 @@
+"""The numbers of several labels against scikit-learn, and their page."""
+
+import dataclasses
+import json
+import math
+import re
+
+import numpy as np
+import pytest
+from records import NAMES, Page, label_page, label_record, scored
+from sklearn import metrics as reference
+
+from cnn_jax.analysis.evaluate import charts as label_charts
+from cnn_jax.analysis.evaluate.labels import as_json, evaluate_labels
+from cnn_jax.analysis.report.record import RunRecord
+from cnn_jax.analysis.statistics import mean_interval, wilson_interval
+from cnn_jax.ops.metrics import best_thresholds
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    return label_page(label_record(), scored(50, seed=1))
+
+
+def test_numbers_are_those_of_scikit_learn():
+    (probabilities, labels), held_out = scored(80), scored(50, seed=1)
+    found = evaluate_labels(probabilities, labels, NAMES, held_out)
+    thresholds = np.asarray(best_thresholds(*held_out))
+    said = probabilities >= thresholds
+    precision, recall, f1, _ = reference.precision_recall_fscore_support(
+        labels, said, zero_division=0
+    )
+    area = reference.average_precision_score(labels, probabilities, average=None)
+    counts = reference.multilabel_confusion_matrix(labels, said)
+    for index, row in enumerate(found.rows):
+        assert row.name == NAMES[index]
+        ours = [row.threshold, row.precision, row.recall, row.f1, row.average_precision]
+        theirs = [column[index] for column in (thresholds, precision, recall, f1, area)]
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+        np.testing.assert_allclose(row.accuracy, (said == labels)[:, index].mean(), rtol=1e-6)
+        assert [row.denied, row.false_alarms, row.missed, row.found] == [*counts[index].ravel()]
+    right = (probabilities >= 0.5) == labels
+    np.testing.assert_allclose([found.accuracy, found.exact], [right.mean(), right.all(1).mean()])
+    assert found.chosen_on == 50
+    assert json.loads(json.dumps(as_json(found)))["labels"][1]["name"] == NAMES[1]
+
+
+def test_without_examples_held_out_thresholds_are_a_half():
+    found = evaluate_labels(*scored(20), NAMES)
+    assert [row.threshold for row in found.rows] == [0.5] * 3
+    assert found.chosen_on == 0
+
+
+def test_interval_of_independent_answers_is_wilsons_over_all_of_them():
+    rng = np.random.default_rng(0)
+    right = rng.random((4000, 4)) < 0.9
+    low, high = mean_interval(right.mean(axis=1))
+    theirs = math.sqrt(0.9 * 0.1 / right.size) * 1.96
+    np.testing.assert_allclose(high - low, 2 * theirs, rtol=0.05)
+    assert low < right.mean() < high
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_answers_that_are_right_together_count_once(share: float):
+    shares = (np.arange(40) < share * 40).astype(float)
+    ours = mean_interval(shares)
+    # The sample's variance has n - 1 below: one answer fewer where there is any variance.
+    np.testing.assert_allclose(ours, wilson_interval(int(share * 40), 40), atol=3e-3)
+    assert 0 <= ours[0] < ours[1] <= 1
+    assert mean_interval(shares[:1])[1] <= 1
+
+
+@pytest.mark.parametrize("digits", [1, 8])
+def test_curves_are_those_of_scikit_learn(digits: int):
+    probabilities, labels = scored(80)
+    scores, truth = probabilities[:, 0].round(digits), labels[:, 0]
+    ours = label_charts.precision_recall(scores, truth)
+    precision, recall, threshold = reference.precision_recall_curve(truth, scores)
+    np.testing.assert_allclose(ours.threshold[::-1], threshold)
+    np.testing.assert_allclose(ours.precision[::-1], precision[:-1])
+    np.testing.assert_allclose(ours.recall[::-1], recall[:-1])
+
+
+def test_a_label_without_positives_has_no_curve():
+    assert not label_charts.precision_recall(np.ones(3), np.zeros(3, np.uint8)).recall.size
+
+
+def diverged() -> RunRecord:
+    sample = label_record()
+    history = [dict(sample.history[0], train_loss=math.nan)]
+    nan = np.full_like(sample.test_probabilities, math.nan)
+    return dataclasses.replace(sample, history=history, test_probabilities=nan)
+
+
+ODD = {
+    "one label": lambda: label_record(
+        class_names=NAMES[:1],
+        test_probabilities=scored(80)[0][:, :1],
+        test_labels=scored(80)[1][:, :1],
+    ),
+    "one example": lambda: label_record(examples=1),
+    "color": lambda: label_record(test_images=np.zeros((80, 8, 8, 3), np.uint8)),
+    "long names": lambda: label_record(
+        class_names=[f"a label of many words {i}" * 2 for i in range(3)]
+    ),
+    "no positives": lambda: label_record(test_labels=np.zeros((80, 3), np.uint8)),
+    "all right": lambda: label_record(test_probabilities=scored(80)[1].astype(np.float32)),
+    "no epoch": lambda: label_record(history=[]),
+    "diverged": diverged,
+    "not calibrated": lambda: label_record(calibrated=False),
+}
+
+
+@pytest.mark.parametrize("make", ODD.values(), ids=ODD)
+def test_renders_well_formed_and_without_outside_references(make):
+    text = label_page(make())
+    for tag, attributes in Page(text).tags:
+        assert tag not in {"link", "iframe", "object", "embed", "base"}
+        for name in ("src", "href", "xlink:href"):
+            assert re.match(r"#|data:image/png;base64,", attributes.get(name) or "#")
+    assert not re.search(r"url\(['\"]?http|@import", text)
+
+
+def test_the_page_is_the_same_for_the_same_record(page: str):
+    assert label_page(label_record(), scored(50, seed=1)) == page
+    assert "eyes <open>" not in page
+
+
+def test_the_page_says_what_was_measured(page: str):
+    found = evaluate_labels(*scored(80), NAMES, scored(50, seed=1))
+    low, high = found.interval
+    text = " ".join(Page(page).text.split())
+    assert f"{found.accuracy:.2%} of the labels right, 95% interval {low:.2%} to {high:.2%}" in text
+    assert "highest F1 on 50 examples held out" in text
+    assert "every threshold is 50%" in " ".join(Page(label_page(label_record())).text.split())
+    rows = {row[0]: row[1:] for row in Page(page).table("threshold")}
+    for row in found.rows:
+        numbers = (row.threshold, row.accuracy, row.precision, row.recall, row.f1)
+        assert rows[row.name][:5] == [f"{number:.4f}" for number in numbers]
+    counted = {row[0]: [int(cell) for cell in row[1:]] for row in Page(page).table("missed")}
+    for row in found.rows:
+        assert counted[row.name] == [row.found, row.missed, row.false_alarms, row.denied]
+
+
+def test_the_surest_wrong_answers_are_wrong(page: str):
+    sample = label_record()
+    thresholds = np.asarray(best_thresholds(*scored(50, seed=1)))
+    part = page[page.index("surest wrong answers") : page.index("nearest to their threshold")]
+    shown = np.array(re.findall(r"test image (\d+),", part), int)
+    wrong = (sample.test_probabilities >= thresholds) != sample.test_labels
+    distance = np.where(wrong, np.abs(sample.test_probabilities - thresholds), -1).max(axis=1)
+    assert wrong[shown].any(axis=1).all()
+    np.testing.assert_array_equal(distance[shown], np.sort(distance)[::-1][:12])
+
+
+def test_what_is_wrong_with_a_run_is_said():
+    text = Page(label_page(diverged())).text
+    assert "not finite at epoch 1" in text
+    assert "outputs of 80 of 80 test examples" in text
+    assert "is not calibrated" in Page(label_page(label_record(calibrated=False))).text
+
+
+def test_labels_of_another_shape_are_refused():
+    with pytest.raises(ValueError, match=r"test_labels must have shape \(80,\) or be multi-hot"):
+        label_record(test_labels=np.zeros((80, 2), np.uint8))
