@@ -68,7 +68,7 @@ def start(main: Callable[..., None], takes_paths: bool = False) -> None:
                 main()
         except UsageError as error:
             _fail(str(error), 2)
-        except processes.ProcessLost as loss:
+        except processes.ProcessLostError as loss:
             _fail(str(loss), processes.LOST)
         except jax.errors.JaxRuntimeError as error:
             lost = processes.loss(error)

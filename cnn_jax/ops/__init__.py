@@ -1,0 +1,1 @@
+"""Pure functions: layers, activations, losses, updates, augmentations."""

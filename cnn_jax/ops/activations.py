@@ -20,13 +20,13 @@ SELU_ALPHA = 1.6732632423543772
 
 
 def identity(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """x itself, also called linear: the baseline that shows what a non-linearity brings."""
+    """Identity, also called linear: x itself, to show what a non-linearity brings."""
     return x
 
 
 @jax.custom_jvp
 def step(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Heaviside step: 1 where x >= 0 (so step(0) = 1), else 0.
+    """Heaviside step: 1 where x >= 0, so at 0 too, else 0.
 
     Its plain derivative is zero everywhere (undefined at 0), so gradient descent would never move
     a weight below it. Differentiating this function therefore gives a surrogate instead,
@@ -45,7 +45,7 @@ step.defjvps(lambda tangent, _, x: tangent / jnp.square(1 + jnp.abs(x)))
 
 
 def sigmoid(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """1 / (1 + exp(-x)), in [0, 1]: an independent probability for each logit (multi-label)."""
+    """Sigmoid 1 / (1 + exp(-x)), in [0, 1]: a probability of its own for each logit (multi-label)."""
     return lax.logistic(x)
 
 
@@ -55,7 +55,7 @@ def tanh(x: Float[Array, "..."]) -> Float[Array, "..."]:
 
 
 def relu(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """max(0, x), with derivative 0 at 0.
+    """Rectified linear unit: max(0, x), with derivative 0 at 0.
 
     References:
         Nair and Hinton 2010, "Rectified linear units improve restricted Boltzmann machines".
@@ -64,7 +64,7 @@ def relu(x: Float[Array, "..."]) -> Float[Array, "..."]:
 
 
 def prelu(x: Float[Array, "..."], slope: Float[Array, "..."]) -> Float[Array, "..."]:
-    """x where x >= 0, else slope * x: a leaky ReLU whose slope is learned.
+    """Parametric ReLU: x where x >= 0, else slope * x: a leaky ReLU whose slope is learned.
 
     Args:
         x: any shape; the derivative at 0 is 1.
@@ -80,7 +80,7 @@ def prelu(x: Float[Array, "..."], slope: Float[Array, "..."]) -> Float[Array, ".
 
 
 def leaky_relu(x: Float[Array, "..."], negative_slope: float = 0.01) -> Float[Array, "..."]:
-    """x where x >= 0, else negative_slope * x; the derivative at 0 is 1.
+    """Leaky ReLU: x where x >= 0, else negative_slope * x; the derivative at 0 is 1.
 
     References:
         Maas et al. 2013, "Rectifier nonlinearities improve neural network acoustic models".
@@ -89,7 +89,7 @@ def leaky_relu(x: Float[Array, "..."], negative_slope: float = 0.01) -> Float[Ar
 
 
 def elu(x: Float[Array, "..."], alpha: float = 1.0) -> Float[Array, "..."]:
-    """x where x > 0, else alpha * (exp(x) - 1); the derivative at 0 is alpha.
+    """Exponential linear unit: x where x > 0, else alpha (exp(x) - 1); its derivative at 0 is alpha.
 
     References:
         Clevert et al. 2016, arXiv:1511.07289.
@@ -109,7 +109,7 @@ def selu(x: Float[Array, "..."]) -> Float[Array, "..."]:
 
 
 def gelu(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """x * Phi(x), Phi the standard normal distribution: the exact form by erf, not the tanh one.
+    """Gaussian error linear unit: x * Phi(x), Phi the standard normal distribution, exactly by erf.
 
     The tanh approximation differs by up to 5e-4 (`jax.nn.gelu` takes it unless told otherwise).
 
@@ -120,7 +120,7 @@ def gelu(x: Float[Array, "..."]) -> Float[Array, "..."]:
 
 
 def silu(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """x * sigmoid(x), also called swish.
+    """Sigmoid linear unit: x * sigmoid(x), also called swish.
 
     References:
         Elfwing et al. 2018, arXiv:1702.03118; Ramachandran et al. 2017, arXiv:1710.05941.
@@ -130,7 +130,7 @@ def silu(x: Float[Array, "..."]) -> Float[Array, "..."]:
 
 @jax.custom_jvp
 def softplus(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """log(1 + exp(x)), a smooth ReLU; softplus(-x) is -log sigmoid(x), with no overflow.
+    """Softplus log(1 + exp(x)): a smooth ReLU; at -x it is -log sigmoid(x), with no overflow.
 
     References:
         Dugas et al. 2001, "Incorporating second-order functional knowledge".
@@ -143,7 +143,7 @@ softplus.defjvps(lambda tangent, _, x: tangent * lax.logistic(x))
 
 
 def mish(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """x * tanh(softplus(x)), computed as x * n / (n + 2) with n = exp(x) * (exp(x) + 2).
+    """Mish x * tanh(softplus(x)), computed as x * n / (n + 2) with n = exp(x) * (exp(x) + 2).
 
     References:
         Misra 2020, arXiv:1908.08681.
@@ -155,7 +155,7 @@ def mish(x: Float[Array, "..."]) -> Float[Array, "..."]:
 
 
 def hard_swish(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """x * clip(x + 3, 0, 6) / 6: the silu in straight lines, cheap where exp is not.
+    """Hard swish x * clip(x + 3, 0, 6) / 6: the silu in straight lines, cheap where exp is not.
 
     References:
         Howard et al. 2019, arXiv:1905.02244.
@@ -164,7 +164,7 @@ def hard_swish(x: Float[Array, "..."]) -> Float[Array, "..."]:
 
 
 def softmax(logits: Float[Array, "..."], axis: int = -1) -> Float[Array, "..."]:
-    """exp(logits) over its sum along an axis: one probability distribution (multi-class).
+    """Softmax: exp(logits) over its sum along an axis: one probability distribution (multi-class).
 
     Args:
         logits: any shape.

@@ -89,6 +89,7 @@ class Trainer:
 
     @property
     def programs(self) -> int:
+        """How many were compiled."""
         return len(self._compiled)
 
     def start(self, trials: Sequence[Trial]) -> tuple[SweepState, Standing]:

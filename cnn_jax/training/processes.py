@@ -31,15 +31,15 @@ _LOSS = ("Gloo", "NCCL", "UNAVAILABLE", "ABORTED", "DEADLINE_EXCEEDED")
 _shells: list[subprocess.Popen] = []
 
 
-class ProcessLost(Exception):
+class ProcessLostError(Exception):
     """A process that takes part is gone, and the others cannot go on without it."""
 
 
-def loss(error: jax.errors.JaxRuntimeError) -> ProcessLost | None:
+def loss(error: jax.errors.JaxRuntimeError) -> ProcessLostError | None:
     """What an error of JAX means if it came from losing another process, else None."""
     if not jax.distributed.is_initialized() or not any(word in str(error) for word in _LOSS):
         return None
-    return ProcessLost(f"lost another process ({str(error).splitlines()[0]})")
+    return ProcessLostError(f"lost another process ({str(error).splitlines()[0]})")
 
 
 def is_first() -> bool:

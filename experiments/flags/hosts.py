@@ -133,7 +133,7 @@ def going_on_with(command: str) -> Iterator[None]:
         loss = processes.loss(error)
         if loss is None:
             raise
-        raise processes.ProcessLost(f"{loss}; go on with: {command}") from error
+        raise processes.ProcessLostError(f"{loss}; go on with: {command}") from error
 
 
 def _connect() -> None:

@@ -122,7 +122,7 @@ def test_a_trial_is_the_run_of_experiments_train(
             assert float(ours[name]) == pytest.approx(value, rel=1e-5), name
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """The process is gone."""
 
 
@@ -137,16 +137,16 @@ def test_a_sweep_that_was_killed_goes_on_to_the_same_tables(
     class Flaky(cells.CellDirectory):
         def save(self, *arguments) -> None:
             if len(saves) == after:
-                raise Stopped
+                raise StoppedError
             saves.append(arguments)
             super().save(*arguments)
 
         def finish(self, result) -> None:
             if len(saves) == after:
-                raise Stopped
+                raise StoppedError
             super().finish(result)
 
-    with monkeypatch.context() as patch, pytest.raises(Stopped):
+    with monkeypatch.context() as patch, pytest.raises(StoppedError):
         patch.setattr("experiments.ablation.CellDirectory", Flaky)
         sweep(f"--dataset={digits}", f"--workdir={workdir}", *SMALL, *GRID)
     outcome = sweep(f"--workdir={workdir}", "--resume")

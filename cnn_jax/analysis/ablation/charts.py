@@ -154,7 +154,6 @@ def heat_map(record: SweepRecord) -> "Figure":
     Raises:
         ValueError: the record does not have two compared axes.
     """
-
     if len(record.axes) != 2:
         raise ValueError(f"a heat map has two compared axes, got {list(record.axes)}")
     # The longer axis runs down: a page has more room below than beside.

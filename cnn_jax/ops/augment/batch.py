@@ -36,7 +36,7 @@ def mixup(
     *,
     alpha: Number = 0.2,
 ) -> tuple[Float[Array, "n h w c"], Float[Array, "n classes"]]:
-    """lambda of each example plus 1 - lambda of another.
+    """Mixes lambda of each example with 1 - lambda of another.
 
     Args:
         key: draws lambda and who is mixed with whom.
@@ -135,7 +135,7 @@ def _pick(rows: Num[Array, "n ..."], order: Int[Array, " n"]) -> Num[Array, "n .
 
 
 def _share(key: PRNGKeyArray, alpha: Number, images: Array) -> Float[Array, ""]:
-    """lambda ~ Beta(alpha, alpha); 1 where alpha is 0."""
+    """Draws lambda ~ Beta(alpha, alpha); 1 where alpha is 0."""
     alpha = jnp.asarray(alpha, images.dtype)
     positive = jnp.where(alpha > 0, alpha, 1)
     return jnp.where(alpha > 0, random.beta(key, positive, positive, (), images.dtype), 1)
