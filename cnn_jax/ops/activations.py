@@ -45,7 +45,7 @@ step.defjvps(lambda tangent, _, x: tangent / jnp.square(1 + jnp.abs(x)))
 
 
 def sigmoid(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Sigmoid 1 / (1 + exp(-x)), in [0, 1]: a probability of its own for each logit (multi-label)."""
+    """Sigmoid 1 / (1 + exp(-x)), in [0, 1]: a probability for each logit (multi-label)."""
     return lax.logistic(x)
 
 
@@ -89,7 +89,7 @@ def leaky_relu(x: Float[Array, "..."], negative_slope: float = 0.01) -> Float[Ar
 
 
 def elu(x: Float[Array, "..."], alpha: float = 1.0) -> Float[Array, "..."]:
-    """Exponential linear unit: x where x > 0, else alpha (exp(x) - 1); its derivative at 0 is alpha.
+    """Exponential linear unit: x where x > 0, else alpha (exp(x) - 1); derivative alpha at 0.
 
     References:
         Clevert et al. 2016, arXiv:1511.07289.

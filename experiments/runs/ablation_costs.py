@@ -8,10 +8,11 @@ from rich.console import Console
 from rich.table import Table
 
 from cnn_jax import training
-from cnn_jax.training.programs import Cost, collective_bytes, program_cost
-from cnn_jax.training.loop import Trainer, fitting
 from cnn_jax.training.devices import MeshShape, make_mesh, mesh_shape
+from cnn_jax.training.loop import Trainer, fitting
+from cnn_jax.training.programs import Cost, collective_bytes, program_cost
 from cnn_jax.training.sweep import Vectorization
+
 from .ablation_plan import CellPlan, Data, duration
 from .cells import place
 from .plan import Step, brief, measure_step, run_seconds, size

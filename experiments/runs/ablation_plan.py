@@ -13,8 +13,9 @@ from rich.table import Table
 
 from cnn_jax import data, training
 from cnn_jax.models import build_abstract, count_parameters, multiplications
-from cnn_jax.training.grid import UNREAD, Cell, Grid
 from cnn_jax.training.devices import make_mesh, mesh_shape
+from cnn_jax.training.grid import UNREAD, Cell, Grid
+
 from ..flags import machine, options
 from ..flags.axes import Study
 

@@ -7,9 +7,10 @@ from jax.sharding import Mesh
 
 from cnn_jax import data, training
 from cnn_jax.training import selection
-from cnn_jax.training.loop import Standing, Trainer, fitting
 from cnn_jax.training.grid import Trial
+from cnn_jax.training.loop import Standing, Trainer, fitting
 from cnn_jax.training.sweep import SweepState, Vectorization
+
 from .ablation_plan import CellPlan, Data
 from .progress import Board
 from .sweep_directory import CellDirectory

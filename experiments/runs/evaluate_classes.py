@@ -9,6 +9,7 @@ from rich.text import Text
 
 from cnn_jax.analysis.evaluate import classes as class_scores
 from cnn_jax.analysis.evaluate.classes import Evaluation
+
 from .measured import Measured, Subject, table
 from .saved_run import SavedRun, Scores
 

@@ -8,9 +8,11 @@ from jaxtyping import Float
 from rich.console import Console
 from rich.text import Text
 
-from cnn_jax.analysis.evaluate import calibration, labels as label_scores
+from cnn_jax.analysis.evaluate import calibration
+from cnn_jax.analysis.evaluate import labels as label_scores
 from cnn_jax.analysis.evaluate.calibration import LabelCalibration
 from cnn_jax.analysis.evaluate.labels import LabelEvaluation
+
 from .measured import Measured, Subject, table
 from .saved_run import SavedRun, Scores, scored
 

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from cnn_jax.analysis.evaluate.labels import Scored
 from cnn_jax.analysis.report import insight
 from cnn_jax.analysis.report.insight import Noteworthy
 from cnn_jax.analysis.statistics import wilson_interval
-from cnn_jax.analysis.evaluate.labels import Scored
 
 
 class Outcome(NamedTuple):
@@ -72,8 +72,8 @@ def of_labels(
         names: of the labels.
         held_out: probabilities and labels of the examples that thresholds are chosen on.
     """
-    from cnn_jax.analysis.report import labels as label_report
     from cnn_jax.analysis.evaluate.labels import as_json, evaluate_labels
+    from cnn_jax.analysis.report import labels as label_report
 
     found = evaluate_labels(probabilities, labels, names, held_out)
     thresholds = np.array([row.threshold for row in found.rows], np.float32)

@@ -13,10 +13,9 @@ from jax.sharding import Mesh
 
 from cnn_jax import data, training
 from cnn_jax.ops.augment.batch import TEST_TIME
-from cnn_jax.training.programs import compile_epoch
-from cnn_jax.training.programs import one_step, program_cost
-from cnn_jax.training.devices import replicate
 from cnn_jax.training.batches import sizes
+from cnn_jax.training.devices import replicate
+from cnn_jax.training.programs import compile_epoch, one_step, program_cost
 
 flags.DEFINE_bool(
     "plan",

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.text import Text
 
 from cnn_jax.analysis import pictures
-from cnn_jax.analysis.statistics import wilson_interval
 from cnn_jax.analysis.predictions import Guess
+from cnn_jax.analysis.statistics import wilson_interval
 
 # Up to this many pictures have bars; of more, each has a line.
 IN_FULL = 20

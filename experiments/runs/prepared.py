@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 from cnn_jax import data, training
 from cnn_jax.models import ParameterRow, build_abstract, count_parameters
 from cnn_jax.training.devices import make_mesh, replicate
+
 from ..flags import machine, options
 
 FLAGS = flags.FLAGS

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from cnn_jax.training.grid import Grid
+
 from .ablation_plan import CellPlan, duration, row_name
 
 

@@ -18,6 +18,7 @@ from cnn_jax.errors import UsageError
 from cnn_jax.ops.activations import OUTPUT_ACTIVATIONS
 from cnn_jax.ops.losses import CALIBRATED, LOSS_OUTPUT
 from cnn_jax.training import checkpoints
+
 from ..flags import options
 from .run_directory import CHECKPOINTS, CONFIG_FILE, FLAGS_FILE
 

@@ -9,10 +9,11 @@ from typing import Any
 
 from cnn_jax.errors import UsageError
 from cnn_jax.training import checkpoints
-from cnn_jax.training.loop import Standing, Trainer
 from cnn_jax.training.grid import Trial
+from cnn_jax.training.loop import Standing, Trainer
 from cnn_jax.training.processes import from_first, is_first
 from cnn_jax.training.sweep import SweepState
+
 from .run_directory import RunDirectory
 
 CELLS = "cells"

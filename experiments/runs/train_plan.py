@@ -8,8 +8,9 @@ from rich.console import Console
 from rich.table import Table
 
 from cnn_jax import training
-from cnn_jax.training.programs import Cost, collective_bytes, program_cost
 from cnn_jax.training.devices import mesh_shape
+from cnn_jax.training.programs import Cost, collective_bytes, program_cost
+
 from .ablation_plan import duration
 from .plan import Step, brief, measure_step, run_seconds, size
 from .prepared import Prepared

@@ -1,0 +1,1 @@
+"""Runs and sweeps as folders, and how they are prepared."""
