@@ -5,9 +5,10 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int, PRNGKeyArray, ScalarLike
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from cnn_jax.ops import activations, dense, losses, updates
+from cnn_jax.ops.hyperparameters import Number
 
 Loss = Callable[[Float[Array, "2"]], Float[Array, ""]]
 
@@ -23,13 +24,14 @@ def valley(weights: Float[Array, "2"]) -> Float[Array, ""]:
 
 
 def descend(
-    loss: Loss, start: Float[Array, "2"], learning_rate: ScalarLike, steps: int
+    loss: Loss, start: Float[Array, "2"], learning_rate: Number, steps: int
 ) -> Float[Array, "s 2"]:
     """The weights before the first and after each step of gradient descent."""
 
     def step(weights: Array, _: None) -> tuple[Array, Array]:
         grads = jax.grad(loss)(weights)
-        new = updates.gradient_descent(weights, grads, (), learning_rate=learning_rate)[0]
+        moves = updates.gradient_descent(grads, (), learning_rate=learning_rate)[0]
+        new = updates.apply_updates(weights, moves)
         return new, new
 
     _, visited = lax.scan(step, start, length=steps)
@@ -39,7 +41,7 @@ def descend(
 def descend_by_example(
     loss: Callable[[Array, Array], Array],
     start: Float[Array, "2"],
-    learning_rate: ScalarLike,
+    learning_rate: Number,
     order: Int[Array, " steps"],
 ) -> Float[Array, "s 2"]:
     """The weights before the first and after each step, each by the gradient of one example.
@@ -53,7 +55,8 @@ def descend_by_example(
 
     def step(weights: Array, index: Array) -> tuple[Array, Array]:
         grads = jax.grad(loss)(weights, index[None])
-        new = updates.gradient_descent(weights, grads, (), learning_rate=learning_rate)[0]
+        moves = updates.gradient_descent(grads, (), learning_rate=learning_rate)[0]
+        new = updates.apply_updates(weights, moves)
         return new, new
 
     _, visited = lax.scan(step, start, order)
