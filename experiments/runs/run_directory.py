@@ -2,7 +2,10 @@
 
 import copy
 import json
+import os
 import platform
+import shlex
+import subprocess
 import sys
 import time
 from collections.abc import Collection, Mapping
@@ -15,9 +18,11 @@ from absl import flags
 
 import cnn_jax
 from cnn_jax.errors import UsageError
-from cnn_jax.models import MODELS
+from cnn_jax.models import MODEL_OPTIONS
 from cnn_jax.training import TrainState, checkpoints
 from cnn_jax.training.processes import is_first
+
+from .. import command
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint", "tensorflow-datasets")
 
@@ -73,8 +78,8 @@ def given_flags_text(like: str, leave_out: Collection[str]) -> str:
 
 def _has_effect(flag: flags.Flag) -> bool:
     # A flag that only other models read must not be given to this one.
-    specific = frozenset().union(*(model.options for model in MODELS.values()))
-    return flag.name not in specific - MODELS[flags.FLAGS.model].options
+    specific = frozenset().union(*MODEL_OPTIONS.values())
+    return flag.name not in specific - MODEL_OPTIONS[flags.FLAGS.model]
 
 
 def adopt_flags(path: Path) -> None:
@@ -268,14 +273,42 @@ def environment() -> dict[str, str]:
     devices = jax.devices()
     return {
         "cnn_jax": cnn_jax.__version__,
+        **_commit(),
         "python": platform.python_version(),
         **versions(),
         "platform": platform.platform(),
+        "processor": f"{_processor()}, {os.cpu_count()} cores",
         "devices": f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})"
         + (f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""),
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": f"{command(Path(sys.argv[0]).stem)} {shlex.join(sys.argv[1:])}".rstrip(),
         "started": time.strftime("%Y-%m-%d %H:%M:%S %z"),
     }
+
+
+def _commit() -> dict[str, str]:
+    """The commit of the code and whether it was changed since, where git knows the code."""
+    root = Path(cnn_jax.__file__).parents[1]
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(root), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        # Installed, the code may lie in a folder that some other repository leaves out.
+        git("ls-files", "--error-unmatch", "cnn_jax/__init__.py")
+        changed = git("status", "--porcelain", "--", "cnn_jax", "experiments")
+        return {"commit": git("rev-parse", "HEAD"), "changed": "yes" if changed else "no"}
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def versions() -> dict[str, str]:
