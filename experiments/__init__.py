@@ -1,1 +1,23 @@
-"""The programs, one file each."""
+"""The programs: each is a module to run in a checkout, and a command of `cnn_jax` installed."""
+
+COMMANDS = {
+    "train": ("train", "train one network and write a report"),
+    "ablate": ("ablation", "train a grid of networks and compare them"),
+    "evaluate": ("evaluate", "measure a trained run on a split or another data set"),
+    "predict": ("predict", "guess what pictures show"),
+    "explain": ("explain", "look into a trained run"),
+    "walkthrough": ("walkthrough", "build the lecture as one page"),
+    "gallery": ("augment_gallery", "draw what augmentations do to images"),
+}
+
+
+def command(module: str) -> str:
+    """How a shell starts a program from where this package is: installed, or in a checkout.
+
+    Args:
+        module: its name in this package, as in "train".
+    """
+    names = {name for name, (program, _) in COMMANDS.items() if program == module}
+    if __name__ != "experiments" and names:
+        return f"cnn_jax {names.pop()}"
+    return f"python -m {__name__}.{module}"

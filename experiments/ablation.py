@@ -16,6 +16,7 @@ from cnn_jax.errors import UsageError
 from cnn_jax.training.processes import is_first, together
 from cnn_jax.training.sweep import VECTORIZATIONS, Vectorization, default_vectorization
 
+from . import command, command_line
 from .flags import axes, hosts, machine, options
 from .launch import launch, terminal
 from .runs import ablation_costs, ablation_plan, plan, run_directory
@@ -41,6 +42,7 @@ from .runs.sweep_directory import (
 )
 
 FLAGS = flags.FLAGS
+flags.adopt_module_key_flags(command_line)
 flags.adopt_module_key_flags(options)
 flags.adopt_module_key_flags(machine)
 flags.adopt_module_key_flags(hosts)
@@ -117,7 +119,7 @@ def main() -> None:
         together(lambda: directory.create(content, describe(prepared)))
     together(directory.check_there)
     with hosts.going_on_with(
-        f"python -m experiments.ablation --workdir={directory.path} --resume{machine.given_text()}"
+        f"{command('ablation')} --workdir={directory.path} --resume{machine.given_text()}"
     ):
         results = run_cells(
             Board(console, study.grid, plans),
@@ -234,9 +236,7 @@ def conclude(
         f"{duration(record.total_seconds)}"
     )
     console.print(f"report: {directory.path / REPORT_FILE}")
-    console.print(
-        f"repeat it: python -m experiments.ablation --flagfile={directory.path / FLAGS_FILE}"
-    )
+    console.print(f"repeat it: {command('ablation')} --flagfile={directory.path / FLAGS_FILE}")
 
 
 def _record(directory: RunDirectory, prepared: Prepared, results: list[dict[str, Any]]) -> Any:

@@ -6,14 +6,17 @@ import sys
 import traceback
 from collections.abc import Callable
 from types import FrameType
+from typing import NoReturn
 
 import jax
 from absl import app, flags, logging
 from rich.console import Console
 
 from cnn_jax.data.cache import default_folder
-from cnn_jax.errors import FieldError, UsageError
+from cnn_jax.errors import UsageError
 from cnn_jax.training import processes
+
+from . import command_line
 
 INTERRUPTED = 130
 
@@ -66,8 +69,6 @@ def start(main: Callable[..., None], takes_paths: bool = False) -> None:
                 raise UsageError(f"unexpected argument {arguments[1]!r}; options start with --")
             else:
                 main()
-        except FieldError as error:
-            _fail(error.named("--"), 2)
         except UsageError as error:
             _fail(str(error), 2)
         except processes.ProcessLostError as loss:
@@ -80,7 +81,15 @@ def start(main: Callable[..., None], takes_paths: bool = False) -> None:
         except KeyboardInterrupt as interruption:
             _fail(str(interruption) or "interrupted", INTERRUPTED)
 
-    app.run(run, flags_parser=_parse)
+    def parse(arguments: list[str]) -> list[str]:
+        try:
+            return command_line.parse(module, arguments)
+        except UsageError as error:
+            return _fail(str(error), 2)
+
+    # absl knows the flags of the program that was started by the name of its file.
+    module = sys.argv[0] if main.__module__ == "__main__" else main.__module__
+    app.run(run, flags_parser=parse)
 
 
 def terminal() -> Console:
@@ -98,27 +107,10 @@ def _keep_programs() -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
-def _parse(arguments: list[str]) -> list[str]:
-    flags.FLAGS.set_gnu_getopt(True)
-    try:
-        return (
-            app.parse_flags_with_usage(arguments)
-            if _asks_for_help(arguments)
-            else flags.FLAGS(arguments)
-        )
-    except flags.Error as error:
-        _fail(str(error), 2)
-        raise
-
-
-def _asks_for_help(arguments: list[str]) -> bool:
-    return any(argument.lstrip("-").startswith("help") for argument in arguments[1:])
-
-
 def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _fail(message: str, status: int) -> None:
+def _fail(message: str, status: int) -> NoReturn:
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(status)

@@ -22,6 +22,7 @@ from cnn_jax.analysis.predictions import ranked, there
 from cnn_jax.data.progress import progress
 from cnn_jax.errors import UsageError
 
+from . import command
 from .launch import launch, terminal
 from .runs import saved_run
 from .runs.picture_files import Skipped, find_pictures, read_picture, true_class
@@ -51,7 +52,7 @@ def main(paths: list[str]) -> None:
         _check_drawing(Path(FLAGS.picture))
     if not paths:
         raise UsageError(
-            "give pictures, or folders of pictures: python -m experiments.predict --run=DIR a.png"
+            f"give pictures, or folders of pictures: {command('predict')} --run=DIR a.png"
         )
     saved = saved_run.load()
     meaning = read_meaning(saved)

@@ -23,6 +23,7 @@ from cnn_jax.ops.losses import CALIBRATED, LOSS_OUTPUT
 from cnn_jax.training.devices import mesh_shape
 from cnn_jax.training.processes import fetch, is_first, together
 
+from . import command, command_line
 from .flags import hosts, machine, options
 from .launch import launch, terminal
 from .runs import outcome, plan, run_directory, train_plan
@@ -41,6 +42,7 @@ from .runs.run_directory import (
 )
 
 FLAGS = flags.FLAGS
+flags.adopt_module_key_flags(command_line)
 flags.adopt_module_key_flags(options)
 flags.adopt_module_key_flags(machine)
 flags.adopt_module_key_flags(hosts)
@@ -69,7 +71,7 @@ def main() -> None:
         together(lambda: directory.create(content, prepared.choices))
     together(directory.check_there)
     with hosts.going_on_with(
-        f"python -m experiments.train --workdir={directory.path} --resume{machine.given_text()}"
+        f"{command('train')} --workdir={directory.path} --resume{machine.given_text()}"
     ):
         state, timing = train(console, directory, prepared)
         conclude(console, directory, prepared, state, timing)
@@ -243,9 +245,7 @@ def conclude(
         record = _record(directory, prepared, probabilities, loss, timing, seen)
         directory.write(REPORT_FILE, found.render(record))
     console.print(f"report: {directory.path / REPORT_FILE}")
-    console.print(
-        f"repeat it: python -m experiments.train --flagfile={directory.path / FLAGS_FILE}"
-    )
+    console.print(f"repeat it: {command('train')} --flagfile={directory.path / FLAGS_FILE}")
 
 
 def _record(

@@ -205,11 +205,13 @@ def _flags() -> dict[str, str]:
 
 
 def _code() -> dict[str, str]:
-    roots = Path(cnn_jax.__file__).parent, Path(__file__).parents[1]
+    # Installed, the second folder lies in the first.
+    package, programs = Path(cnn_jax.__file__).parent, Path(__file__).parents[1]
+    roots = dict.fromkeys(package.rglob("*.py"), package)
+    roots |= dict.fromkeys(programs.rglob("*.py"), programs)
     files = {
         file.relative_to(root.parent).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()[:8]
-        for root in roots
-        for file in root.rglob("*.py")
+        for file, root in roots.items()
     }
     return {"python": platform.python_version(), **versions(), **files}
 

@@ -15,7 +15,7 @@ ALL = "all"
 flags.DEFINE_string(
     "devices",
     ALL,
-    "How many devices, or all. train splits each batch over them; ablation the trials, and batches "
+    "How many devices, or all. train splits each batch over them; ablate the trials, and batches "
     "too where trials are fewer than devices.",
 )
 flags.DEFINE_string(

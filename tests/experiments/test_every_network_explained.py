@@ -24,7 +24,8 @@ from cnn_jax import training
 from cnn_jax.analysis.explain import page as explain_page
 from cnn_jax.analysis.explain.network import TrainedNetwork, contributions
 from cnn_jax.analysis.explain.sections import Chosen, Labeled, Subject
-from cnn_jax.models import MODELS, Architecture
+from cnn_jax.models import Architecture
+from cnn_jax.models.architecture import MODEL_OPTIONS
 from experiments import explain, predict
 from experiments.runs.network import trained_network
 
@@ -32,7 +33,7 @@ SIDE = 16
 NAMES = ("bus", "car", "train")
 RNG = np.random.default_rng(0)
 # Of the residual networks that differ in depth alone, the least deep one.
-FAMILIES = sorted(MODELS.keys() - {"resnet32", "resnet56"})
+FAMILIES = sorted(MODEL_OPTIONS.keys() - {"resnet32", "resnet56"})
 FIGURES = (
     "explain_examples.ranked_guesses",
     "explain_plots.ambiguous_card",

@@ -5,10 +5,9 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray, ScalarLike
 
 from cnn_jax.ops import activations, dense, losses, updates
-from cnn_jax.ops.hyperparameters import Number
 
 Loss = Callable[[Float[Array, "2"]], Float[Array, ""]]
 
@@ -24,14 +23,13 @@ def valley(weights: Float[Array, "2"]) -> Float[Array, ""]:
 
 
 def descend(
-    loss: Loss, start: Float[Array, "2"], learning_rate: Number, steps: int
+    loss: Loss, start: Float[Array, "2"], learning_rate: ScalarLike, steps: int
 ) -> Float[Array, "s 2"]:
     """The weights before the first and after each step of gradient descent."""
 
     def step(weights: Array, _: None) -> tuple[Array, Array]:
         grads = jax.grad(loss)(weights)
-        moves = updates.gradient_descent(grads, (), learning_rate=learning_rate)[0]
-        new = updates.apply_updates(weights, moves)
+        new = updates.gradient_descent(weights, grads, (), learning_rate=learning_rate)[0]
         return new, new
 
     _, visited = lax.scan(step, start, length=steps)
@@ -41,7 +39,7 @@ def descend(
 def descend_by_example(
     loss: Callable[[Array, Array], Array],
     start: Float[Array, "2"],
-    learning_rate: Number,
+    learning_rate: ScalarLike,
     order: Int[Array, " steps"],
 ) -> Float[Array, "s 2"]:
     """The weights before the first and after each step, each by the gradient of one example.
@@ -55,8 +53,7 @@ def descend_by_example(
 
     def step(weights: Array, index: Array) -> tuple[Array, Array]:
         grads = jax.grad(loss)(weights, index[None])
-        moves = updates.gradient_descent(grads, (), learning_rate=learning_rate)[0]
-        new = updates.apply_updates(weights, moves)
+        new = updates.gradient_descent(weights, grads, (), learning_rate=learning_rate)[0]
         return new, new
 
     _, visited = lax.scan(step, start, order)

@@ -1,0 +1,288 @@
+"""What stands on a command line: presets by name, the nearest right word, and --help in groups."""
+
+import difflib
+import re
+import shutil
+import sys
+import textwrap
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import NoReturn
+
+from absl import app, flags
+
+from cnn_jax.errors import UsageError
+from cnn_jax.ops.losses import LOSSES
+from cnn_jax.training.config import HPARAM_RANGES, keyword_defaults
+from cnn_jax.training.optimizers import OPTIMIZERS, lookahead
+from cnn_jax.training.schedules import SCHEDULES
+
+from . import COMMANDS, command
+
+FLAGS = flags.FLAGS
+PRESETS = Path(__file__).parent / "presets"
+
+flags.DEFINE_string(
+    "preset",
+    None,
+    "Flags that go together, by the name of a file in experiments/presets; those given after it "
+    "hold instead. --preset=help lists all.",
+)
+
+# Under which heading --help shows a flag. Other hyperparameters are the optimizer's, or the loss's
+# that reads them; other flags are of the run.
+GROUPS: dict[str, tuple[str, ...]] = {
+    "sweep": (
+        "vary",
+        "tune",
+        "seeds",
+        "baseline",
+        "prune",
+        "trials_per_program",
+        "vectorization",
+    ),
+    "data": (
+        "dataset",
+        "data_dir",
+        "download",
+        "image_size",
+        "train_examples",
+        "validation_fraction",
+        "split_seed",
+    ),
+    "augmentation": ("augment", "tta"),
+    "network": (
+        "model",
+        "filters",
+        "width",
+        "kernel_size",
+        "convolutions_per_block",
+        "hidden",
+        "pooling",
+        "normalization",
+        "activation",
+        "dropout_rate",
+        "convolution",
+        "precision",
+    ),
+    "loss": ("loss",),
+    "optimizer": ("optimizer", "learning_rate", "schedule", "batch_size", "micro_batches"),
+    "run": (
+        "preset",
+        "epochs",
+        "resolutions",
+        "seed",
+        "workdir",
+        "resume",
+        "checkpoint_every",
+        "tensorboard",
+        "plan",
+    ),
+    "devices": ("devices", "mesh", "shard_data"),
+    "hosts": (
+        "distributed",
+        "coordinator_address",
+        "num_processes",
+        "process_id",
+        "coordinator_timeout",
+        "heartbeat_timeout",
+    ),
+}
+_HELP = {"--help", "-help", "-h", "--helpshort", "-helpshort"}
+
+
+def parse(module: str, arguments: list[str]) -> list[str]:
+    """Sets the flags of a program.
+
+    Args:
+        module: of the program, as absl knows it: the file, where it is `__main__`.
+        arguments: the program's name, and what the user wrote.
+
+    Returns:
+        What is no flag, after the program's name.
+
+    Raises:
+        UsageError: if a flag or its value cannot be.
+        SystemExit: after help that was asked for.
+    """
+    FLAGS.set_gnu_getopt(True)
+    if _HELP & set(arguments[1:]):
+        print(describe(module))
+        sys.exit()
+    if any(argument.lstrip("-").startswith("help") for argument in arguments[1:]):
+        return app.parse_flags_with_usage(arguments)
+    own = _own(module)
+    try:
+        return FLAGS(list(_with_presets(arguments, own)))
+    except flags.UnrecognizedFlagError as error:
+        hint = nearest(error.flagname, own, "--")
+        raise UsageError(f"--{error.flagname} is not a flag of {_program(module)}{hint}") from error
+    except flags.IllegalFlagValueError as error:
+        _refuse_choice(error)
+    except flags.Error as error:
+        raise UsageError(str(error)) from error
+
+
+def nearest(word: str, words: Collection[str], before: str = "") -> str:
+    """The end of a message that says which of the words may have been meant, if one is near.
+
+    Args:
+        word: what was written.
+        words: what could have been.
+        before: to write before the word that is found.
+    """
+    close = difflib.get_close_matches(word, words, 1)
+    starting = sorted(w for w in words if word and w.startswith(word))
+    found = close or starting[:1]
+    return f"; did you mean {before}{found[0]}?" if found else ""
+
+
+def describe(module: str) -> str:
+    """The text of --help: the program's own, and its flags in groups with their defaults."""
+    own = FLAGS.get_key_flags_for_module(module)
+    program = sys.modules["__main__" if module == sys.argv[0] else module]
+    start = command(_program(module))
+    lines = [f"usage: {start} [--flag=value ...]", "", _as_started(program.__doc__ or "")]
+    for group, first in GROUPS.items():
+        order = {name: place for place, name in enumerate(first)}
+        members = sorted(
+            (flag for flag in own if _group(flag.name) == group),
+            key=lambda flag: (order.get(flag.name, len(order)), flag.name),
+        )
+        if members:
+            lines += ["", f"{group}:"]
+        for flag in members:
+            lines += _describe_flag(flag)
+    lines += [
+        "",
+        "Flags may stand in a file, one a line: --flagfile=FILE. absl's own: --helpfull.",
+    ]
+    return "\n".join(lines)
+
+
+def describe_presets(own: Collection[str]) -> str:
+    """The presets whose flags are all among `own`, each with the first sentence about it."""
+    names = _presets(own)
+    width = max(map(len, names), default=0) + 2
+    return "\n".join(f"{name:{width}}{_meaning(PRESETS / f'{name}.flags')}" for name in names)
+
+
+def _own(module: str) -> frozenset[str]:
+    return frozenset(flag.name for flag in FLAGS.get_key_flags_for_module(module))
+
+
+def _program(module: str) -> str:
+    return Path(module).stem if module.endswith(".py") else module.rpartition(".")[2]
+
+
+def _with_presets(arguments: list[str], own: Collection[str]) -> Iterator[str]:
+    """The arguments, with a flagfile in the place of a preset."""
+    words = iter(arguments)
+    for word in words:
+        name, equals, value = word.lstrip("-").partition("=")
+        if "preset" in own and name == "preset" and word.startswith("-"):
+            yield f"--flagfile={_preset(value if equals else next(words, ''), own)}"
+        else:
+            yield word
+
+
+def _preset(name: str, own: Collection[str]) -> Path:
+    if name == "help":
+        print(describe_presets(own))
+        sys.exit()
+    names = _presets(own)
+    if name not in names:
+        raise UsageError(f"--preset={name} is none of {', '.join(names)}{nearest(name, names)}")
+    return PRESETS / f"{name}.flags"
+
+
+def _presets(own: Collection[str]) -> list[str]:
+    return sorted(path.stem for path in PRESETS.glob("*.flags") if _given(path) <= set(own))
+
+
+def _given(path: Path) -> set[str]:
+    return set(re.findall(r"^--(\w+)", path.read_text(), re.MULTILINE))
+
+
+def _meaning(path: Path) -> str:
+    comment = re.match(r"(#.*\n)+", path.read_text())
+    text = " ".join(comment[0].replace("#", " ").split()) if comment else ""
+    return re.split(r"(?<=\.) (?=[A-Z])", text)[0]
+
+
+def _refuse_choice(error: flags.IllegalFlagValueError) -> NoReturn:
+    """Raises what absl says of a value, or for a choice which are there and which is nearest."""
+    found = re.match(r"flag --(\w+)=(.*?): value should be one of", str(error), re.DOTALL)
+    if found is None:
+        raise UsageError(str(error)) from error
+    name, value = found.groups()
+    choices = _choices(FLAGS[name])
+    raise UsageError(
+        f"--{name}={value} is none of {', '.join(choices)}{nearest(value, choices)}"
+    ) from error
+
+
+def _choices(flag: flags.Flag) -> list[str]:
+    return list(getattr(flag.parser, "enum_values", ()))
+
+
+def _group(name: str) -> str:
+    for group, names in GROUPS.items():
+        if name in names:
+            return group
+    if any(name in keyword_defaults(loss) for loss in LOSSES.values()):
+        return "loss"
+    return "optimizer" if name in HPARAM_RANGES else "run"
+
+
+def _describe_flag(flag: flags.Flag) -> list[str]:
+    choices = _choices(flag)
+    text = flag.help
+    if choices:
+        text = f"{text.partition('>: ')[2]} One of {', '.join(choices)}."
+    text = f"{text} Default: {_default(flag)}."
+    width = min(shutil.get_terminal_size().columns, 100)
+    indent = " " * 6
+    return [
+        f"  --{'[no]' if flag.boolean else ''}{flag.name}",
+        *textwrap.wrap(
+            text, width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+        ),
+    ]
+
+
+def _default(flag: flags.Flag) -> str:
+    if flag.name in HPARAM_RANGES:
+        return _hparam_default(flag.name)
+    if flag.default is None or flag.default == []:
+        return "not given"
+    return (flag.default_as_str or "").strip("'") or "empty"
+
+
+def _hparam_default(name: str) -> str:
+    """The defaults of a hyperparameter with those that read it, in the order of the values."""
+    readers = {
+        **{key: optimizer.build for key, optimizer in OPTIMIZERS.items()},
+        **SCHEDULES,
+        **LOSSES,
+        "lookahead": lookahead,
+    }
+    if name == "learning_rate":
+        found = {key: optimizer.learning_rate for key, optimizer in OPTIMIZERS.items()}
+    else:
+        defaults = {key: keyword_defaults(function) for key, function in readers.items()}
+        found = {key: value[name] for key, value in defaults.items() if name in value}
+    by_value = {
+        value: [key for key in found if found[key] == value]
+        for value in sorted(set(found.values()))
+    }
+    texts = [f"{value:g} ({', '.join(keys)})" for value, keys in by_value.items()]
+    return ", ".join(texts) or "not given"
+
+
+def _as_started(text: str) -> str:
+    """A program's docstring, with commands as they are typed here."""
+    programs = "|".join(module for module, _ in COMMANDS.values())
+    return re.sub(
+        rf"python -m experiments\.({programs})\b", lambda found: command(found[1]), text
+    ).strip()
