@@ -217,20 +217,17 @@ def conclude(
     results: list[dict[str, Any]],
 ) -> None:
     """Writes the tables and the report."""
-    from cnn_jax.analysis import figures
-    from cnn_jax.analysis.ablation import charts as ablation_charts
-    from cnn_jax.analysis.ablation import page as ablation_page
-    from cnn_jax.analysis.ablation import records
+    from cnn_jax.analysis import ablation, figures
 
     record = _record(directory, prepared, results)
     with console.status("writing the report"):
-        directory.write(RESULTS_FILE, records.results_csv(record))
-        directory.write(SUMMARY_FILE, records.summary_csv(record))
-        directory.write(MARKDOWN_FILE, ablation_page.markdown_table(record))
-        directory.write(LATEX_FILE, ablation_page.latex_table(record))
-        directory.write(FIGURE_FILE, figures.png_bytes(ablation_charts.dot_plot(record)))
-        directory.write(REPORT_FILE, ablation_page.render_ablation_report(record))
-    console.print(Markdown(ablation_page.markdown_table(record)), soft_wrap=False)
+        directory.write(RESULTS_FILE, ablation.results_csv(record))
+        directory.write(SUMMARY_FILE, ablation.summary_csv(record))
+        directory.write(MARKDOWN_FILE, ablation.markdown_table(record))
+        directory.write(LATEX_FILE, ablation.latex_table(record))
+        directory.write(FIGURE_FILE, figures.png_bytes(ablation.dot_plot(record)))
+        directory.write(REPORT_FILE, ablation.render_ablation_report(record))
+    console.print(Markdown(ablation.markdown_table(record)), soft_wrap=False)
     console.print(
         f"{len(record.trials)} networks in {record.programs} programs; compiled and trained in "
         f"{duration(record.total_seconds)}"
@@ -240,7 +237,7 @@ def conclude(
 
 
 def _record(directory: RunDirectory, prepared: Prepared, results: list[dict[str, Any]]) -> Any:
-    from cnn_jax.analysis.ablation.records import SweepRecord, Trial
+    from cnn_jax.analysis.ablation import SweepRecord, Trial
 
     study, grid = prepared.study, prepared.study.grid
     trials = [trial for result in results for trial in result["trials"]]

@@ -27,7 +27,7 @@ flags.DEFINE_integer("draws", 5, "How often each.", lower_bound=1)
 
 def main() -> None:
     """Draws the gallery."""
-    from cnn_jax.analysis.report.gallery import augmentation_rows
+    from cnn_jax.analysis.charts import augmentation_rows
 
     out = Path(FLAGS.out)
     if out.suffix not in (".png", ".svg", ".pdf"):

@@ -10,21 +10,30 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import numpy as np
 from absl import flags
+from rich import box
+from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from cnn_jax import data, training
+from cnn_jax.analysis.evaluate import (
+    EVEN,
+    Evaluation,
+    as_json,
+    calibrate,
+    render_evaluation,
+)
+from cnn_jax.analysis.evaluate import evaluate as measure
 from cnn_jax.errors import UsageError
 
 from .flags import options
 from .launch import launch, terminal
 from .runs import saved_run
-from .runs.evaluate_classes import of_classes
-from .runs.evaluate_labels import of_labels
-from .runs.measured import Subject
 from .runs.saved_run import SavedRun
 
 FLAGS = flags.FLAGS
@@ -34,6 +43,24 @@ flags.DEFINE_bool("page", True, "Write the page evaluation-<split>.html.")
 
 # Calls are timed until there are three, or until this many seconds have gone.
 _CALLS, _SECONDS = 3, 5.0
+# The confusion matrix of more classes does not fit a terminal.
+_NARROW = 12
+
+
+class EvaluationSet(NamedTuple):
+    """What is evaluated on.
+
+    Attributes:
+        name: of the data set and the split.
+        slug: likewise, as part of a file's name.
+        examples: the split.
+        notes: what a reader should know of it.
+    """
+
+    name: str
+    slug: str
+    examples: data.Split
+    notes: list[str]
 
 
 def main() -> None:
@@ -44,37 +71,44 @@ def main() -> None:
         raise UsageError(
             f"--top has no effect here: images of {saved.dataset.name} have several labels"
         )
-    subject = choose(saved)
+    chosen = choose(saved)
     if not saved.calibrated:
         note = saved_run.UNCALIBRATED.format(saved.config.loss)
-        subject.notes.append(f"{note[0].upper()}{note[1:]}.")
-    logits, speed = measure(saved, subject.examples)
-    held_out = saved_run.held_out(saved)
-    measured = (
-        of_labels(saved, subject, logits, held_out)
-        if saved.task.multi_label
-        else of_classes(saved, subject, logits, held_out, FLAGS.top)
-    )
+        chosen.notes.append(f"{note[0].upper()}{note[1:]}.")
+    logits, speed = predict(saved, chosen.examples)
+    held_out, names = saved_run.held_out(saved), saved.dataset.class_names
+    found = measure(logits, chosen.examples.labels, names, saved.output, held_out, FLAGS.top)
+    found = calibrate(found, logits, saved.output, held_out)
     if FLAGS.page:
-        page = Path(FLAGS.out or saved.path / f"evaluation-{subject.slug}.html")
-        epochs = {"Epochs trained": str(saved.state.epoch)}
-        write(page, measured.render({"Images per second": f"{speed:,.0f}"} | epochs))
+        path = Path(FLAGS.out or saved.path / f"evaluation-{chosen.slug}.html")
+        facts = {"Images per second": f"{speed:,.0f}", "Epochs trained": str(saved.state.epoch)}
+        title = saved.title, chosen.name
+        write(path, render_evaluation(found, title=title, notes=chosen.notes, facts=facts))
     if FLAGS.json:
-        record = {"run": str(saved.path), "evaluated_on": subject.name, "notes": subject.notes}
-        record |= measured.numbers | {"images_per_second": speed}
+        record = {"run": str(saved.path), "evaluated_on": chosen.name, "notes": chosen.notes}
+        record |= as_json(found) | {"images_per_second": speed}
         print(json.dumps(record, indent=2))
         return
     console = terminal()
-    console.print(measured.headline)
+    console.print(_headline(found, chosen.name))
     console.print(f"{speed:,.0f} images a second, once compiled")
-    for note in subject.notes:
+    for note in chosen.notes:
         console.print(Text(note, style="yellow"))
-    measured.print_tables(console)
+    print_tables(console, found)
     if FLAGS.page:
-        console.print(f"page: {page}")
+        console.print(f"page: {path}")
 
 
-def choose(saved: SavedRun) -> Subject:
+def _headline(found: Evaluation, name: str) -> str:
+    low, high = found.interval
+    text = (
+        f"[bold]{found.accuracy:.2%}[/] {'of the labels right' if found.several else 'accuracy'} "
+        f"on {name} (95% interval {low:.2%} to {high:.2%}, {len(found.labels):,} images)"
+    )
+    return f"{text}; every label right: {found.exact:.2%}" if found.several else text
+
+
+def choose(saved: SavedRun) -> EvaluationSet:
     """The split that --split and --dataset name.
 
     Raises:
@@ -89,7 +123,7 @@ def choose(saved: SavedRun) -> Subject:
                 "thresholds and temperatures were" if saved.task.multi_label else "temperature was"
             )
             notes.append(f"The {fitted} fitted to these same examples.")
-        return Subject(
+        return EvaluationSet(
             f"{saved.dataset.name}, {FLAGS.split}", FLAGS.split, saved.split(FLAGS.split), notes
         )
     given = {name: FLAGS[name].value for name in ("dataset", "data_dir", "download")}
@@ -116,7 +150,7 @@ def choose(saved: SavedRun) -> Subject:
     if other.class_names != saved.dataset.class_names:
         notes.append("The classes have other names here; they are compared by their number.")
     name = Path(other.name).name.replace(":", "-")
-    return Subject(
+    return EvaluationSet(
         f"{other.name}, {FLAGS.split}",
         f"{name}-{FLAGS.split}",
         saved_run.choose_split(other, validation, FLAGS.split),
@@ -124,7 +158,7 @@ def choose(saved: SavedRun) -> Subject:
     )
 
 
-def measure(saved: SavedRun, examples: data.Split) -> tuple[np.ndarray, float]:
+def predict(saved: SavedRun, examples: data.Split) -> tuple[np.ndarray, float]:
     """The logits of all examples, and how many images a second the compiled program takes."""
     images = training.to_device(examples).images
     predict: Callable[..., jax.Array] = (
@@ -137,6 +171,86 @@ def measure(saved: SavedRun, examples: data.Split) -> tuple[np.ndarray, float]:
         jax.block_until_ready(predict(saved.state, images))
         seconds.append(time.perf_counter() - start)
     return np.asarray(logits), len(examples) / float(np.median(seconds))
+
+
+def print_tables(console: Console, found: Evaluation) -> None:
+    """Prints the scores of each class or label, their confusions, and the calibration."""
+    for k, value in found.top.items():
+        console.print(f"{value:.2%} have their class among the best {k} guesses")
+    if found.several:
+        _print_labels(console, found)
+    else:
+        rows = _table("class", "precision", "recall", "F1", "support")
+        for row in found.rows:
+            scores = [f"{score:.4f}" for score in (row.precision, row.recall, row.f1)]
+            rows.add_row(Text(row.name), *scores, f"{row.support:,}")
+        console.print(rows)
+    if found.confusion is not None and len(found.rows) <= _NARROW:
+        _print_confusion(console, found.names, found.confusion)
+    _print_calibration(console, found)
+
+
+def _print_labels(console: Console, found: Evaluation) -> None:
+    scores = _table("label", "threshold", "accuracy", "precision", "recall", "F1", "AP")
+    counts = _table("label", "found", "missed", "false alarms", "rightly denied")
+    for row in found.rows:
+        shares = row.threshold, row.accuracy, row.precision, row.recall, row.f1
+        cells = [f"{share:.4f}" for share in (*shares, row.average_precision)]
+        scores.add_row(Text(row.name), *cells)
+        numbers = row.found, row.missed, row.false_alarms, row.denied
+        counts.add_row(Text(row.name), *(f"{number:,}" for number in numbers))
+    console.print(scores)
+    console.print(counts)
+
+
+def _print_confusion(console: Console, names: list[str], confusion: np.ndarray) -> None:
+    rows = _table("true \\ guessed", *(_cut(name) for name in names))
+    for index, (name, row) in enumerate(zip(names, confusion, strict=True)):
+        cells = [
+            Text(f"{count:,}" if count else "·", style="bold" if index == column else "")
+            for column, count in enumerate(row)
+        ]
+        rows.add_row(Text(name), *cells)
+    console.print(rows)
+
+
+def _print_calibration(console: Console, found: Evaluation) -> None:
+    """All classes have a line with and a line without temperature; each label has one."""
+    fitted = found.calibrations[0].after is not None
+    headings = ["ECE", "NLL"]
+    if found.several and fitted:
+        headings += ["temperature", "ECE with it", "NLL with it"]
+    rows = _table("calibration", *headings)
+    for each in found.calibrations:
+        cells = [f"{each.before.ece:.2%}", f"{each.before.nll:.4f}"]
+        after = [f"{each.after.ece:.2%}", f"{each.after.nll:.4f}"] if each.after else []
+        if found.several:
+            temperature = [f"{each.temperature:.3f}"] if fitted else []
+            rows.add_row(Text(each.name), *cells, *temperature, *after)
+        else:
+            rows.add_row("as it is", *cells)
+            if fitted:
+                rows.add_row(f"temperature {each.temperature:.3f}", *after)
+    console.print(rows)
+    if not fitted:
+        what, end = "temperature", "to fit it to"
+        if found.several:
+            what = "thresholds and temperatures"
+            end = f"to fit them to; every threshold is {EVEN:.0%}"
+        console.print(f"no {what}: the run held out no validation split {end}")
+
+
+def _table(first: str, *others: str) -> Table:
+    """An empty table for the terminal; all columns but the first hold numbers."""
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    made.add_column(first)
+    for heading in others:
+        made.add_column(Text(heading), justify="right")
+    return made
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= 8 else f"{name[:7]}…"
 
 
 def write(path: Path, page: str) -> None:

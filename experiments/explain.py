@@ -18,18 +18,21 @@ from rich.console import Console
 
 from cnn_jax import data
 from cnn_jax.analysis import pictures
-from cnn_jax.analysis.evaluate.labels import EVEN
-from cnn_jax.analysis.explain import page as explain_page
-from cnn_jax.analysis.explain.network import contributions
-from cnn_jax.analysis.explain.sections import Chosen, Labeled, Subject
-from cnn_jax.analysis.predictions import true_names
-from cnn_jax.analysis.report.charts import top_guesses
+from cnn_jax.analysis.evaluate import EVEN
+from cnn_jax.analysis.explain import (
+    Chosen,
+    Labeled,
+    Subject,
+    contributions,
+    make_sections,
+    render_explanations,
+)
+from cnn_jax.analysis.predictions import top_guesses, true_names
 from cnn_jax.errors import UsageError
 
 from .launch import launch, terminal
 from .runs import saved_run
-from .runs.network import trained_network
-from .runs.picture_files import Skipped, find_pictures, read_picture, true_class
+from .runs.picture_files import Skipped, find_pictures, read_fitted, true_class
 from .runs.saved_run import SavedRun
 
 FLAGS = flags.FLAGS
@@ -132,7 +135,7 @@ def read_files(
     skipped = Skipped()
     images, truths, names = [], [], []
     for path in find_pictures(paths, skipped):
-        fitted = read_picture(path, style)
+        fitted = read_fitted(path, style)
         if isinstance(fitted, str):
             skipped.add(path, fitted)
             continue
@@ -151,7 +154,7 @@ def _subject(
     saved: SavedRun, chosen: Chosen, split: data.Split, probabilities: np.ndarray
 ) -> Subject:
     train = saved.dataset.train
-    trained = trained_network(saved.config, saved.task, saved.state, train.images)
+    trained = saved.network
     return Subject(
         trained,
         contributions(trained),
@@ -166,7 +169,7 @@ def _subject(
 
 def _explain(console: Console, saved: SavedRun, subject: Subject) -> str:
     parts = []
-    todo = explain_page.sections(subject)
+    todo = make_sections(subject)
     while True:
         start = time.perf_counter()
         with console.status("explaining"):
@@ -191,7 +194,7 @@ def _explain(console: Console, saved: SavedRun, subject: Subject) -> str:
     if not saved.calibrated:
         facts["Outputs"] = "rank, but are no probabilities"
     title = saved.config.architecture.model, saved.dataset.name
-    return explain_page.render_page(parts, title=title, facts=facts)
+    return render_explanations(parts, title=title, facts=facts)
 
 
 def _class_number(name: str, class_names: tuple[str, ...]) -> int:

@@ -4,6 +4,7 @@ Every choice is a flag. The run directory holds flags.txt (a flagfile that repea
 metrics.jsonl (one line an epoch), the checkpoint, environment.json, result.json and report.html.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,17 +18,20 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 
 from cnn_jax import data, training
-from cnn_jax.analysis.report import insight
+from cnn_jax.analysis import report
+from cnn_jax.analysis.evaluate import Evaluation, evaluate, labels_json
+from cnn_jax.analysis.explain import TrainedNetwork, trained_network
+from cnn_jax.models import build_abstract
 from cnn_jax.ops.activations import OUTPUT_ACTIVATIONS
 from cnn_jax.ops.losses import CALIBRATED, LOSS_OUTPUT
 from cnn_jax.training.devices import mesh_shape
 from cnn_jax.training.processes import fetch, is_first, together
+from cnn_jax.training.task import normalize
 
 from . import command, command_line
 from .flags import hosts, machine, options
 from .launch import launch, terminal
-from .runs import outcome, plan, run_directory, train_plan
-from .runs.network import trained_network
+from .runs import plan, run_directory, train_plan
 from .runs.prepared import Prepared, prepare
 from .runs.run_directory import (
     FLAGS_FILE,
@@ -201,19 +205,13 @@ def conclude(
     def logits_of(split: data.Split) -> jax.Array:
         return jnp.asarray(fetch(predict(state, prepared.place(split).images))[: len(split)])
 
-    output = OUTPUT_ACTIVATIONS["sigmoid" if dataset.multi_label else LOSS_OUTPUT[config.loss]]
+    output = "sigmoid" if dataset.multi_label else LOSS_OUTPUT[config.loss]
     logits = logits_of(dataset.test)
-    evaluation = prepared.run.score(logits, jnp.asarray(dataset.test.labels), prepared.traced())
-    probabilities = np.asarray(output(logits))
-    if dataset.multi_label:
-        held_out = None
-        if len(prepared.validation):
-            scores = np.asarray(output(logits_of(prepared.validation)))
-            held_out = scores, prepared.validation.labels
-        found = outcome.of_labels(probabilities, dataset.test.labels, dataset.class_names, held_out)
-    else:
-        accuracy = float(evaluation["accuracy"])
-        found = outcome.of_classes(accuracy, probabilities, dataset.test.labels)
+    scores = prepared.run.score(logits, jnp.asarray(dataset.test.labels), prepared.traced())
+    held_out = None
+    if dataset.multi_label and len(prepared.validation):
+        held_out = np.asarray(logits_of(prepared.validation)), prepared.validation.labels
+    found = evaluate(np.asarray(logits), dataset.test.labels, dataset.class_names, output, held_out)
     if not is_first():
         return
     low, high = found.interval
@@ -222,30 +220,47 @@ def conclude(
         {
             "test_accuracy": found.accuracy,
             "test_accuracy_interval_95": [low, high],
-            "test_loss": float(evaluation["loss"]),
+            "test_loss": float(scores["loss"]),
             "test_examples": len(dataset.test),
             "train_seconds": timing.train,
             "compile_seconds": timing.compilation,
-            **found.numbers,
+            **labels_json(found),
         },
     )
     console.print(
-        f"[bold]test accuracy {found.accuracy:.2%}[/]{found.meaning} "
+        f"[bold]test accuracy {found.accuracy:.2%}[/]{_of_labels(found)} "
         f"(95% interval {low:.2%} to {high:.2%}, {len(dataset.test):,} images) "
         f"after {timing.train:.1f} s of training"
     )
     with console.status("writing the report"):
-        seen = insight.look(
-            trained_network(config, prepared.task, state, dataset.train.images),
+        probabilities = np.asarray(OUTPUT_ACTIVATIONS[output](logits))
+        seen = report.look(
+            _network(prepared, state),
             dataset.test.images,
-            found.mistakes,
-            found.ambiguous,
+            probabilities,
+            dataset.test.labels,
+            found.thresholds,
         )
-        loss = float(evaluation["loss"])
-        record = _record(directory, prepared, probabilities, loss, timing, seen)
-        directory.write(REPORT_FILE, found.render(record))
+        record = _record(directory, prepared, probabilities, float(scores["loss"]), timing, seen)
+        directory.write(REPORT_FILE, report.render_report(record, found))
     console.print(f"report: {directory.path / REPORT_FILE}")
     console.print(f"repeat it: {command('train')} --flagfile={directory.path / FLAGS_FILE}")
+
+
+def _of_labels(found: Evaluation) -> str:
+    """What the accuracy of several labels is the mean of; nothing with one class an image."""
+    if not found.several:
+        return ""
+    f1 = ", ".join(f"{row.name} {row.f1:.3f}" for row in found.rows)
+    return f", the mean over {len(found.rows)} labels, F1 of {f1}"
+
+
+def _network(prepared: Prepared, state: training.TrainState) -> TrainedNetwork:
+    """What the report looks into."""
+    task = prepared.task
+    model = build_abstract(prepared.config.architecture, task.image_shape, task.num_classes)
+    images = prepared.dataset.train.images
+    return trained_network(model, state.weights, partial(normalize, task), images)
 
 
 def _record(
@@ -254,13 +269,11 @@ def _record(
     probabilities: np.ndarray,
     test_loss: float,
     timing: Timing,
-    seen: insight.Insight,
-) -> Any:
-    from cnn_jax.analysis.report.record import RunRecord
-
+    seen: report.Insight,
+) -> report.RunRecord:
     metrics = directory.history(METRICS_FILE, prepared.config.epochs)
     timings = directory.history(TIMINGS_FILE, prepared.config.epochs)
-    return RunRecord(
+    return report.RunRecord(
         dataset=prepared.dataset.name,
         model=prepared.config.architecture.model,
         class_names=prepared.dataset.class_names,

@@ -5,6 +5,7 @@ handwritten digits; with --run=DIR the ranked guesses are those of that run inst
 """
 
 import time
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -15,16 +16,17 @@ from jaxtyping import Float
 from rich.console import Console
 
 from cnn_jax import data, training
-from cnn_jax.analysis.walkthrough.station import Trained
+from cnn_jax.analysis.explain import TrainedNetwork, trained_network
+from cnn_jax.analysis.walkthrough import Trained, render_walkthrough
 from cnn_jax.data.faces import LABELS, make_faces
 from cnn_jax.errors import UsageError
 from cnn_jax.models import Architecture, build_abstract, count_parameters
 from cnn_jax.ops import activations
+from cnn_jax.training.task import normalize
 
 from .flags import options
 from .launch import launch, terminal
 from .runs import saved_run
-from .runs.network import trained_network
 
 FLAGS = flags.FLAGS
 for _name in ("run", "out"):
@@ -48,8 +50,6 @@ _TEST_FACES = 1000
 
 def main() -> None:
     """Builds the page as the flags say."""
-    from cnn_jax.analysis.walkthrough.page import render_walkthrough
-
     saved_run.check_flags("examples")
     console = terminal()
     start = time.perf_counter()
@@ -105,7 +105,10 @@ def _learn(console: Console, dataset: data.Dataset, config: training.Config) -> 
         f"{seconds:5.1f} s  {config.architecture.model} on {len(dataset.train):,} {dataset.name}"
     )
     probabilities = np.asarray(activations.softmax(logits))
-    return _trained(config, task, state, dataset, dataset.test, probabilities, True)
+    model = build_abstract(config.architecture, task.image_shape, task.num_classes)
+    images = dataset.train.images
+    network = trained_network(model, state.weights, partial(normalize, task), images)
+    return _trained(config, network, dataset, dataset.test, probabilities, True)
 
 
 def _of_run() -> Trained:
@@ -115,29 +118,27 @@ def _of_run() -> Trained:
     logits = jax.jit(saved.run.predict)(saved.state, jnp.asarray(test.images))
     probabilities = np.asarray(saved.probabilities(logits))
     return _trained(
-        saved.config, saved.task, saved.state, saved.dataset, test, probabilities, saved.calibrated
+        saved.config, saved.network, saved.dataset, test, probabilities, saved.calibrated
     )
 
 
 def _trained(
     config: training.Config,
-    task: training.Task,
-    state: training.TrainState,
+    network: TrainedNetwork,
     dataset: data.Dataset,
     test: data.Split,
     probabilities: Float[np.ndarray, "n classes"],
     calibrated: bool,
 ) -> Trained:
-    model = build_abstract(config.architecture, task.image_shape, task.num_classes)
-    trained = trained_network(config, task, state, dataset.train.images)
+    model = build_abstract(config.architecture, dataset.image_shape, dataset.num_classes)
     return Trained(
         config.architecture.model,
         dataset.name,
         len(dataset.train),
         dataset.class_names,
-        trained.tapped(trained.weights),
-        trained.normalize,
-        count_parameters(model, task.image_shape),
+        network.tapped(network.weights),
+        network.normalize,
+        count_parameters(model, dataset.image_shape),
         test.images,
         test.labels,
         probabilities,

@@ -1,234 +1,145 @@
-"""Lines of accuracy in one panel, or, where they are many, each in a panel of its own."""
+"""Charts of images: each with the guesses of a network, or as augmentations change it.
+
+Only matplotlib's object-oriented interface is used, so that drawing touches no global state and
+needs no display.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Bool, Float, Int, UInt8
 
-from cnn_jax.analysis.figures import FAINT, INK, PALETTE, short, tidy
+from cnn_jax.analysis.figures import FAINT, INK, RIGHT, WRONG, displayable, short
+from cnn_jax.analysis.predictions import top_guesses
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# More lines than this in one panel cannot be told apart: each then has a panel of its own.
-MAX_LINES = 7
-COLUMNS = 4
-_STYLES = (
-    ("blue", "-", "o"),
-    ("vermillion", "--", "s"),
-    ("green", "-.", "^"),
-    ("purple", ":", "D"),
-    ("orange", (0, (6, 1.5)), "v"),
-    ("sky blue", (0, (4, 1, 1, 1, 1, 1)), "P"),
-    ("black", (0, (1, 0.7)), "X"),
-)
-# Marks in the strip beneath the lines: key, marker, height in the panel.
-_STRIP = (("pruned", "|", 0.045), ("diverged", "x", 0.05), ("below", 7, 0.02))
-_STRETCHED_TICKS = np.array([0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999])
+_INCHES = 0.62
 
 
-class Line(NamedTuple):
-    """One line with the range of its seeds, and what has no place in the line.
+def ranked_guesses(
+    images: UInt8[np.ndarray, "n h w c"],
+    labels: Int[np.ndarray, "n"] | None,
+    probabilities: Float[np.ndarray, "n classes"],
+    class_names: Sequence[str],
+    k: int = 5,
+    thresholds: Float[np.ndarray, "classes"] | None = None,
+) -> "Figure":
+    """Images with their most probable classes as bars, up to four images in a row.
 
-    Attributes:
-        label: of the line.
-        x: in rising order.
-        y: the mean over the seeds, NaN where the line breaks.
-        low: the lowest seed.
-        high: the highest seed.
-        traces: (x, y) of trials that diverged, each thin and ending in a cross.
-        strip: by "pruned", "diverged" and "below" the x of marks beneath the lines.
-        chosen: the x in a circle, if one was chosen.
-    """
-
-    label: str
-    x: np.ndarray
-    y: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    traces: Sequence[np.ndarray] = ()
-    strip: Mapping[str, Sequence[float]] = {}
-    chosen: float | None = None
-
-
-def line_of_seeds(label: str, values: Mapping[float, Sequence[float]], **rest: Any) -> Line:
-    """The line of the means, from the values of the seeds by x; the rest as in `Line`."""
-    x = sorted(values)
-    rows = [(np.mean(values[at]), min(values[at]), max(values[at])) for at in x]
-    mean, low, high = np.array(rows, float).reshape(-1, 3).T
-    return Line(label, np.array(x, float), mean, low, high, **rest)
-
-
-def lowest_near(values: np.ndarray) -> float:
-    """The lowest value that is no far outlier.
-
-    A far outlier is further below the median than ten times what the highest is above it, and
-    than two points: one variant that learns nothing must not press the others together.
-    """
-    middle = np.median(values)
-    return float(values[values >= middle - 10 * max(values.max() - middle, 0.002)].min())
-
-
-def without_far_outliers(lines: Sequence[Line]) -> list[Line]:
-    """The lines broken where their mean is a far outlier; a mark in the strip says that it is."""
-    means = np.concatenate([line.y for line in lines]) if lines else np.zeros(0)
-    if not means.size:
-        return list(lines)
-    floor = lowest_near(means)
-    cut = []
-    for line in lines:
-        below = line.y < floor
-        y, low, high = (
-            np.where(below, math.nan, value)
-            for value in (line.y, np.maximum(line.low, floor), line.high)
-        )
-        strip = {**line.strip, "below": line.x[below].tolist()}
-        cut.append(line._replace(y=y, low=low, high=high, strip=strip))
-    return cut
-
-
-def draw_lines(
-    lines: Sequence[Line], x: str, y: str, highlight: int | None, examples: int
-) -> "tuple[Figure, list[Axes]]":
-    """Draws all lines in one panel, or each in its own with the others in gray.
+    The manner of Krizhevsky et al., "ImageNet Classification with Deep Convolutional Neural
+    Networks", 2012, figure 4. The bar of the true class is plain, the others are hatched.
 
     Args:
-        lines: at least one.
-        x: label of the x axis.
-        y: label of the y axis, whose values are accuracies in [0, 1].
-        highlight: place of the line that every panel shows in dashes; None for none.
-        examples: how many the accuracies are over: a stretched axis ends half a mistake below 100%.
+        images: 1, 3 or 4 channels.
+        labels: true classes, written beneath the images; None where they are not known.
+        probabilities: one row per image, each in [0, 1].
+        class_names: one name per class.
+        k: how many guesses to show; fewer where there are fewer classes.
+        thresholds: of labels, each of which is there or not: marked in the bars. One that does not
+            reach its own is hatched.
+
+    Raises:
+        ValueError: there is no image.
     """
     from matplotlib.figure import Figure
 
-    together = len(lines) <= MAX_LINES
-    panels = 1 if together else len(lines)
-    rows = math.ceil(panels / COLUMNS)
-    size = (6.4, 3.6) if together else (9.6, 1.75 * rows + 0.3)
-    figure = Figure(figsize=size, layout="constrained")
-    shape = (1, 1) if together else (rows, COLUMNS)
-    every = figure.subplots(*shape, sharex=True, sharey=True, squeeze=False).ravel().tolist()
-    for spare in every[panels:]:
-        spare.remove()
-    grid = every[:panels]
-    if together:
-        _draw_together(grid[0], lines, x, y)
-    else:
-        _draw_apart(grid, lines, highlight)
-        figure.supxlabel(x, fontsize=8.5, color=INK)
-        figure.supylabel(y, fontsize=8.5, color=INK)
-    _accuracy_axis(grid, lines, examples)
-    return figure, grid
+    if len(images) == 0:
+        raise ValueError("images must hold at least one image, got none")
+    guesses = top_guesses(probabilities, k)
+    columns = min(4, len(images))
+    rows = math.ceil(len(images) / columns)
+    heights = [1.5, 0.2 * guesses.shape[1]]
+    figure = Figure(figsize=(2.3 * columns, (sum(heights) + 0.5) * rows), layout="constrained")
+    grid = figure.add_gridspec(2 * rows, columns, height_ratios=heights * rows)
+    for index, image in enumerate(images):
+        row, column = divmod(index, columns)
+        above = figure.add_subplot(grid[2 * row, column])
+        below = figure.add_subplot(grid[2 * row + 1, column])
+        truth = None if labels is None else int(labels[index])
+        _draw_image(above, image, "" if truth is None else class_names[truth])
+        row = guesses[index]
+        right = row == truth if truth is not None else np.ones(len(row), bool)
+        if thresholds is not None:
+            right = probabilities[index][row] >= thresholds[row]
+            place = np.arange(len(row))
+            below.vlines(thresholds[row], place - 0.5, place + 0.5, color=INK, linewidth=1)
+        _draw_guesses(below, row, probabilities[index], class_names, right)
+    return figure
 
 
-def _draw_together(axes: "Axes", lines: Sequence[Line], x: str, y: str) -> None:
-    for style, line in zip(_STYLES, lines, strict=False):
-        _draw_line(axes, line, style)
-    tidy(axes, x=x, y=y)
-    if len(lines) > 1:
-        axes.legend(
-            frameon=False,
-            fontsize=8,
-            labelcolor=INK,
-            handlelength=3.2,
-            loc="upper left",
-            bbox_to_anchor=(1.01, 1.02),
+def _draw_image(axes: "Axes", image: np.ndarray, caption: str) -> None:
+    axes.imshow(displayable(image), cmap="gray", vmin=0, vmax=255, interpolation="none")
+    axes.set(xticks=[], yticks=[])
+    axes.set_xlabel(short(caption, 24), fontsize=9, weight="bold", color=INK, parse_math=False)
+    for spine in axes.spines.values():
+        spine.set_color(FAINT)
+
+
+def _draw_guesses(
+    axes: "Axes",
+    guesses: np.ndarray,
+    probabilities: np.ndarray,
+    class_names: Sequence[str],
+    right: Bool[np.ndarray, "k"],
+) -> None:
+    for place, guess in enumerate(guesses):
+        value = np.nan_to_num(probabilities[guess])
+        axes.barh(
+            place,
+            value,
+            height=0.75,
+            facecolor=RIGHT if right[place] else WRONG,
+            edgecolor=INK if right[place] else "white",
+            hatch=None if right[place] else "////",
+            linewidth=0.5,
         )
+        axes.text(1.03, place, f"{probabilities[guess]:.0%}", va="center", fontsize=7, color=INK)
+    names = [short(class_names[guess], 12) for guess in guesses]
+    axes.set_yticks(range(len(guesses)), names, fontsize=7, color=INK, parse_math=False)
+    axes.set(xlim=(0, 1.3), ylim=(len(guesses) - 0.4, -0.6), xticks=[])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
 
 
-def _draw_apart(grid: "Sequence[Axes]", lines: Sequence[Line], highlight: int | None) -> None:
-    # One path with breaks instead of a path per line: a page with sixty panels stays small.
-    behind_x = np.concatenate([[*line.x, math.nan] for line in lines])
-    behind_y = np.concatenate([[*line.y, math.nan] for line in lines])
-    for place, (axes, line) in enumerate(zip(grid, lines, strict=True)):
-        tidy(axes, title=_plain(short(line.label, 30)))
-        axes.tick_params(labelsize=7, labelbottom=place + COLUMNS >= len(lines))
-        axes.plot(behind_x, behind_y, color=FAINT, linewidth=0.7, zorder=1)
-        if highlight is not None and place != highlight:
-            marked = lines[highlight]
-            axes.plot(marked.x, marked.y, "--", color=PALETTE["orange"], zorder=1.5)
-        _draw_line(axes, line, _STYLES[0])
+def augmentation_rows(
+    images: UInt8[np.ndarray, "n h w c"],
+    augmented: Mapping[str, Sequence[UInt8[np.ndarray, "draws h w c"]]],
+) -> "Figure":
+    """One row per augmentation: each image's draws side by side, below the images themselves.
 
-
-def _plain(text: str) -> str:
-    """The text as it is: matplotlib would read what stands between dollar signs as a formula."""
-    return text.replace("$", r"\$")
-
-
-def _draw_line(axes: "Axes", line: Line, style: tuple[str, Any, str]) -> None:
-    color, dashes, marker = PALETTE[style[0]], style[1], style[2]
-    axes.plot(
-        line.x,
-        line.y,
-        linestyle=dashes,
-        color=color,
-        marker=marker if len(line.x) <= 30 else None,
-        markersize=4,
-        linewidth=1.5,
-        label=_plain(short(line.label, 30)),
-        zorder=3,
-    )
-    axes.fill_between(line.x, line.low, line.high, color=color, alpha=0.18, linewidth=0, zorder=2)
-    for trace in line.traces:
-        axes.plot(*trace.T, linestyle=dashes, color=color, linewidth=0.8, zorder=2.5)
-        axes.plot(*trace[-1], "x", color=INK, markersize=6, zorder=4)
-    for key, mark, height in _STRIP:
-        places = sorted(set(line.strip.get(key, ())))
-        axes.plot(
-            places,
-            [height] * len(places),
-            linestyle="none",
-            marker=mark,
-            color=color,
-            markersize=6,
-            transform=axes.get_xaxis_transform(),
-            zorder=4,
-        )
-    if line.chosen is not None and line.chosen in line.x:
-        at = line.x.tolist().index(line.chosen)
-        axes.plot(line.x[at], line.y[at], "o", markersize=10, mfc="none", mec=INK, zorder=4)
-
-
-def _accuracy_axis(panels: "Sequence[Axes]", lines: Sequence[Line], examples: int) -> None:
-    """Percent on the y axis, stretched towards 100% where the accuracies come near it.
-
-    Between 98% and 99% half of all mistakes vanish; a linear axis would show next to nothing.
+    Args:
+        images: the originals.
+        augmented: for each augmentation's name, as many stacks of draws as there are images.
     """
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
+    from matplotlib.figure import Figure
 
-    traces = [trace[:, 1] for line in lines for trace in line.traces]
-    values = np.concatenate(
-        [*(value for line in lines for value in (line.low, line.high)), *traces]
+    draws = len(next(iter(augmented.values()))[0])
+    originals = [np.repeat(image[None], draws, 0) for image in images]
+    rows = {"original": originals, **augmented}
+    columns = len(images) * draws
+    figure = Figure(figsize=(_INCHES * columns, _INCHES * len(rows)))
+    grid = figure.subplots(
+        len(rows),
+        columns,
+        squeeze=False,
+        gridspec_kw={"wspace": 0.06, "hspace": 0.08, "left": 0.0, "right": 1.0},
     )
-    values = values[np.isfinite(values)]
-    if not values.size:
-        values = np.array([0.0, 1.0])
-    least = 0.5 / max(examples, 1)
-
-    def stretch(accuracy: np.ndarray) -> np.ndarray:
-        return -np.log10(np.maximum(1 - np.asarray(accuracy, float), least))
-
-    def relax(stretched: np.ndarray) -> np.ndarray:
-        return 1 - 10.0 ** -np.asarray(stretched, float)
-
-    ticks = _STRETCHED_TICKS
-    ticks = ticks[(ticks >= values.min()) & (ticks <= values.max())]
-    stretched = values.max() >= 0.9 and len(ticks) >= 3
-    ends = np.array([values.min(), values.max()])
-    low, high = stretch(ends) if stretched else ends
-    span = max(high - low, 1e-3)
-    marks = any(places for line in lines for places in line.strip.values())
-    limits = np.array([low - (0.2 if marks else 0.06) * span, high + 0.08 * span])
-    for axes in panels:
-        if stretched:
-            axes.set_yscale("function", functions=(stretch, relax))
-            axes.yaxis.set_major_locator(
-                FixedLocator(ticks[:: 1 if len(ticks) <= 6 else 2].tolist())
-            )
-            axes.yaxis.set_minor_locator(NullLocator())
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g}%"))
-        else:
-            axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-        axes.set_ylim(*(relax(limits) if stretched else limits))
+    for line, (name, stacks) in zip(grid, rows.items(), strict=True):
+        pictures = [picture for stack in stacks for picture in stack]
+        for axes, picture in zip(line, pictures, strict=True):
+            axes.imshow(displayable(picture), cmap="gray", vmin=0, vmax=255)
+            axes.set_axis_off()
+        line[0].text(
+            -0.15, 0.5, short(name, 28), transform=line[0].transAxes, ha="right", va="center",
+            fontsize=9, color=INK,
+        )  # fmt: skip
+    if draws > 1:
+        # An original stands once, before the draws of its row begin to differ.
+        for index, axes in enumerate(grid[0]):
+            axes.set_visible(index % draws == 0)
+    return figure

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from cnn_jax.data.folders import _decode as decode
+from cnn_jax.data.folders import decode_picture
 
 _SAMPLE = 2000
 # What of a border may differ from its level, and from it on what is ink, in bytes.
@@ -79,7 +79,7 @@ def read_picture(path: Path, channels: int) -> UInt8[np.ndarray, "h w c"]:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        return decode(path, channels)
+        return decode_picture(path, channels)
     except FileNotFoundError:
         raise ValueError("there is no such file") from None
     except UnidentifiedImageError:

@@ -69,7 +69,7 @@ def _resize_split(split: Split, size: int) -> Split:
     return Split(images, split.labels)
 
 
-_SUFFIXES = frozenset(
+PICTURE_SUFFIXES = frozenset(
     (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
 )
 _GRAY_16_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
@@ -146,12 +146,11 @@ def _find_pictures(split_folder: Path) -> dict[str, list[Path]]:
         pictures[folder.name] = sorted(
             path
             for path in folder.rglob("*")
-            if path.suffix.lower() in _SUFFIXES and not path.name.startswith(".")
+            if path.suffix.lower() in PICTURE_SUFFIXES and not path.name.startswith(".")
         )
         if not pictures[folder.name]:
-            raise UsageError(
-                f"{folder} has no pictures, expected some ending in {' '.join(sorted(_SUFFIXES))}"
-            )
+            endings = " ".join(sorted(PICTURE_SUFFIXES))
+            raise UsageError(f"{folder} has no pictures, expected some ending in {endings}")
     return pictures
 
 
@@ -217,7 +216,7 @@ def _read_pictures(
     place = {path: index for index, path in enumerate(paths)}
 
     def read_into_place(path: Path) -> None:
-        images[place[path]] = resize(_decode(path, channels), image_size)
+        images[place[path]] = resize(decode_picture(path, channels), image_size)
 
     _map_pictures(read_into_place, paths, f"Decoding {name}")
     return images
@@ -262,7 +261,16 @@ def _read_header(path: Path) -> tuple[tuple[int, int], bool]:
         return (height, width), picture.mode in _GRAY_MODES
 
 
-def _decode(path: Path, channels: int) -> UInt8[np.ndarray, "h w c"]:
+def decode_picture(path: Path, channels: int) -> UInt8[np.ndarray, "h w c"]:
+    """A picture file turned upright, transparent parts on white, in gray or RGB.
+
+    Args:
+        path: of the file.
+        channels: 1 for gray, 3 for RGB.
+
+    Raises:
+        ValueError: its pixels have 32 bits. Pillow raises nearly anything on damaged files.
+    """
     from PIL import Image, ImageOps
 
     with Image.open(path) as opened:

@@ -9,7 +9,7 @@ from absl import flags
 
 from cnn_jax import data
 from cnn_jax.analysis import pictures
-from cnn_jax.data.folders import _SUFFIXES as SUFFIXES
+from cnn_jax.data.folders import PICTURE_SUFFIXES
 from cnn_jax.errors import UsageError
 
 FLAGS = flags.FLAGS
@@ -63,15 +63,15 @@ def find_pictures(paths: list[str], skipped: Skipped) -> list[Path]:
         inside = sorted(
             file
             for file in path.rglob("*")
-            if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
+            if file.suffix.lower() in PICTURE_SUFFIXES and not file.name.startswith(".")
         )
         if not inside:
-            skipped.add(path, f"the folder has no pictures ({' '.join(sorted(SUFFIXES))})")
+            skipped.add(path, f"the folder has no pictures ({' '.join(sorted(PICTURE_SUFFIXES))})")
         files += inside
     return files
 
 
-def read_picture(path: Path, style: pictures.Style) -> pictures.Fitted | str:
+def read_fitted(path: Path, style: pictures.Style) -> pictures.Fitted | str:
     """The picture in the style of the training images, or what is wrong with it."""
     invert = {"auto": None, "yes": True, "no": False}[FLAGS.invert]
     try:

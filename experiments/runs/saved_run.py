@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,14 +11,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Array, Float
 
 from cnn_jax import data, training
-from cnn_jax.analysis.evaluate.labels import choose_thresholds
+from cnn_jax.analysis.evaluate import choose_thresholds
+from cnn_jax.analysis.explain import TrainedNetwork, trained_network
 from cnn_jax.errors import UsageError
+from cnn_jax.models import build_abstract
 from cnn_jax.ops.activations import OUTPUT_ACTIVATIONS
 from cnn_jax.ops.losses import CALIBRATED, LOSS_OUTPUT
 from cnn_jax.training import checkpoints
+from cnn_jax.training.task import normalize
 
 from ..flags import options
 from .run_directory import CHECKPOINTS, CONFIG_FILE, FLAGS_FILE
@@ -88,6 +92,18 @@ class SavedRun(NamedTuple):
         """
         return choose_split(self.dataset, self.validation, name)
 
+    @property
+    def network(self) -> TrainedNetwork:
+        """What pictures of the trained network are drawn from, with the weights that predict."""
+        task, images = self.task, self.dataset.train.images
+        model = build_abstract(self.config.architecture, task.image_shape, task.num_classes)
+        return trained_network(model, self.state.weights, partial(normalize, task), images)
+
+    @property
+    def title(self) -> str:
+        """The model and the run, for a heading."""
+        return f"{self.config.architecture.model} of {self.name}"
+
 
 UNCALIBRATED = (
     "the loss of this run, {}, does not make its outputs probabilities: they rank the guesses, "
@@ -95,20 +111,13 @@ UNCALIBRATED = (
 )
 
 
-class Scores(NamedTuple):
-    """What a network says of examples, and what is true of them."""
-
-    logits: Float[np.ndarray, "n classes"]
-    labels: Int[np.ndarray, "n"] | UInt8[np.ndarray, "n l"]
-
-
-def held_out(saved: SavedRun) -> Scores | None:
+def held_out(saved: SavedRun) -> tuple[np.ndarray, np.ndarray] | None:
     """Logits and labels of the run's validation split, if it has one."""
     if not len(saved.validation):
         return None
     images = training.to_device(saved.validation).images
     logits = np.asarray(jax.jit(saved.run.predict)(saved.state, images))
-    return Scores(logits, saved.validation.labels)
+    return logits, saved.validation.labels
 
 
 def thresholds(saved: SavedRun) -> Float[np.ndarray, "l"]:
@@ -116,15 +125,10 @@ def thresholds(saved: SavedRun) -> Float[np.ndarray, "l"]:
 
     As in the report of the run: that of the highest F1 on the validation split, or else a half.
     """
-    scores = held_out(saved)
-    return choose_thresholds(
-        saved.dataset.num_classes, None if scores is None else scored(saved, scores)
-    )
-
-
-def scored(saved: SavedRun, scores: Scores) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities in place of the logits, and the labels."""
-    return np.asarray(saved.probabilities(jnp.asarray(scores.logits))), scores.labels
+    found = held_out(saved)
+    if found is not None:
+        found = np.asarray(saved.probabilities(jnp.asarray(found[0]))), found[1]
+    return choose_thresholds(saved.dataset.num_classes, found)
 
 
 def choose_split(dataset: data.Dataset, validation: data.Split, name: str) -> data.Split:

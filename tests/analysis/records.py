@@ -5,9 +5,8 @@ from html.parser import HTMLParser
 
 import numpy as np
 
-from cnn_jax.analysis.evaluate.labels import evaluate_labels
-from cnn_jax.analysis.report.labels import render_label_report
-from cnn_jax.analysis.report.record import RunRecord
+from cnn_jax.analysis.evaluate import evaluate_classes, evaluate_labels
+from cnn_jax.analysis.report import RunRecord, render_report
 
 NAMES = ("smiling", "eyes <open>", "hat")
 
@@ -116,8 +115,8 @@ def label_record(examples: int = 80, **changes) -> RunRecord:
     )
 
 
-def label_page(sample: RunRecord, held_out=None) -> str:
-    found = evaluate_labels(
-        sample.test_probabilities, sample.test_labels, sample.class_names, held_out
-    )
-    return render_label_report(sample, found)
+def report_page(sample: RunRecord, held_out=None) -> str:
+    """The page of a run, evaluated on its own test probabilities."""
+    given = sample.test_probabilities, sample.test_labels, sample.class_names
+    found = evaluate_classes(*given) if given[1].ndim == 1 else evaluate_labels(*given, held_out)
+    return render_report(sample, found)

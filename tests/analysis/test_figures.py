@@ -8,11 +8,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from cnn_jax.analysis import figures
-from cnn_jax.analysis.report import charts as report_charts
+from cnn_jax.analysis.charts import ranked_guesses
+from cnn_jax.analysis.report import learning_curves
 
 
 def sample_figure() -> Figure:
-    return report_charts.ranked_guesses(
+    return ranked_guesses(
         np.zeros((2, 8, 8, 1), np.uint8), np.array([0, 1]), np.array([[0.9, 0.1]] * 2), "ab"
     )
 
@@ -28,7 +29,7 @@ def test_svg_ids_of_different_names_differ_and_are_all_defined():
     ids = {}
     for name in ("one", "two"):
         root = ElementTree.fromstring(
-            figures.to_svg(report_charts.learning_curves([{"epoch": 1, "train_loss": 1.0}]), name)
+            figures.to_svg(learning_curves([{"epoch": 1, "train_loss": 1.0}]), name)
         )
         ids[name] = {node.get("id") for node in root.iter()} - {None}
         references = {

@@ -6,7 +6,7 @@ from scipy.special import expit, softmax
 from sklearn.metrics import log_loss, top_k_accuracy_score
 
 from cnn_jax.analysis import predictions
-from cnn_jax.analysis.evaluate import classes as class_scores
+from cnn_jax.analysis.evaluate import as_json, calibrate, evaluate, render_evaluation
 from cnn_jax.errors import UsageError
 
 RNG = np.random.default_rng(0)
@@ -70,9 +70,9 @@ def test_temperatures_at_the_end_and_without_meaning():
 def test_evaluation_and_its_page():
     logits, labels = draw(3000, 2)
     held_out = draw(3000, 2)
-    result = class_scores.evaluate(
-        logits.astype(np.float32), labels, NAMES, top=2, held_out=held_out
-    )
+    given = logits.astype(np.float32), labels, NAMES, "softmax"
+    result = calibrate(evaluate(*given, top=2), given[0], "softmax", held_out)
+    (calibration,) = result.calibrations
     guesses = logits.argmax(1)
     assert result.correct == int((guesses == labels).sum())
     assert result.interval[0] < result.accuracy < result.interval[1]
@@ -80,17 +80,16 @@ def test_evaluation_and_its_page():
     np.testing.assert_array_equal(
         result.confusion, np.histogram2d(labels, guesses, bins=4, range=[[0, 4], [0, 4]])[0]
     )
-    assert result.after is not None and result.temperature is not None
-    assert 1.8 < result.temperature < 2.2
-    assert result.after.nll < result.before.nll
-    assert result.after.ece < 0.03 < result.before.ece
-    record = class_scores.as_json(result)
+    assert calibration.after is not None and calibration.temperature is not None
+    assert 1.8 < calibration.temperature < 2.2
+    assert calibration.after.nll < calibration.before.nll
+    assert calibration.after.ece < 0.03 < calibration.before.ece
+    record = as_json(result)
     assert record["top_2_accuracy"] == result.top[2]
-    page = class_scores.render_evaluation(
-        result, title=("a<b", "c"), notes=["mind & heed"], facts={"fact": "1"}
-    )
+    page = render_evaluation(result, title=("a<b", "c"), notes=["mind & heed"], facts={"fact": "1"})
     assert "a&lt;b" in page and "mind &amp; heed" in page
     assert page.count("<svg") == 3
-    alone = class_scores.evaluate(logits, labels, NAMES, top=4)
-    assert (alone.top, alone.temperature, alone.after) == ({}, None, None)
-    assert class_scores.as_json(alone)["nll_with_temperature"] is None
+    alone = calibrate(evaluate(logits, labels, NAMES, "softmax", top=4), logits, "softmax")
+    (calibration,) = alone.calibrations
+    assert (alone.top, calibration.temperature, calibration.after) == ({}, None, None)
+    assert as_json(alone)["nll_with_temperature"] is None

@@ -194,7 +194,7 @@ def test_the_second_load_decodes_nothing_until_a_file_changes(
     def fail(*_: object) -> None:
         raise AssertionError("decoded again")
 
-    monkeypatch.setattr(folders, "_decode", fail)
+    monkeypatch.setattr(folders, "decode_picture", fail)
     second = data.load(folder)
     np.testing.assert_array_equal(first.train.images, second.train.images)
     np.testing.assert_array_equal(first.test.labels, second.test.labels)

@@ -35,10 +35,8 @@ def main() -> None:
     for program, arguments, stop in json.loads(sys.argv[1]):
         with pytest.MonkeyPatch.context() as patch:
             # Drawing takes longest, and is not what is looked at.
-            patch.setattr("cnn_jax.analysis.report.page.render_report", lambda record: "")
-            patch.setattr(
-                "cnn_jax.analysis.ablation.page.render_ablation_report", lambda record: ""
-            )
+            patch.setattr("cnn_jax.analysis.report.render_report", lambda *what: "")
+            patch.setattr("cnn_jax.analysis.ablation.render_ablation_report", lambda record: "")
             if stop is not None:
                 for directory in (RunDirectory, CellDirectory):
                     patch.setattr(directory, "save", interrupting(directory.save, stop))

@@ -23,8 +23,8 @@ def train(program: Callable, digits: Path, folder: Path, *flags: str) -> Path:
     key = (digits, flags)
     if key not in _trained:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("cnn_jax.analysis.report.page.render_report", lambda record: "")
-            patch.setattr("cnn_jax.analysis.report.page.insight.look", lambda *what: None)
+            patch.setattr("cnn_jax.analysis.report.render_report", lambda *what: "")
+            patch.setattr("cnn_jax.analysis.report.look", lambda *what: None)
             outcome = program(f"--dataset={digits}", f"--workdir={folder}", *SMALL, *flags)
         assert (outcome.code, outcome.err) == (0, "")
         _trained[key] = folder

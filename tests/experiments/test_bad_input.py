@@ -199,8 +199,8 @@ def finished(program, digits: Path, tmp_path_factory: pytest.TempPathFactory) ->
     """A run of one epoch, its report left out."""
     workdir = tmp_path_factory.mktemp("runs") / "finished"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cnn_jax.analysis.report.page.render_report", lambda record: "")
-        patch.setattr("cnn_jax.analysis.report.page.insight.look", lambda *what: None)
+        patch.setattr("cnn_jax.analysis.report.render_report", lambda *what: "")
+        patch.setattr("cnn_jax.analysis.report.look", lambda *what: None)
         assert program(f"--dataset={digits}", f"--workdir={workdir}", *BASE).code == 0
     return workdir
 

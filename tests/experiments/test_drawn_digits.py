@@ -21,8 +21,8 @@ def trained(program, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network that has seen a tenth of MNIST for a few seconds."""
     folder = tmp_path_factory.mktemp("runs") / "digits"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cnn_jax.analysis.report.page.render_report", lambda record: "")
-        patch.setattr("cnn_jax.analysis.report.page.insight.look", lambda *what: None)
+        patch.setattr("cnn_jax.analysis.report.render_report", lambda *what: "")
+        patch.setattr("cnn_jax.analysis.report.look", lambda *what: None)
         flags = ("--train_examples=6000", "--epochs=3", "--batch_size=50", "--learning_rate=0.003")
         outcome = program("--dataset=mnist", "--model=lenet5", f"--workdir={folder}", *flags)
     assert outcome.code == 0

@@ -6,6 +6,7 @@ they would compute. Two families are then trained and explained for good, and wh
 to be is tested on smaller networks in tests/analysis.
 """
 
+import functools
 import itertools
 import json
 from collections.abc import Callable, Iterator
@@ -21,13 +22,20 @@ from PIL import Image
 from saved_runs import starter
 
 from cnn_jax import training
-from cnn_jax.analysis.explain import page as explain_page
-from cnn_jax.analysis.explain.network import TrainedNetwork, contributions
-from cnn_jax.analysis.explain.sections import Chosen, Labeled, Subject
-from cnn_jax.models import Architecture
+from cnn_jax.analysis.explain import (
+    Chosen,
+    Labeled,
+    Subject,
+    TrainedNetwork,
+    contributions,
+    make_sections,
+    render_explanations,
+    trained_network,
+)
+from cnn_jax.models import Architecture, build_abstract
 from cnn_jax.models.architecture import MODEL_OPTIONS
+from cnn_jax.training.task import normalize
 from experiments import explain, predict
-from experiments.runs.network import trained_network
 
 SIDE = 16
 NAMES = ("bus", "car", "train")
@@ -35,14 +43,14 @@ RNG = np.random.default_rng(0)
 # Of the residual networks that differ in depth alone, the least deep one.
 FAMILIES = sorted(MODEL_OPTIONS.keys() - {"resnet32", "resnet56"})
 FIGURES = (
-    "explain_examples.ranked_guesses",
-    "explain_plots.ambiguous_card",
-    "explain_plots.evidence_grid",
-    "explain_plots.explanation_rows",
-    "explain_plots.image_grid",
-    "explain_plots.neighbor_rows",
-    "feature_map_plots.feature_map_strips",
-    "feature_map_plots.filter_grid",
+    "examples.ranked_guesses",
+    "charts.ambiguous_card",
+    "charts.evidence_grid",
+    "charts.explanation_rows",
+    "charts.feature_map_strips",
+    "charts.filter_grid",
+    "charts.image_grid",
+    "charts.neighbor_rows",
 )
 SMALL = {"cnn": {"filters": (3, 4), "hidden": (5,)}, "lenet5": {}}
 
@@ -59,7 +67,9 @@ def untrained(model: str, task: training.Task) -> TrainedNetwork:
         lambda leaf: RNG.random(leaf.shape, np.float32), (shapes.params, shapes.statistics)
     )
     state = training.TrainState(jnp.zeros((), jnp.int32), params, statistics, ())
-    return trained_network(config, task, state, np.zeros((3, *task.image_shape), np.uint8))
+    model = build_abstract(config.architecture, task.image_shape, task.num_classes)
+    images = np.zeros((3, *task.image_shape), np.uint8)
+    return trained_network(model, state.weights, functools.partial(normalize, task), images)
 
 
 def traced(function: Callable) -> Callable:
@@ -76,9 +86,11 @@ def traced(function: Callable) -> Callable:
 def without_computing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Programs are traced, and figures, which have tests of their own, stay empty."""
     for figure in FIGURES:
-        monkeypatch.setattr(f"cnn_jax.analysis.{figure}", lambda *arguments, **more: Figure())
+        monkeypatch.setattr(
+            f"cnn_jax.analysis.explain.{figure}", lambda *arguments, **more: Figure()
+        )
     monkeypatch.setattr(
-        "cnn_jax.analysis.explain.attribution.sections.to_png",
+        "cnn_jax.analysis.explain.sections.to_png",
         lambda figure, dpi: "data:image/png;base64,",
     )
     monkeypatch.setattr(jax, "jit", traced)
@@ -119,7 +131,7 @@ def test_every_section(model: str, channels: int, several: bool, request: pytest
         probabilities,
         np.full(3, 0.4, np.float32) if several else None,
     )
-    parts = {part.anchor: part for part in explain_page.sections(subject)}
+    parts = {part.anchor: part for part in make_sections(subject)}
     assert list(parts) == [
         "filters", "maps", "evidence", "classes", "neighbors", "mistakes", "ambiguous"
     ]  # fmt: skip
@@ -127,7 +139,7 @@ def test_every_section(model: str, channels: int, several: bool, request: pytest
     assert len(parts["evidence"].pictures) == (2 if several else 1)
     assert len(parts["ambiguous"].pictures) == (3 if several else 4)
     assert f"{channels} channel" in parts["filters"].note
-    page = explain_page.render_page(list(parts.values()), title=(model, "drawn"), facts={})
+    page = render_explanations(list(parts.values()), title=(model, "drawn"), facts={})
     assert page.count("<img") == sum(len(part.pictures) for part in parts.values())
 
 

@@ -60,7 +60,7 @@ def test_drawn_images_are_those_of_the_seed(start, monkeypatch: pytest.MonkeyPat
         seen.append((subject.chosen.names, subject.split))
         return iter(())
 
-    monkeypatch.setattr("cnn_jax.analysis.explain.attribution.page.sections", sections)
+    monkeypatch.setattr("experiments.explain.make_sections", sections)
     for flags in (["--seed=1"], ["--seed=1"], ["--seed=2"], ["--split=validation", "--count=50"]):
         assert start(*flags).code == 0
     assert seen[0][0] == seen[1][0] != seen[2][0]

@@ -144,7 +144,7 @@ def test_evidence_is_for_every_label_or_the_one_that_is_named(
         seen.append(subject.chosen)
         return iter(())
 
-    monkeypatch.setattr("cnn_jax.analysis.explain.attribution.page.sections", sections)
+    monkeypatch.setattr("experiments.explain.make_sections", sections)
     for flags in ([], ["--target=hat"]):
         assert start(explain.main, "--images=3,17", "--out=page.html", *flags).code == 0
     np.testing.assert_array_equal(seen[0].targets, [[0, 1, 2, 3]] * 2)

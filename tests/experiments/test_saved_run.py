@@ -14,7 +14,6 @@ from cnn_jax import training
 from experiments import evaluate
 from experiments.flags import options
 from experiments.runs import saved_run
-from experiments.runs.network import trained_network
 
 FLAGS = flags.FLAGS
 
@@ -63,7 +62,7 @@ def test_a_run_is_what_training_left(load, trained: Path):
 def assert_same_network(saved: saved_run.SavedRun, logits: np.ndarray) -> None:
     """What is explained has to be the network that predicts."""
     test = saved.dataset.test.images
-    network = trained_network(saved.config, saved.task, saved.state, saved.dataset.train.images)
+    network = saved.network
     images = network.normalize(test.astype(np.float32))
     np.testing.assert_allclose(network.logits(network.weights, images), logits, atol=1e-4)
 

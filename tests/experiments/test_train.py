@@ -54,8 +54,8 @@ def unbroken(program, digits: Path, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture
 def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaves out the report where a test does not read it: drawing it takes longest."""
-    monkeypatch.setattr("cnn_jax.analysis.report.page.render_report", lambda record: "")
-    monkeypatch.setattr("cnn_jax.analysis.report.page.insight.look", lambda *what: None)
+    monkeypatch.setattr("cnn_jax.analysis.report.render_report", lambda *what: "")
+    monkeypatch.setattr("cnn_jax.analysis.report.look", lambda *what: None)
 
 
 def lines(path: Path) -> list[dict]:

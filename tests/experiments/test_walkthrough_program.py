@@ -19,7 +19,7 @@ def start(program, monkeypatch: pytest.MonkeyPatch):
         seen.append((smiles, guesser))
         return "the page"
 
-    monkeypatch.setattr("cnn_jax.analysis.walkthrough.page.render_walkthrough", render)
+    monkeypatch.setattr("experiments.walkthrough.render_walkthrough", render)
     run = starter(program, walkthrough.main, takes_paths=False)
     return lambda *arguments: (run(*arguments), seen)
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cnn_jax.analysis.ablation.lines import lowest_near
 from cnn_jax.analysis.ablation.records import SweepRecord, VariantSummary, summarize
-from cnn_jax.analysis.charts import lowest_near
 from cnn_jax.analysis.figures import INK, PALETTE, short, tidy
 from cnn_jax.analysis.statistics import BETTER, NO_DIFFERENCE, TOO_FEW, WORSE
 

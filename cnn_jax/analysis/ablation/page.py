@@ -19,7 +19,6 @@ from cnn_jax.analysis.ablation.records import (
     label,
     summarize,
 )
-from cnn_jax.analysis.charts import MAX_LINES
 from cnn_jax.analysis.pages import page_template
 
 if TYPE_CHECKING:
@@ -251,7 +250,7 @@ def render_ablation_report(record: SweepRecord) -> str:
         markdown=markdown_table(record),
         latex=latex_table(record),
         curves_of=ablation_lines.accuracy_key(record).replace("_", " "),
-        apart=len(record.variants) > MAX_LINES,
+        apart=len(record.variants) > ablation_lines.MAX_LINES,
         tuned_text=tuned_text,
         points=points,
         p_text=p_text,
@@ -268,7 +267,7 @@ def _pictures(record: SweepRecord) -> dict[str, list[_Picture]]:
         for name in ablation_lines.numeric_names(record)
     ]
     if any(trial.history for trial in record.trials):
-        found.append(_picture("learning", "epoch", ablation_lines.learning_curves(record)))
+        found.append(_picture("learning", "epoch", ablation_lines.accuracy_by_epoch(record)))
     sections = ("means", "grid", "numbers", "learning")
     return {section: [p for p in found if p.section == section] for section in sections}
 

@@ -3,7 +3,8 @@
 A network is any function from images to logits that treats every image by itself, as networks do
 in evaluation. A target says which number is explained, one for each image: `output(3)` is one
 score, of a class or of a label among several, and `difference(duck, rabbit)` what tells two apart.
-Images are what the network takes, as floats. Every function can be compiled by `jax.jit`.
+Images are what the network takes, as floats. Every function can be compiled by `jax.jit`. Grad-CAM
+looks into the network, and is given one with a tap.
 """
 
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from cnn_jax.analysis.explain.internals import Network, layer_output, tapped
 from cnn_jax.errors import UsageError
 
 LogitsOf = Callable[[Float[Array, "n h w c"]], Float[Array, "n classes"]]
@@ -125,6 +127,42 @@ def smooth_grad(
 
     total, _ = lax.scan(add, jnp.zeros_like(images), jax.random.split(key, samples))
     return total / samples
+
+
+def grad_cam(
+    network: Network, images: Float[Array, "n h w c"], target: Target, layer: str
+) -> Float[Array, "n h w"]:
+    """Where the feature maps of a layer speak for the target, at the size of the image.
+
+    ReLU(sum over k of alpha_k A^k), alpha_k the mean over positions of dS / dA^k, then bilinear
+    interpolation. Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via
+    Gradient-based Localization", 2017, equations 1 and 2.
+
+    Args:
+        network: the network.
+        images: the images.
+        target: what is explained.
+        layer: a layer with feature maps; the paper takes the last one before the classification.
+
+    Returns:
+        Values of at least 0, in units of the target.
+
+    Raises:
+        UsageError: if there is no layer of that name, or it has no feature maps.
+    """
+    maps = jax.eval_shape(lambda images: layer_output(network, layer, images), images)
+    if len(maps.shape) != 4:
+        raise UsageError(f"layer {layer!r} has no feature maps; give one before they are flattened")
+
+    def total(shift: Array) -> tuple[Array, Array]:
+        logits, value = tapped(network, layer, images, lambda value: value + shift)
+        return jnp.sum(target(logits)), value
+
+    # The gradient with respect to a shift of the maps is that with respect to the maps.
+    gradient, activations = jax.grad(total, has_aux=True)(jnp.zeros(maps.shape, maps.dtype))
+    weights = jnp.mean(gradient, axis=(1, 2))
+    heat = jax.nn.relu(jnp.einsum("nhwk,nk->nhw", activations, weights, precision="highest"))
+    return jax.image.resize(heat, images.shape[:3], "bilinear")
 
 
 def strength(attributions: Float[Array, "n h w c"]) -> Float[Array, "n h w"]:

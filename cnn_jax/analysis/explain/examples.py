@@ -4,14 +4,12 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
-from cnn_jax.analysis.explain import charts as explain_charts
-from cnn_jax.analysis.explain import feature_maps
-from cnn_jax.analysis.explain.neighbors import in_chunks, nearest_neighbors
-from cnn_jax.analysis.explain.network import Evidence
+from cnn_jax.analysis import predictions
+from cnn_jax.analysis.charts import ranked_guesses
+from cnn_jax.analysis.explain import charts, internals
+from cnn_jax.analysis.explain.network import Evidence, least_sure, surest_mistakes
 from cnn_jax.analysis.explain.sections import Picture, Section, Subject, picture
 from cnn_jax.analysis.predictions import true_names
-from cnn_jax.analysis.report import ambiguity, insight
-from cnn_jax.analysis.report.charts import ranked_guesses
 
 # What is enough to see, and still quick on two cores.
 NEIGHBORS = 6
@@ -31,15 +29,17 @@ def nearest_training_images(subject: Subject) -> Section:
     @jax.jit
     def features(weights: PyTree, images: Array) -> Array:
         network = trained.tapped(weights)
-        return in_chunks(
-            lambda some: feature_maps.features(network, trained.normalize(some)), images
+        return internals.in_chunks(
+            lambda some: internals.features(network, trained.normalize(some)), images
         )
 
     k = min(NEIGHBORS, len(labels))
     # One call, and so one program, for what is looked up and what is looked among.
     rows = features(trained.weights, np.concatenate([chosen.images, images]))
     queries, rows = rows[: len(chosen.images)], rows[len(chosen.images) :]
-    found = jax.jit(lambda queries, rows: nearest_neighbors(queries, rows, k))(queries, rows)
+    found = jax.jit(lambda queries, rows: internals.nearest_neighbors(queries, rows, k))(
+        queries, rows
+    )
     indices, distances = np.asarray(found.indices), np.asarray(found.distances)
     between = "\n" if subject.thresholds is not None else " "
     captions = [
@@ -57,11 +57,7 @@ def nearest_training_images(subject: Subject) -> Section:
         "The training images it takes for the same",
         f"Nearest in the features that the last layer decides on, of {len(labels):,} training "
         "images; in brackets the cosine distance, 0 for the same direction.",
-        [
-            picture(
-                explain_charts.neighbor_rows(chosen.images, chosen.names, images[indices], captions)
-            )
-        ],
+        [picture(charts.neighbor_rows(chosen.images, chosen.names, images[indices], captions))],
     )
 
 
@@ -70,16 +66,16 @@ def confident_mistakes_of(subject: Subject) -> Section:
     if subject.thresholds is not None:
         return _surest_wrong_answers(subject, subject.thresholds)
     images, labels = subject.split
-    mistakes = insight.surest_mistakes(subject.probabilities, labels, MISTAKES)
+    mistakes = surest_mistakes(subject.probabilities, labels, MISTAKES)
     found = mistakes.examples
     pictures = []
     if len(found):
         guesses = ranked_guesses(
             images[found], labels[found], subject.probabilities[found], subject.class_names
         )
-        evidence = explain_charts.evidence_grid(
+        evidence = charts.evidence_grid(
             images[found],
-            insight.evidence_in(subject.contribute, images, mistakes),
+            mistakes.shown(subject.contribute, images),
             [
                 f"for {subject.class_names[guess]}\nagainst {subject.class_names[label]}"
                 for guess, label in zip(mistakes.evidence.outputs, labels[found], strict=True)
@@ -108,10 +104,10 @@ def torn_between_two(subject: Subject) -> Section:
     if subject.thresholds is not None:
         return _answers_in_doubt(subject, subject.thresholds)
     images, labels = subject.split
-    ambiguous = insight.most_ambiguous(subject.probabilities, AMBIGUOUS)
-    heats = insight.evidence_in(subject.contribute, images, ambiguous)
+    ambiguous = least_sure(subject.probabilities, AMBIGUOUS)
+    heats = ambiguous.shown(subject.contribute, images)
     cards = [
-        explain_charts.ambiguous_card(
+        charts.ambiguous_card(
             images[index],
             subject.probabilities[index],
             subject.class_names,
@@ -132,7 +128,7 @@ def torn_between_two(subject: Subject) -> Section:
 
 def _surest_wrong_answers(subject: Subject, thresholds: Float[np.ndarray, "l"]) -> Section:
     """For each label, the wrong answers farthest from its threshold."""
-    errors = ambiguity.label_error(subject.probabilities, subject.split.labels, thresholds)
+    errors = predictions.label_error(subject.probabilities, subject.split.labels, thresholds)
     pictures = _label_pictures(subject, errors, MISTAKES)
     examples = len(subject.split.labels)
     return Section(
@@ -150,7 +146,7 @@ def _surest_wrong_answers(subject: Subject, thresholds: Float[np.ndarray, "l"]) 
 
 def _answers_in_doubt(subject: Subject, thresholds: Float[np.ndarray, "l"]) -> Section:
     """For each label, the images whose probability is nearest to its threshold."""
-    doubts = ambiguity.label_doubt(subject.probabilities, thresholds)
+    doubts = predictions.label_doubt(subject.probabilities, thresholds)
     return Section(
         "ambiguous",
         "In doubt",
@@ -167,7 +163,7 @@ def _label_pictures(subject: Subject, scores: Float[np.ndarray, "n l"], most: in
     images, labels = subject.split
     pictures = []
     for label, name in enumerate(subject.class_names[:LABELS]):
-        found = ambiguity.largest(scores[:, label], most)
+        found = predictions.largest(scores[:, label], most)
         if not len(found):
             continue
         heats = subject.contribute(images[found], Evidence(np.full(len(found), label)))
@@ -176,7 +172,7 @@ def _label_pictures(subject: Subject, scores: Float[np.ndarray, "n l"], most: in
             f"said {subject.probabilities[index, label]:.0%}"
             for index in found
         ]
-        figure = explain_charts.evidence_grid(images[found], heats, captions)
+        figure = charts.evidence_grid(images[found], heats, captions)
         threshold = subject.thresholds[label]
         pictures.append(picture(figure, f"{name} (threshold {threshold:.0%})"))
     return pictures

@@ -1,4 +1,4 @@
-"""A trained network as the pictures of it take it, and the evidence that several of them draw."""
+"""A trained network as the pictures of it take it, and its evidence in images worth a look."""
 
 from collections.abc import Callable
 from functools import partial
@@ -7,10 +7,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 from jaxtyping import Array, Float, Int, PyTree, UInt8
 
+from cnn_jax.analysis import predictions
 from cnn_jax.analysis.explain import attribution
-from cnn_jax.analysis.explain.feature_maps import Network, Tap
+from cnn_jax.analysis.explain.internals import Network, Tap, filter_images, first_kernel
+from cnn_jax.analysis.pictures import learn_style
 
 # Images explained by one call of the compiled program: it serves any number, so that sections of
 # a page share it.
@@ -46,6 +49,47 @@ class TrainedNetwork(NamedTuple):
     def emptiness(self, images: Float[Array, "n h w c"]) -> Float[Array, "h w c"]:
         """An image that shows nothing, of the size of these."""
         return jnp.broadcast_to(self.blank, images.shape[1:])
+
+    def filters(self) -> Float[np.ndarray, "f kh kw c"]:
+        """The filters of the first convolution, each scaled to [-1, 1] by its largest weight.
+
+        Of a run that diverged they are 0.
+        """
+        kernel = first_kernel(self.weights, len(self.blank))
+        return np.nan_to_num(np.asarray(filter_images(kernel)))
+
+
+def trained_network(
+    model: nnx.Module,
+    weights: PyTree,
+    normalize: Callable[[Array], Array],
+    images: UInt8[np.ndarray, "n h w c"],
+) -> TrainedNetwork:
+    """A network in evaluation.
+
+    Args:
+        model: its structure, from `models.build_abstract` for example.
+        weights: its parameters and statistics, as `nnx.split` names them.
+        normalize: from bytes to what the network takes.
+        images: some that it was trained on. Nothing to see is the ground that all of them share, or
+            else their mean color, which is normalized to 0.
+    """
+    skeleton, *_ = nnx.split(model)
+
+    def network(weights: PyTree, images: Array, tap: Tap) -> Array:
+        return nnx.merge(skeleton, *weights)(images, tap=tap)
+
+    frame = learn_style(images).frame
+    blank = jnp.zeros(images.shape[-1])
+    if frame is not None:
+        blank = normalize(jnp.full((1, 1, 1, 1), frame.level))[0, 0, 0]
+    return TrainedNetwork(
+        network,
+        jax.jit(partial(network, tap=lambda name, value: value)),
+        jax.device_get(weights),
+        normalize,
+        blank,
+    )
 
 
 class Evidence(NamedTuple):
@@ -107,3 +151,75 @@ def contributions(trained: TrainedNetwork, steps: int = 64) -> Contributions:
         return np.concatenate(heats)
 
     return contribute
+
+
+class Noteworthy(NamedTuple):
+    """Examples worth a look, and what is asked of each.
+
+    Attributes:
+        examples: their numbers.
+        evidence: what their pictures show: what speaks for an output, one for each example.
+    """
+
+    examples: Int[np.ndarray, " m"]
+    evidence: Evidence
+
+    def shown(
+        self, contribute: Contributions, images: UInt8[np.ndarray, "n h w c"]
+    ) -> Float[np.ndarray, "m h w"]:
+        """The evidence that is asked for, in each of the examples.
+
+        Args:
+            contribute: what in images speaks for an output.
+            images: those that the numbers of the examples are about.
+        """
+        return contribute(images[self.examples], self.evidence)
+
+
+def surest_mistakes(
+    probabilities: Float[np.ndarray, "n c"],
+    labels: Int[np.ndarray, "n"] | UInt8[np.ndarray, "n c"],
+    k: int,
+    thresholds: Float[np.ndarray, "c"] | None = None,
+) -> Noteworthy:
+    """The mistakes that the network is surest of.
+
+    With one class an image, those of the largest probability: what speaks for the guess and not for
+    the truth. With several labels, the examples of the surest wrong answer: what speaks for the
+    label that it is about.
+
+    Args:
+        probabilities: one for each class or label of each example.
+        labels: true classes, or multi-hot.
+        k: how many, or fewer where there are fewer.
+        thresholds: of the labels; None: there is one class an image.
+    """
+    if thresholds is not None:
+        return _best_answers(predictions.label_error(probabilities, labels, thresholds), k)
+    found = predictions.confident_mistakes(probabilities, labels, k)
+    return Noteworthy(found, Evidence(probabilities[found].argmax(1), labels[found]))
+
+
+def least_sure(
+    probabilities: Float[np.ndarray, "n c"],
+    k: int,
+    thresholds: Float[np.ndarray, "c"] | None = None,
+) -> Noteworthy:
+    """The examples that the network is least sure of.
+
+    With one class an image, those torn between two classes: what speaks for the first and not for
+    the second. With several labels, those with an answer nearest to turning: what speaks for its
+    label. The arguments are those of `surest_mistakes`.
+    """
+    if thresholds is not None:
+        return _best_answers(predictions.label_doubt(probabilities, thresholds), k)
+    found = predictions.most_ambiguous(probabilities, k)
+    found = found[np.isfinite(probabilities[found]).all(axis=1)]
+    first, second = np.argsort(-probabilities[found], axis=1, kind="stable")[:, :2].T
+    return Noteworthy(found, Evidence(first, second))
+
+
+def _best_answers(scores: Float[np.ndarray, "n l"], k: int) -> Noteworthy:
+    """The examples whose best answer by these scores is best, and what speaks for its label."""
+    found = predictions.largest(scores.max(axis=1), k)
+    return Noteworthy(found, Evidence(scores[found].argmax(axis=1)))

@@ -28,13 +28,15 @@ SECTIONS = (
 )
 
 
-def sections(subject: Subject) -> Iterator[Section]:
+def make_sections(subject: Subject) -> Iterator[Section]:
     """The parts of the page, each made when it is asked for."""
     for make in SECTIONS:
         yield make(subject)
 
 
-def render_page(parts: Sequence[Section], *, title: tuple[str, str], facts: dict[str, str]) -> str:
+def render_explanations(
+    parts: Sequence[Section], *, title: tuple[str, str], facts: dict[str, str]
+) -> str:
     """The page, self-contained.
 
     Args:

@@ -8,13 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree, UInt8
 
-from cnn_jax.analysis.explain import attribution, feature_maps, map_charts
-from cnn_jax.analysis.explain import charts as explain_charts
+from cnn_jax.analysis.explain import attribution, charts, internals
 from cnn_jax.analysis.explain.attribution import output
-from cnn_jax.analysis.explain.maximization import maximize
 from cnn_jax.analysis.explain.network import Contributions, Evidence, TrainedNetwork
 from cnn_jax.analysis.figures import to_png
-from cnn_jax.analysis.report import insight
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -123,7 +120,7 @@ def picture(figure: "Figure", caption: str = "") -> Picture:
 
 def first_filters(subject: Subject) -> Section:
     """The kernels of the first convolution."""
-    filters = insight.filters(subject.trained)
+    filters = subject.trained.filters()
     count, height, width, channels = filters.shape
     return Section(
         "filters",
@@ -132,7 +129,7 @@ def first_filters(subject: Subject) -> Section:
         f"All {count} filters of {height}x{width} pixels and {channels} "
         f"{'channel' if channels == 1 else 'channels'}, each scaled by its largest weight. They "
         "are what training found worth looking for: edges of one direction, spots, colors.",
-        [picture(map_charts.filter_grid(filters))],
+        [picture(charts.filter_grid(filters))],
     )
 
 
@@ -142,7 +139,7 @@ def maps_of_one_image(subject: Subject) -> Section:
 
     @jax.jit
     def look(weights: PyTree, images: Array) -> dict[str, Array]:
-        return feature_maps.feature_maps(trained.tapped(weights), trained.normalize(images))
+        return internals.feature_maps(trained.tapped(weights), trained.normalize(images))
 
     found = look(trained.weights, chosen.images[:1])
     maps = {name: np.asarray(value[0]) for name, value in found.items()}
@@ -154,7 +151,7 @@ def maps_of_one_image(subject: Subject) -> Section:
         f"Feature maps: {chosen.names[0]} on its way through the network",
         "What convolutions, normalizations, activations and poolings return, top to bottom; the "
         "first eight maps of each.",
-        [picture(map_charts.feature_map_strips(chosen.images[0], maps))],
+        [picture(charts.feature_map_strips(chosen.images[0], maps))],
     )
 
 
@@ -182,7 +179,7 @@ def evidence_in_images(subject: Subject) -> Section:
         "2017). Each map has its own scale.",
         [
             picture(
-                explain_charts.explanation_rows(
+                charts.explanation_rows(
                     chosen.images[part // each],
                     {name: heat[part] for name, heat in heats.items()},
                     [_caption(subject, *divmod(row, each)) for row in part],
@@ -215,7 +212,7 @@ def _heats(
             "occlusion": attribution.occlusion(
                 logits_of, images, target, patch, stride, trained.blank
             ).heat,
-            "Grad-CAM": feature_maps.grad_cam(trained.tapped(weights), images, target, layer),
+            "Grad-CAM": attribution.grad_cam(trained.tapped(weights), images, target, layer),
         }
 
     found = {
@@ -247,7 +244,7 @@ def last_activation(subject: Subject) -> str:
     """The last layer with feature maps of several pixels, an activation if there is one."""
     trained = subject.trained
     maps = jax.eval_shape(
-        lambda weights, images: feature_maps.feature_maps(
+        lambda weights, images: internals.feature_maps(
             trained.tapped(weights), trained.normalize(images)
         ),
         trained.weights,
@@ -273,7 +270,7 @@ def best_of_each_class(subject: Subject) -> Section:
         def logits(images: Array) -> Array:
             return output(jnp.arange(count))(trained.logits_of(weights)(images))
 
-        images = maximize(
+        images = internals.maximize(
             logits,
             shape,
             jax.random.key(0),
@@ -296,5 +293,5 @@ def best_of_each_class(subject: Subject) -> Section:
         f"Images found by following the gradient of a {kind}'s logit from noise, kept smooth "
         "(Erhan et al. 2009; Simonyan et al. 2013); beneath, the logit they reach. They need not "
         f"look like the {kind}: they show what the network asks for, and what it does not.",
-        [picture(explain_charts.image_grid(np.asarray(images), captions))],
+        [picture(charts.image_grid(np.asarray(images), captions))],
     )

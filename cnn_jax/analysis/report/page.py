@@ -1,161 +1,142 @@
-"""The report of one training run: plain data in, one self-contained HTML page out.
+"""The report of one training run: plain data in, one self-contained HTML page out."""
 
-Of images with one class each; `label_report` is its counterpart for several labels.
-"""
-
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, Int
 
-from cnn_jax.analysis import figures
-from cnn_jax.analysis.pages import page_template
-from cnn_jax.analysis.predictions import true_names
-from cnn_jax.analysis.report import charts as report_charts
-from cnn_jax.analysis.report import insight
-from cnn_jax.analysis.report.record import (
-    RunRecord,
-    counted_parameters,
-    curves,
-    divergence,
-    drawn_at_random,
-    filters_svg,
-    heat_images,
+from cnn_jax.analysis.evaluate import (
+    BINS,
+    LARGE_SHARE,
+    MAX_CLASSES_FULLY_COUNTED,
+    NARROW_CLASSES,
+    Evaluation,
+    confusion_matrix,
+    precision_recall_svg,
+    reliability_diagram,
 )
-from cnn_jax.analysis.statistics import wilson_interval
+from cnn_jax.analysis.explain import filter_grid
+from cnn_jax.analysis.figures import to_svg
+from cnn_jax.analysis.pages import page_template
+from cnn_jax.analysis.report._cards import galleries
+from cnn_jax.analysis.report.charts import history_panels, learning_curves
+from cnn_jax.analysis.report.record import RunRecord
 from cnn_jax.ops import metrics
 
-GUESSES = 5
-CONFUSED_PAIRS = 10
-CALIBRATION_BINS = 15
-# The classes of the matrix that still fit a phone's width; a larger one scrolls.
-NARROW_CLASSES = 12
-# Class names of more characters stand above their bars, not beside them.
-LONG_NAME = 9
-_EVIDENCE = (
-    "The right picture shows what speaks for {} (blue) rather than for {} (vermillion), pixel by "
-    "pixel (integrated gradients of the difference of their logits)."
-)
+_CONFUSED_PAIRS = 10
+# Names of more characters stand above their bars, not beside them: of classes, and of labels.
+_LONG_CLASS, _LONG_LABEL = 9, 12
 
 
-def render_report(record: RunRecord) -> str:
+def render_report(record: RunRecord, evaluation: Evaluation) -> str:
     """The page of one run, self-contained: it opens offline and asks for nothing from outside.
 
-    The same record gives the same text.
+    The same arguments give the same text.
+
+    Args:
+        record: of the run.
+        evaluation: of what it says of the test examples.
     """
-    predictions = _predictions(record.test_probabilities)
-    labels = jnp.asarray(record.test_labels)
-    confusion = np.asarray(
-        metrics.confusion_matrix(labels, jnp.asarray(predictions), len(record.class_names))
-    )
+    names, confusion = record.class_names, evaluation.confusion
+    answers, truth = _answers(record)
+    error = metrics.expected_calibration_error(jnp.asarray(answers), jnp.asarray(truth), BINS)
+    undefined = int(np.sum(~np.isfinite(record.test_probabilities).all(axis=1)))
     return page_template("report/page.html").render(
         record=record,
-        headline=_headline(record, predictions),
-        warnings=_warnings(record, predictions),
-        curves=curves(record.history),
-        confusion_svg=figures.to_svg(
-            report_charts.confusion_matrix(confusion, record.class_names), "confusion"
-        ),
-        confused_pairs=_confused_pairs(confusion, record.class_names),
-        classes=_class_rows(confusion, record.class_names),
-        reliability_svg=figures.to_svg(
-            report_charts.reliability_diagram(
-                record.test_probabilities, record.test_labels, CALIBRATION_BINS
-            ),
-            "reliability",
-        ),
-        galleries=_galleries(record),
-        filters_svg="" if record.insight is None else filters_svg(record.insight.filters),
-        layout=_layout(record.class_names),
+        evaluation=evaluation,
+        headline={
+            "guessed": len(record.test_labels) - undefined,
+            "calibration_error": float(error),
+            "parameters": _counted_parameters(record),
+        },
+        warnings=_warnings(record, undefined),
+        curves=_curves(record.history),
+        confusion_svg=""
+        if confusion is None
+        else to_svg(confusion_matrix(confusion, names), "confusion"),
+        confused_pairs=[] if confusion is None else _confused_pairs(confusion, names),
+        classes=sorted(enumerate(evaluation.rows), key=lambda numbered: numbered[1].f1),
+        precision_recall_svg=precision_recall_svg(evaluation, list(record.test_probabilities.T))
+        if evaluation.several
+        else "",
+        reliability_svg=to_svg(reliability_diagram(answers, truth, BINS), "reliability"),
+        galleries=galleries(record, evaluation.thresholds),
+        filters_svg=""
+        if record.insight is None
+        else to_svg(filter_grid(record.insight.filters), "filters"),
+        layout=_layout(names, evaluation.several),
     )
 
 
-def _layout(class_names: Sequence[str]) -> dict[str, Any]:
-    """What of the page's form depends on the classes, and the constants it shares with plots."""
-    longest_name = max(map(len, class_names))
+def _layout(names: Sequence[str], several: bool) -> dict[str, Any]:
+    """What of the page's form depends on the names, and the constants it shares with plots."""
+    longest = max(map(len, names))
     return {
-        "bins": CALIBRATION_BINS,
-        "wide": len(class_names) > NARROW_CLASSES,
-        "fully_counted": len(class_names) <= report_charts.MAX_CLASSES_FULLY_COUNTED,
-        "large_share": report_charts.LARGE_SHARE,
-        "long_names": longest_name > LONG_NAME,
-        "name_characters": longest_name + 3,  # room for the mark of the true class
+        "bins": BINS,
+        "wide": len(names) > NARROW_CLASSES,
+        "fully_counted": len(names) <= MAX_CLASSES_FULLY_COUNTED,
+        "large_share": LARGE_SHARE,
+        "long_names": longest > (_LONG_LABEL if several else _LONG_CLASS),
+        "name_characters": longest + 3,  # room for the mark of what is truly there
     }
 
 
-def _predictions(probabilities: np.ndarray) -> np.ndarray:
-    """The first guess of each example; -1, which is no class, where an output is not finite."""
-    finite = np.isfinite(probabilities).all(axis=1)
-    return np.where(finite, probabilities.argmax(axis=1), -1).astype(np.int32)
+def _answers(record: RunRecord) -> tuple[Float[np.ndarray, "a c"], Int[np.ndarray, "a"]]:
+    """The probabilities of each answer and which one is right: of each example, or of each label.
+
+    Every label of every example is a question of its own, with the answers no and yes.
+    """
+    if record.test_labels.ndim == 1:
+        return record.test_probabilities, record.test_labels
+    yes = record.test_probabilities.ravel()
+    return np.stack([1 - yes, yes], axis=1), record.test_labels.ravel().astype(np.int32)
 
 
-class _Headline(NamedTuple):
-    accuracy: float
-    low: float
-    high: float
-    correct: int
-    guessed: int
-    examples: int
-    calibration_error: float
-    parameters: int
-
-
-def _headline(record: RunRecord, predictions: np.ndarray) -> _Headline:
-    correct = int(np.sum(predictions == record.test_labels))
-    examples = len(predictions)
-    calibration_error = metrics.expected_calibration_error(
-        jnp.asarray(record.test_probabilities),
-        jnp.asarray(record.test_labels),
-        bins=CALIBRATION_BINS,
-    )
-    return _Headline(
-        correct / examples,
-        *wilson_interval(correct, examples),
-        correct,
-        int(np.sum(predictions >= 0)),
-        examples,
-        float(calibration_error),
-        counted_parameters(record),
+def _counted_parameters(record: RunRecord) -> int:
+    """How many parameters the model of a run has."""
+    return sum(
+        int(row["counted"] if isinstance(row, Mapping) else row.counted)
+        for row in record.parameters
     )
 
 
-def _warnings(record: RunRecord, predictions: np.ndarray) -> list[str]:
+def _curves(history: Sequence[Mapping[str, float]]) -> list[tuple[str, str]]:
+    """Learning curves, a figure for each panel, so that a narrow page can stack them."""
+    return [
+        (panel, to_svg(learning_curves(history, [panel]), panel.replace(" ", "-")))
+        for panel in history_panels(history)
+    ]
+
+
+def _warnings(record: RunRecord, undefined: int) -> list[str]:
     """What a reader has to know before believing a number of the page."""
-    warnings = divergence(record.history)
-    undefined = int(np.sum(predictions < 0))
+    several = record.test_labels.ndim == 2
+    lost = [row["epoch"] for row in record.history if not math.isfinite(row["train_loss"])]
+    warnings = []
+    if lost:
+        warnings.append(f"The run diverged: its training loss is not finite at epoch {lost[0]:g}.")
     if undefined:
+        they = (
+            "They count as wrong in the accuracies, and as saying no in precision and recall; the "
+            "curves and the reliability diagram leave them out."
+            if several
+            else "They count as mistakes in the accuracy; the confusion matrix, the scores per "
+            "class and the reliability diagram leave them out."
+        )
         warnings.append(
-            f"The outputs of {undefined:,} of {len(predictions):,} test examples are not finite. "
-            "They count as mistakes in the accuracy; the confusion matrix, the scores per class "
-            "and the reliability diagram leave them out."
+            f"The outputs of {undefined:,} of {len(record.test_labels):,} test examples are not "
+            f"finite. {they}"
         )
     if not record.calibrated:
         warnings.append(
-            "The loss of this run does not make the outputs probabilities: they rank the guesses, "
-            "but their size, and so the length of a bar, is not calibrated."
+            "The loss of this run does not make the outputs probabilities: they rank the "
+            f"{'examples' if several else 'guesses'}, but their size, and so the length of a bar, "
+            "is not calibrated."
         )
     return warnings
-
-
-class _ClassRow(NamedTuple):
-    number: int
-    name: str
-    precision: float
-    recall: float
-    f1: float
-    support: int
-
-
-def _class_rows(confusion: np.ndarray, class_names: Sequence[str]) -> list[_ClassRow]:
-    """Scores per class, the lowest F1 first."""
-    scores = metrics.per_class(jnp.asarray(confusion))
-    columns = [np.asarray(column).tolist() for column in scores]
-    rows = [
-        _ClassRow(number, name, *values)
-        for number, (name, *values) in enumerate(zip(class_names, *columns, strict=True))
-    ]
-    return sorted(rows, key=lambda row: row.f1)
 
 
 class _ConfusedPair(NamedTuple):
@@ -165,11 +146,13 @@ class _ConfusedPair(NamedTuple):
     share: float
 
 
-def _confused_pairs(confusion: np.ndarray, class_names: Sequence[str]) -> list[_ConfusedPair]:
+def _confused_pairs(
+    confusion: Int[np.ndarray, "c c"], class_names: Sequence[str]
+) -> list[_ConfusedPair]:
     """The largest counts off the diagonal, the largest first."""
     support = confusion.sum(axis=1)
     mistakes = confusion - np.diag(np.diagonal(confusion))
-    largest = np.argsort(-mistakes, axis=None, kind="stable")[:CONFUSED_PAIRS]
+    largest = np.argsort(-mistakes, axis=None, kind="stable")[:_CONFUSED_PAIRS]
     pairs = zip(*np.unravel_index(largest, mistakes.shape), strict=True)
     return [
         _ConfusedPair(
@@ -181,97 +164,3 @@ def _confused_pairs(confusion: np.ndarray, class_names: Sequence[str]) -> list[_
         for row, column in pairs
         if mistakes[row, column]
     ]
-
-
-class _Guess(NamedTuple):
-    name: str
-    probability: float
-    right: bool
-
-
-class _Card(NamedTuple):
-    """One test image with its ranked guesses; none where an output is not finite.
-
-    Attributes:
-        number: of the test example.
-        image: its address.
-        truth: its true class.
-        guesses: the best of them.
-        evidence: a picture of what speaks for the first guess, and not for the other class.
-        between: the two classes.
-    """
-
-    number: int
-    image: str
-    truth: str
-    guesses: list[_Guess]
-    evidence: str = ""
-    between: tuple[str, str] = ("", "")
-
-
-class _Gallery(NamedTuple):
-    title: str
-    note: str
-    cards: list[_Card]
-
-
-def _galleries(record: RunRecord) -> list[_Gallery]:
-    """Test examples drawn at random, the surest mistakes, and those between two classes."""
-    probabilities, seen = record.test_probabilities, record.insight
-    mistakes = insight.surest_mistakes(probabilities, record.test_labels, insight.MISTAKES)
-    ambiguous = insight.most_ambiguous(probabilities, insight.AMBIGUOUS)
-    shown = "" if seen is None else _EVIDENCE
-    return [
-        _Gallery(
-            "Test examples drawn at random",
-            "",
-            [_card(record, index) for index in drawn_at_random(len(probabilities))],
-        ),
-        _Gallery(
-            "The most confident mistakes",
-            shown.format("the wrong guess", "the true class"),
-            _cards(record, mistakes, None if seen is None else seen.mistakes),
-        ),
-        _Gallery(
-            "Duck or rabbit? The two best guesses nearest to each other",
-            shown.format("the first guess", "the second"),
-            _cards(record, ambiguous, None if seen is None else seen.ambiguous),
-        ),
-    ]
-
-
-def _cards(
-    record: RunRecord, noteworthy: insight.Noteworthy, heats: np.ndarray | None
-) -> list[_Card]:
-    cards = [_card(record, index) for index in noteworthy.examples]
-    if heats is None:
-        return cards
-    others = noteworthy.evidence.rather_than
-    assert others is not None
-    return [
-        card._replace(
-            evidence=picture, between=(record.class_names[first], record.class_names[second])
-        )
-        for card, picture, first, second in zip(
-            cards,
-            heat_images(record.test_images[noteworthy.examples], heats),
-            noteworthy.evidence.outputs,
-            others,
-            strict=True,
-        )
-    ]
-
-
-def _card(record: RunRecord, index: int) -> _Card:
-    probabilities, truth = record.test_probabilities[index], record.test_labels[index]
-    finite = np.isfinite(probabilities).all()
-    return _Card(
-        int(index),
-        figures.image_to_png(record.test_images[index]),
-        true_names(truth, record.class_names),
-        [
-            _Guess(record.class_names[guess], float(probabilities[guess]), bool(guess == truth))
-            for guess in report_charts.top_guesses(probabilities[None], GUESSES)[0]
-            if finite
-        ],
-    )

@@ -1,17 +1,41 @@
-"""The cards of a report: an image, what the network says of it, and the evidence for that."""
+"""What the report of a run is made from: its record, and what its network was looked into for.
 
-import math
+Which examples are worth a look is said here once, for who looks and for the page.
+"""
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from cnn_jax.analysis import figures
-from cnn_jax.analysis.explain import charts as explain_charts
-from cnn_jax.analysis.report import charts as report_charts
-from cnn_jax.analysis.report.insight import Insight
+from cnn_jax.analysis.explain import (
+    Noteworthy,
+    TrainedNetwork,
+    contributions,
+    least_sure,
+    surest_mistakes,
+)
+
+_MISTAKES = 12
+_AMBIGUOUS = 6
+# Half as many gradients as a page of its own takes: nobody waits long for a report.
+_STEPS = 32
+
+
+class Insight(NamedTuple):
+    """What a report shows of a trained network beside its answers.
+
+    Attributes:
+        filters: of the first convolution, each scaled to [-1, 1].
+        mistakes: evidence in the surest mistakes, in their order.
+        ambiguous: evidence in the examples that it is least sure of, in their order.
+    """
+
+    filters: Float[np.ndarray, "f kh kw c"]
+    mistakes: Float[np.ndarray, "m h w"]
+    ambiguous: Float[np.ndarray, "a h w"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,60 +103,44 @@ class RunRecord:
             )
 
 
-def counted_parameters(record: RunRecord) -> int:
-    """How many parameters the model of a run has."""
-    return sum(
-        int(row["counted"] if isinstance(row, Mapping) else row.counted)
-        for row in record.parameters
+def noteworthy(
+    probabilities: Float[np.ndarray, "n c"],
+    labels: Int[np.ndarray, "n"] | UInt8[np.ndarray, "n c"],
+    thresholds: Float[np.ndarray, "c"] | None,
+) -> tuple[Noteworthy, Noteworthy]:
+    """The test examples that a report shows: the surest mistakes, and the least sure ones.
+
+    Args:
+        probabilities: one for each class or label of each example.
+        labels: true classes, or multi-hot.
+        thresholds: of the labels; None: there is one class an image.
+    """
+    return (
+        surest_mistakes(probabilities, labels, _MISTAKES, thresholds),
+        least_sure(probabilities, _AMBIGUOUS, thresholds),
     )
 
 
-def divergence(history: Sequence[Mapping[str, float]]) -> list[str]:
-    """A sentence that says when a run diverged, if it did."""
-    lost = [row["epoch"] for row in history if not math.isfinite(row["train_loss"])]
-    if not lost:
-        return []
-    return [f"The run diverged: its training loss is not finite at epoch {lost[0]:g}."]
+def look(
+    trained: TrainedNetwork,
+    images: UInt8[np.ndarray, "n h w channels"],
+    probabilities: Float[np.ndarray, "n c"],
+    labels: Int[np.ndarray, "n"] | UInt8[np.ndarray, "n c"],
+    thresholds: Float[np.ndarray, "c"] | None,
+) -> Insight:
+    """The insight into a network that a report shows.
 
-
-def curves(history: Sequence[Mapping[str, float]]) -> list[tuple[str, str]]:
-    """Learning curves, a figure for each panel, so that a narrow page can stack them."""
-    return [
-        (
-            panel,
-            figures.to_svg(
-                report_charts.learning_curves(history, [panel]), panel.replace(" ", "-")
-            ),
-        )
-        for panel in report_charts.history_panels(history)
-    ]
-
-
-RANDOM_EXAMPLES = 12
-
-
-def drawn_at_random(examples: int) -> Int[np.ndarray, " m"]:
-    """Some of so many examples; always the same, so that nobody picks the flattering ones."""
-    return np.sort(np.random.default_rng(0).permutation(examples)[:RANDOM_EXAMPLES])
-
-
-def heat_images(
-    images: UInt8[np.ndarray, "n h w c"], heats: Float[np.ndarray, "n h w"]
-) -> list[str]:
-    """Evidence over its images, as addresses: blue is for an output, vermillion against it."""
-    return [
-        figures.image_to_png(
-            np.round(
-                255
-                * explain_charts.heat_over_image(image, heat, True, explain_charts.heat_scale(heat))
-            ).astype(np.uint8)
-        )
-        for image, heat in zip(images, heats, strict=True)
-    ]
-
-
-def filters_svg(filters: Float[np.ndarray, "f kh kw c"]) -> str:
-    """The filters of the first convolution as one <svg>."""
-    from cnn_jax.analysis.explain.map_charts import filter_grid
-
-    return figures.to_svg(filter_grid(filters), "filters")
+    Args:
+        trained: the network.
+        images: of the test examples.
+        probabilities: what it says of them; the rest is as in `noteworthy`.
+        labels: true classes, or multi-hot.
+        thresholds: of the labels, if any.
+    """
+    contribute = contributions(trained, _STEPS)
+    mistakes, ambiguous = noteworthy(probabilities, labels, thresholds)
+    return Insight(
+        trained.filters(),
+        mistakes.shown(contribute, images),
+        ambiguous.shown(contribute, images),
+    )

@@ -8,9 +8,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from cnn_jax.analysis.figures import to_svg
-from cnn_jax.analysis.walkthrough import figures as draw
-from cnn_jax.analysis.walkthrough import lecture
-from cnn_jax.analysis.walkthrough.station import Station, named
+from cnn_jax.analysis.walkthrough import drawings, lecture
+from cnn_jax.analysis.walkthrough.lecture import Station, named
 from cnn_jax.ops import activations, losses
 
 # An output says "there" from here on.
@@ -70,7 +69,7 @@ def loss() -> Station:
     wrong_loss = float(losses.log_loss(1, wrong))
     both = np.linspace(1e-4, 1 - 1e-4, 400, dtype=np.float32)
     log_loss = to_svg(
-        draw.log_loss_curves(
+        drawings.log_loss_curves(
             both,
             np.asarray(losses.log_loss(1, both)),
             np.asarray(losses.log_loss(0, both)),
@@ -100,7 +99,7 @@ def loss() -> Station:
         "curves": [
             (
                 name,
-                to_svg(draw.loss_curve(p, values, name, _LARGEST_LOSS), f"loss-{name}"),
+                to_svg(drawings.loss_curve(p, values, name, _LARGEST_LOSS), f"loss-{name}"),
             )
             for name, values in _compiled(_losses, p).items()
         ],
@@ -138,7 +137,7 @@ def _soft_targets(p: np.ndarray) -> str:
             "KL divergence": losses.kl_divergence(logits, targets),
         }
 
-    return to_svg(draw.soft_target_curves(p, _compiled(curves, p), _SOFT_TARGET), "soft-target")
+    return to_svg(drawings.soft_target_curves(p, _compiled(curves, p), _SOFT_TARGET), "soft-target")
 
 
 def _compiled(

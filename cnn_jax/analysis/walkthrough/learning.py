@@ -1,23 +1,29 @@
 """The stations about learning: descent, augmentation, and how many parameters there are."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jax import lax
+from jaxtyping import Array, Float, Int, PRNGKeyArray, ScalarLike
 
 from cnn_jax.analysis.figures import image_to_png, to_svg
-from cnn_jax.analysis.walkthrough import descent
-from cnn_jax.analysis.walkthrough import figures as draw
-from cnn_jax.analysis.walkthrough.lecture import color_smile
-from cnn_jax.analysis.walkthrough.station import Station, named
+from cnn_jax.analysis.walkthrough import drawings
+from cnn_jax.analysis.walkthrough.lecture import Station, color_smile, named
 from cnn_jax.models import Architecture, build_abstract, count_parameters
 from cnn_jax.models import parameters as counting
-from cnn_jax.ops import augment, losses, updates
+from cnn_jax.ops import activations, augment, dense, losses, updates
 from cnn_jax.ops.augment.registry import AUGMENTATIONS
+
+Loss = Callable[[Float[Array, "2"]], Float[Array, ""]]
+
+# How sharply the valley bends along its two directions.
+CURVATURES = (1.0, 10.0)
+# The weights that the labels of `noisy_examples` are drawn with.
+TRUE_WEIGHTS = (2.0, -1.0)
 
 _START = (-4.0, 1.0)
 _STEPS = 16
@@ -57,14 +63,89 @@ _SIDE = 64
 _SHAPE, _CLASSES = (28, 28, 1), 10
 
 
+def valley(weights: Float[Array, "2"]) -> Float[Array, ""]:
+    """A loss of two weights that is steep along one and flat along the other, least at (0, 0)."""
+    return 0.5 * jnp.sum(jnp.asarray(CURVATURES) * weights**2)
+
+
+def descend(
+    loss: Loss, start: Float[Array, "2"], learning_rate: ScalarLike, steps: int
+) -> Float[Array, "s 2"]:
+    """The weights before the first and after each step of gradient descent."""
+
+    def step(weights: Array, _: None) -> tuple[Array, Array]:
+        grads = jax.grad(loss)(weights)
+        new = updates.gradient_descent(weights, grads, (), learning_rate=learning_rate)[0]
+        return new, new
+
+    _, visited = lax.scan(step, start, length=steps)
+    return jnp.concatenate([start[None], visited])
+
+
+def descend_by_example(
+    loss: Callable[[Array, Array], Array],
+    start: Float[Array, "2"],
+    learning_rate: ScalarLike,
+    order: Int[Array, " steps"],
+) -> Float[Array, "s 2"]:
+    """The weights before the first and after each step, each by the gradient of one example.
+
+    Args:
+        loss: of weights and the indices of the examples to take the mean over.
+        start: the first weights.
+        learning_rate: of all steps.
+        order: the index of the example that each step looks at.
+    """
+
+    def step(weights: Array, index: Array) -> tuple[Array, Array]:
+        grads = jax.grad(loss)(weights, index[None])
+        new = updates.gradient_descent(weights, grads, (), learning_rate=learning_rate)[0]
+        return new, new
+
+    _, visited = lax.scan(step, start, order)
+    return jnp.concatenate([start[None], visited])
+
+
+def noisy_examples(
+    key: PRNGKeyArray, count: int
+) -> tuple[Float[Array, "n 2"], Float[Array, "n 1"]]:
+    """Points, and labels 0 or 1 that a neuron of `TRUE_WEIGHTS` gives them, by chance."""
+    first, second = jax.random.split(key)
+    points = jax.random.normal(first, (count, 2))
+    probability = activations.sigmoid(points @ jnp.asarray(TRUE_WEIGHTS))
+    labels = jax.random.bernoulli(second, probability).astype(jnp.float32)
+    return points, labels[:, None]
+
+
+def neuron_loss(
+    points: Float[Array, "n 2"], labels: Float[Array, "n 1"]
+) -> Callable[[Float[Array, "2"], Int[Array, " b"]], Float[Array, ""]]:
+    """The mean binary cross-entropy of one neuron with two weights, over chosen examples."""
+
+    def loss(weights: Array, chosen: Array) -> Array:
+        logits = dense.dense(points[chosen], weights[:, None], jnp.zeros(1))
+        return jnp.mean(losses.binary_cross_entropy(logits, labels[chosen]))
+
+    return loss
+
+
+def least(loss: Loss, start: Float[Array, "2"], steps: int = 20) -> Float[Array, "2"]:
+    """The weights of the least loss, by Newton's method."""
+
+    def step(weights: Array, _: None) -> tuple[Array, None]:
+        return weights - jnp.linalg.solve(jax.hessian(loss)(weights), jax.grad(loss)(weights)), None
+
+    return lax.scan(step, start, length=steps)[0]
+
+
 def gradient_descent() -> Station:
     """One valley, three learning rates."""
     start = jnp.asarray(_START)
-    bends = np.linalg.eigvalsh(np.asarray(jax.jit(jax.hessian(descent.valley))(start)))
+    bends = np.linalg.eigvalsh(np.asarray(jax.jit(jax.hessian(valley))(start)))
     limit = 2 / float(bends[-1])
     rates = {name: share * limit for name, share in RATES.items()}
     found = jax.jit(
-        jax.vmap(lambda rate: descent.descend(descent.valley, start, rate, _STEPS)),
+        jax.vmap(lambda rate: descend(valley, start, rate, _STEPS)),
     )(jnp.asarray(list(rates.values())))
     paths = {
         f"{name}: α = {rate:.3g}": np.asarray(path)
@@ -74,18 +155,18 @@ def gradient_descent() -> Station:
     good = found[list(rates).index("good")]
     shown = {
         "picture": to_svg(
-            draw.paths_on_contours(axes, _heights(descent.valley, axes), paths, np.zeros(2)),
+            drawings.paths_on_contours(axes, _heights(valley, axes), paths, np.zeros(2)),
             "descent",
         ),
-        "curvatures": descent.CURVATURES,
+        "curvatures": CURVATURES,
         "limit": limit,
         "steps": _STEPS,
         "rows": [
-            (name, rate, float(descent.valley(path[0])), float(descent.valley(path[-1])))
+            (name, rate, float(valley(path[0])), float(valley(path[-1])))
             for (name, rate), path in zip(rates.items(), found, strict=True)
         ],
         "old": good[0].tolist(),
-        "gradient": jax.grad(descent.valley)(good[0]).tolist(),
+        "gradient": jax.grad(valley)(good[0]).tolist(),
         "rate": rates["good"],
         "new": good[1].tolist(),
     }
@@ -96,8 +177,8 @@ def gradient_descent() -> Station:
 def stochastic_gradient_descent() -> Station:
     """The gradient of all examples against the gradient of one, on the loss of one neuron."""
     data_key, order_key = jax.random.split(jax.random.key(0))
-    points, labels = jax.jit(partial(descent.noisy_examples, count=_EXAMPLES))(data_key)
-    loss = descent.neuron_loss(points, labels)
+    points, labels = jax.jit(partial(noisy_examples, count=_EXAMPLES))(data_key)
+    loss = neuron_loss(points, labels)
     start = jnp.asarray(_DATA_START)
 
     def over_all(weights: Array) -> Array:
@@ -106,9 +187,9 @@ def stochastic_gradient_descent() -> Station:
     passes = jax.random.split(order_key, _PASSES)
     shuffle = jax.jit(jax.vmap(lambda key: jax.random.permutation(key, _EXAMPLES)))
     order = shuffle(passes).reshape(-1)
-    full = jax.jit(lambda: descent.descend(over_all, start, _FULL_RATE, _FULL_STEPS))()
-    single = jax.jit(lambda: descent.descend_by_example(loss, start, _SINGLE_RATE, order))()
-    best = jax.jit(lambda: descent.least(over_all, jnp.zeros(2)))()
+    full = jax.jit(lambda: descend(over_all, start, _FULL_RATE, _FULL_STEPS))()
+    single = jax.jit(lambda: descend_by_example(loss, start, _SINGLE_RATE, order))()
+    best = jax.jit(lambda: least(over_all, jnp.zeros(2)))()
     axes = np.linspace(-3, 4, 71, dtype=np.float32), np.linspace(-3, 3.4, 65, dtype=np.float32)
     names = {
         "full": f"gradient descent, α = {_FULL_RATE:g}: {_FULL_STEPS} steps",
@@ -124,9 +205,10 @@ def stochastic_gradient_descent() -> Station:
     full_loss, single_loss = (curves[name][1] for name in names.values())
     shown = {
         "picture": to_svg(
-            draw.paths_on_contours(axes, _heights(over_all, axes), paths, np.asarray(best)), "sgd"
+            drawings.paths_on_contours(axes, _heights(over_all, axes), paths, np.asarray(best)),
+            "sgd",
         ),
-        "curves": to_svg(draw.loss_over_examples(curves), "sgd-loss"),
+        "curves": to_svg(drawings.loss_over_examples(curves), "sgd-loss"),
         "examples": _EXAMPLES,
         "passes": _PASSES,
         "start_loss": float(full_loss[0]),
@@ -142,7 +224,7 @@ def stochastic_gradient_descent() -> Station:
 
 
 def _heights(
-    loss: descent.Loss, axes: tuple[Float[np.ndarray, "nx"], Float[np.ndarray, "ny"]]
+    loss: Loss, axes: tuple[Float[np.ndarray, "nx"], Float[np.ndarray, "ny"]]
 ) -> Float[np.ndarray, "ny nx"]:
     first, second = np.meshgrid(*axes)
     return np.asarray(jax.jit(jax.vmap(jax.vmap(loss)))(jnp.stack([first, second], axis=-1)))

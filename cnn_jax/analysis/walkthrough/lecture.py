@@ -1,11 +1,67 @@
-"""The lecture's own numbers and its smile."""
+"""The lecture: what a station of it is, its own numbers, and its smile."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Array, Bool, Float, Int, UInt8
 
-from cnn_jax.analysis.explain import charts as explain_charts
+from cnn_jax.analysis.explain import Network, colors
+from cnn_jax.models import ParameterRow
 from cnn_jax.ops.augment import pixels
+
+
+class Station(NamedTuple):
+    """One station: its words are in the templates, its numbers and pictures here.
+
+    Attributes:
+        anchor: where in the page it is.
+        title: its heading.
+        functions: the dotted names of the functions that computed it.
+        shown: numbers and pictures, by the names that the page knows them by.
+    """
+
+    anchor: str
+    title: str
+    functions: tuple[str, ...]
+    shown: dict[str, Any]
+
+
+class Trained(NamedTuple):
+    """A trained network and test images that it has been asked about.
+
+    Attributes:
+        model: its name.
+        dataset: the name of what it was trained on.
+        train_examples: how many images it was trained on.
+        class_names: one for each output.
+        network: normalized images and a tap to logits.
+        normalize: from bytes to what the network takes.
+        parameters: its layers.
+        images: test images.
+        labels: their true classes; multi-hot rows where an image has several labels.
+        probabilities: what the network says of them.
+        calibrated: whether its outputs are meant as probabilities.
+    """
+
+    model: str
+    dataset: str
+    train_examples: int
+    class_names: Sequence[str]
+    network: Network
+    normalize: Callable[[Array], Array]
+    parameters: Sequence[ParameterRow]
+    images: UInt8[np.ndarray, "n h w c"]
+    labels: Int[np.ndarray, "n"] | UInt8[np.ndarray, "n l"]
+    probabilities: Float[np.ndarray, "n classes"]
+    calibrated: bool
+
+
+def named(*functions: Callable) -> tuple[str, ...]:
+    """The dotted names of functions, as one imports them."""
+    return tuple(f"{function.__module__}.{function.__qualname__}" for function in functions)
+
 
 HOT_PINK = (255, 105, 180)
 
@@ -79,7 +135,7 @@ def planes(image: UInt8[np.ndarray, "h w 3"]) -> list[UInt8[np.ndarray, "h w 3"]
 def signed_image(values: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
     """A map of numbers as a picture: positive ones blue, negative ones vermillion, zero white."""
     scale = np.abs(values).max() or 1.0
-    shades = explain_charts.colors(signed=True)((values / scale + 1) / 2)
+    shades = colors(signed=True)((values / scale + 1) / 2)
     return np.round(255 * shades[..., :3]).astype(np.uint8)
 
 

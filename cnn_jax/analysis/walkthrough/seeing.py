@@ -11,16 +11,21 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from cnn_jax.analysis.figures import image_to_png, to_svg
-from cnn_jax.analysis.walkthrough import figures as draw
-from cnn_jax.analysis.walkthrough import lecture
-from cnn_jax.analysis.walkthrough.figures import (
+from cnn_jax.analysis.walkthrough import drawings, lecture
+from cnn_jax.analysis.walkthrough.drawings import (
     convolution_frame,
     to_gif,
     weighted_sum,
     window_places,
 )
-from cnn_jax.analysis.walkthrough.lecture import color_smile, gray_smile, planes, signed_image
-from cnn_jax.analysis.walkthrough.station import Station, named
+from cnn_jax.analysis.walkthrough.lecture import (
+    Station,
+    color_smile,
+    gray_smile,
+    named,
+    planes,
+    signed_image,
+)
 from cnn_jax.ops import activations, convolution, dense, pooling
 from cnn_jax.ops.augment import pixels
 
@@ -48,7 +53,7 @@ def image() -> Station:
         "shades": 2**BITS,
         "largest": int(np.iinfo(np.uint8).max),
         "ramp": image_to_png(np.arange(256, dtype=np.uint8)[None, :, None], 256),
-        "numbered": to_svg(draw.numbered_image(small), "numbered"),
+        "numbered": to_svg(drawings.numbered_image(small), "numbered"),
         "side": _NUMBERED_SIDE,
         "color": image_to_png(colored),
         "planes": [image_to_png(plane) for plane in planes(colored)],
@@ -125,7 +130,7 @@ def activation() -> Station:
         "net_input": float(net_input),
         "slope": inspect.signature(activations.leaky_relu).parameters["negative_slope"].default,
         "curves": [
-            (name, to_svg(draw.value_and_derivative(x, *_both(function, x), name), _slug(name)))
+            (name, to_svg(drawings.value_and_derivative(x, *_both(function, x), name), _slug(name)))
             for name, function in functions.items()
         ],
         "points": _NET_INPUTS,

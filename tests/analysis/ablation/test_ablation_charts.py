@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import sweeps
 
-from cnn_jax.analysis import charts, figures
+from cnn_jax.analysis import figures
 from cnn_jax.analysis.ablation import charts as ablation_charts
 from cnn_jax.analysis.ablation import lines as ablation_lines
 from cnn_jax.analysis.ablation.page import SweepRecord
@@ -96,17 +96,17 @@ def test_heat_map_rejects_one_axis():
 
 
 @pytest.mark.parametrize("make", sweeps.SWEEPS.values(), ids=sweeps.SWEEPS)
-def test_learning_curves_name_every_variant(make):
+def test_accuracy_by_epoch_name_every_variant(make):
     record = make()
-    figure = ablation_lines.learning_curves(record)
+    figure = ablation_lines.accuracy_by_epoch(record)
     assert {summary.label for summary in summarize(record)} <= set(texts(figure))
-    apart = len(record.variants) > charts.MAX_LINES
+    apart = len(record.variants) > ablation_lines.MAX_LINES
     assert len(figure.axes) == (len(record.variants) if apart else 1)
 
 
-def test_learning_curves_are_means_over_finished_seeds_in_their_range():
+def test_accuracy_by_epoch_are_means_over_finished_seeds_in_their_range():
     record = sweeps.diverged()
-    (axes,) = ablation_lines.learning_curves(record).axes
+    (axes,) = ablation_lines.accuracy_by_epoch(record).axes
     drawn = {line.get_label(): line for line in axes.lines}
     for variant, name in enumerate(("relu", "gelu", "tanh")):
         values = np.array(
@@ -122,17 +122,17 @@ def test_learning_curves_are_means_over_finished_seeds_in_their_range():
     assert [line.get_xdata()[0] for line in crosses] == [3] * 6
 
 
-def test_learning_curves_without_a_validation_split_are_of_the_train_split():
-    assert "train accuracy" in texts(ablation_lines.learning_curves(sweeps.few(validated=False)))
+def test_accuracy_by_epoch_without_a_validation_split_are_of_the_train_split():
+    assert "train accuracy" in texts(ablation_lines.accuracy_by_epoch(sweeps.few(validated=False)))
 
 
 def test_axis_is_stretched_only_near_all_right():
-    assert "99%" in texts(ablation_lines.learning_curves(sweeps.few()))
+    assert "99%" in texts(ablation_lines.accuracy_by_epoch(sweeps.few()))
     low = sweeps.few()
     changes = {"history": [{"epoch": 1, "validation_accuracy": 0.3}], "test_accuracy": 0.3}
     trials = [type(t)(**(vars(t) | changes)) for t in low.trials]
     record = SweepRecord(**(vars(low) | {"trials": trials}))
-    assert ablation_lines.learning_curves(record).axes[0].get_yscale() == "linear"
+    assert ablation_lines.accuracy_by_epoch(record).axes[0].get_yscale() == "linear"
 
 
 def test_numeric_names():
@@ -191,10 +191,10 @@ def test_dollar_signs_are_no_formulas():
     names = ("$a$", "$b$", "$c$", "$d$")
     variants = [{"activation": name} for name in names]
     record = SweepRecord(**(vars(record) | {"axes": {"activation": names}, "variants": variants}))
-    for figure in (ablation_charts.dot_plot(record), ablation_lines.learning_curves(record)):
+    for figure in (ablation_charts.dot_plot(record), ablation_lines.accuracy_by_epoch(record)):
         assert set(names) <= set(texts(figure))
 
 
 def test_far_outliers():
-    assert charts.lowest_near(np.array([0.11, 0.98, 0.985, 0.99])) == 0.98
-    assert charts.lowest_near(np.array([0.5, 0.7, 0.9])) == 0.5
+    assert ablation_lines.lowest_near(np.array([0.11, 0.98, 0.985, 0.99])) == 0.98
+    assert ablation_lines.lowest_near(np.array([0.5, 0.7, 0.9])) == 0.5

@@ -7,14 +7,23 @@ import pytest
 from records import NAMES, Page, scored
 from scipy import optimize, special
 
-from cnn_jax.analysis.evaluate import calibration
-from cnn_jax.analysis.evaluate.calibration import calibrate_labels, render_label_evaluation
-from cnn_jax.analysis.evaluate.labels import evaluate_labels
+from cnn_jax.analysis.evaluate import (
+    Evaluation,
+    as_json,
+    calibrate,
+    evaluate,
+    render_evaluation,
+)
 
 
 def logits_and_labels(examples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     probabilities, labels = scored(examples, seed)
     return special.logit(probabilities.astype(np.float64)).astype(np.float32), labels
+
+
+def measured(logits: np.ndarray, labels: np.ndarray, held_out=None) -> Evaluation:
+    found = evaluate(logits, labels, NAMES, "sigmoid", held_out)
+    return calibrate(found, logits, "sigmoid", held_out)
 
 
 def surprise(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -33,7 +42,7 @@ def best_temperature(scored: tuple[np.ndarray, np.ndarray], label: int) -> float
 
 def test_each_label_is_a_question_with_two_answers():
     (logits, labels), held_out = logits_and_labels(300, 0), logits_and_labels(200, 1)
-    found = calibrate_labels(logits, labels, NAMES, held_out)
+    found = measured(logits, labels, held_out).calibrations
     for index, each in enumerate(found):
         z, there = logits[:, index].astype(np.float64), labels[:, index]
         assert each.before.nll == pytest.approx(surprise(z, there), rel=1e-5)
@@ -51,22 +60,18 @@ def test_each_label_is_a_question_with_two_answers():
 
 
 def test_without_examples_held_out_there_is_no_temperature():
-    found = calibrate_labels(*logits_and_labels(50, 0), NAMES)
-    assert all(each.temperature is each.after is None for each in found)
-    assert json.loads(json.dumps(calibration.as_json(found)))[0]["temperature"] is None
+    found = measured(*logits_and_labels(50, 0))
+    assert all(each.temperature is each.after is None for each in found.calibrations)
+    numbers = json.loads(json.dumps(as_json(found)))
+    assert numbers["calibration"][0]["temperature"] is None
 
 
 @pytest.mark.parametrize("held_out", [True, False])
 def test_page(held_out: bool):
     (logits, labels), others = logits_and_labels(80, 0), logits_and_labels(60, 1)
-    probabilities = special.expit(logits)
-    scored_others = (special.expit(others[0]), others[1]) if held_out else None
-    evaluation = evaluate_labels(probabilities, labels, NAMES, scored_others)
-    calibrations = calibrate_labels(logits, labels, NAMES, others if held_out else None)
-    page = render_label_evaluation(
+    evaluation = measured(logits, labels, others if held_out else None)
+    page = render_evaluation(
         evaluation,
-        calibrations,
-        labels,
         title=("cnn of <run>", "faces, test"),
         notes=["A note & more."],
         facts={"Epochs trained": "3"},
@@ -76,7 +81,7 @@ def test_page(held_out: bool):
     assert "A note & more." in read.text
     assert f"{evaluation.accuracy:.2%}" in read.text
     rows = {row[0]: row[1:] for row in read.table("calibration error")}
-    for each in calibrations:
+    for each in evaluation.calibrations:
         assert rows[each.name][0] == f"{each.before.ece:.2%}"
         assert len(rows[each.name]) == (5 if held_out else 2)
     for tag, _ in read.tags:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from cnn_jax.analysis.explain import attribution, feature_maps
+from cnn_jax.analysis import explain
 from cnn_jax.errors import UsageError
 from cnn_jax.models import Architecture, Classifier, build_abstract
 
@@ -57,25 +57,25 @@ def test_every_method_on_every_network(case: Case):
     step = 3e-3 * rng.normal(size=images.shape).astype(np.float32)
     labels = jnp.array([2, 0, 3])
 
-    def tapped(images: jax.Array, tap: feature_maps.Tap) -> jax.Array:
+    def tapped(images: jax.Array, tap: explain.Tap) -> jax.Array:
         return model(images, tap=tap)
 
     @jax.jit
     def explanations(images: jax.Array, labels: jax.Array) -> dict:
-        target = attribution.output(labels)
+        target = explain.output(labels)
         ahead, behind, here, nothing = (
             target(model(x))
             for x in (images + step, images - step, images, jnp.full_like(images, BASELINE))
         )
         return {
-            "saliency": attribution.saliency(model, images, target),
+            "saliency": explain.saliency(model, images, target),
             "slope": (ahead - behind) / 2,
-            "integrated": attribution.integrated_gradients(model, images, target, BASELINE),
+            "integrated": explain.integrated_gradients(model, images, target, BASELINE),
             "gain": here - nothing,
-            "smooth": attribution.smooth_grad(model, images, target, KEY, samples=2),
-            "occlusion": attribution.occlusion(model, images, target, 6, 6).heat,
-            "grad_cam": feature_maps.grad_cam(tapped, images, target, case.last_maps),
-            "features": feature_maps.features(tapped, images),
+            "smooth": explain.smooth_grad(model, images, target, KEY, samples=2),
+            "occlusion": explain.occlusion(model, images, target, 6, 6).heat,
+            "grad_cam": explain.grad_cam(tapped, images, target, case.last_maps),
+            "features": explain.features(tapped, images),
             "logits": model(images),
             "scores": here,
         }
@@ -97,7 +97,7 @@ def test_every_method_on_every_network(case: Case):
     np.testing.assert_allclose(logits, found["logits"], rtol=1e-4, atol=1e-4)
 
 
-def bars(images: jax.Array, tap: feature_maps.Tap) -> jax.Array:
+def bars(images: jax.Array, tap: explain.Tap) -> jax.Array:
     """A network that knows upright bars (output 0) and lying ones (output 1), three pixels long."""
     upright = np.array([[-1, 2, -1]] * 3, np.float32)
     kernel = np.stack([upright, upright.T], axis=-1)[:, :, None]
@@ -131,16 +131,16 @@ def test_methods_point_at_the_planted_feature(channels: int):
 
     @jax.jit
     def explanations(images: jax.Array, outputs: jax.Array) -> dict:
-        target = attribution.output(outputs)
-        covered = attribution.occlusion(bars_alone, images, target, 3, 1)
+        target = explain.output(outputs)
+        covered = explain.occlusion(bars_alone, images, target, 3, 1)
         return {
             "occlusion": covered.heat,
-            "Grad-CAM": feature_maps.grad_cam(bars, images, target, "activation"),
-            "saliency": attribution.strength(attribution.saliency(bars_alone, images, target)),
-            "integrated": attribution.evidence(
-                attribution.integrated_gradients(bars_alone, images, target, 0.0)
+            "Grad-CAM": explain.grad_cam(bars, images, target, "activation"),
+            "saliency": explain.strength(explain.saliency(bars_alone, images, target)),
+            "integrated": explain.evidence(
+                explain.integrated_gradients(bars_alone, images, target, 0.0)
             ),
-            "corners": attribution.first_seen(covered),
+            "corners": explain.first_seen(covered),
         }
 
     # The same image twice: why upright, and why lying?
@@ -156,12 +156,12 @@ def test_methods_point_at_the_planted_feature(channels: int):
 
 def test_a_difference_speaks_for_one_and_against_the_other():
     image = image_of_bars(1)
-    target = attribution.difference(0, 1)
-    covered = attribution.occlusion(bars_alone, image, target, 3, 3)
+    target = explain.difference(0, 1)
+    covered = explain.occlusion(bars_alone, image, target, 3, 3)
     heat = np.asarray(covered.heat[0])
     assert heat[UPRIGHT].mean() > 0 > heat[LYING].mean()
     np.testing.assert_allclose(
-        attribution.occlusion(bars_alone, image, attribution.difference(1, 0), 3, 3).heat,
+        explain.occlusion(bars_alone, image, explain.difference(1, 0), 3, 3).heat,
         -covered.heat,
     )
 
@@ -175,7 +175,7 @@ def test_occlusion_is_that_of_a_plain_loop(patch: int, stride: int):
     def logits_of(images: jax.Array) -> jax.Array:
         return jnp.sum(images * weights, axis=(1, 2))
 
-    found = attribution.occlusion(logits_of, images, attribution.output(2), patch, stride, fill)
+    found = explain.occlusion(logits_of, images, explain.output(2), patch, stride, fill)
     tops = sorted({*range(0, 18 - patch, stride), 18 - patch})
     lefts = sorted({*range(0, 20 - patch, stride), 20 - patch})
     np.testing.assert_array_equal(found.tops, tops)
@@ -198,40 +198,40 @@ def test_smooth_grad_of_a_quadratic_is_its_gradient_at_the_image():
     def logits_of(images: jax.Array) -> jax.Array:
         return jnp.sum(images**2, axis=(1, 2))
 
-    found = attribution.smooth_grad(logits_of, images, attribution.output(0), KEY, 0.1, 2000)
+    found = explain.smooth_grad(logits_of, images, explain.output(0), KEY, 0.1, 2000)
     # The mean over samples is off by 2 * noise / sqrt(samples), in units of the image's range.
     off = np.asarray(found - 2 * images).std(axis=(1, 2, 3)) / np.ptp(images, axis=(1, 2, 3))
     np.testing.assert_allclose(off, 2 * 0.1 / np.sqrt(2000), rtol=0.6)
-    none = attribution.smooth_grad(logits_of, images, attribution.output(0), KEY, 0.0, 1)
+    none = explain.smooth_grad(logits_of, images, explain.output(0), KEY, 0.0, 1)
     np.testing.assert_allclose(none, 2 * images, rtol=1e-6)
 
 
 def test_pixels_of_attributions():
     attributions = np.array([[[[1.0, -3.0, 0.5]]]])
-    assert attribution.strength(attributions) == 3
-    assert attribution.evidence(attributions) == -1.5
+    assert explain.strength(attributions) == 3
+    assert explain.evidence(attributions) == -1.5
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda x: attribution.output(4)(x[:, :, 0, 0]), "no output 4; give 0 to 3"),
-        (lambda x: attribution.output(np.array([0, -1]))(x[:, :, 0, 0]), "give 0 to 3"),
-        (lambda x: attribution.occlusion(None, x, None, 5), r"patch=5 does not fit; give 1 to 4"),
+        (lambda x: explain.output(4)(x[:, :, 0, 0]), "no output 4; give 0 to 3"),
+        (lambda x: explain.output(np.array([0, -1]))(x[:, :, 0, 0]), "give 0 to 3"),
+        (lambda x: explain.occlusion(None, x, None, 5), r"patch=5 does not fit; give 1 to 4"),
         (
-            lambda x: attribution.occlusion(None, x, None, 2, 3),
+            lambda x: explain.occlusion(None, x, None, 2, 3),
             r"stride=3 leaves gaps; give 1 to 2",
         ),
         (
-            lambda x: feature_maps.grad_cam(bars, x, attribution.output(0), "conv9"),
+            lambda x: explain.grad_cam(bars, x, explain.output(0), "conv9"),
             "no layer 'conv9'; give one of conv, activation, pool, output",
         ),
         (
-            lambda x: feature_maps.grad_cam(bars, x, attribution.output(0), "pool"),
+            lambda x: explain.grad_cam(bars, x, explain.output(0), "pool"),
             "'pool' has no feature maps",
         ),
-        (lambda x: feature_maps.features(bars, x, "conv"), "no layer 'conv'; give one of act"),
-        (lambda x: feature_maps.first_kernel({"dense": x[0, 0]}, 1), "no convolution"),
+        (lambda x: explain.features(bars, x, "conv"), "no layer 'conv'; give one of act"),
+        (lambda x: explain.first_kernel({"dense": x[0, 0]}, 1), "no convolution"),
     ],
 )
 def test_what_cannot_be_explained_is_refused(call, message: str):

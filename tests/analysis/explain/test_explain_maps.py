@@ -1,4 +1,4 @@
-"""Feature maps, activation maximization, neighbors and ambiguity."""
+"""Feature maps, activation maximization, neighbors and predictions."""
 
 import jax
 import jax.numpy as jnp
@@ -7,9 +7,7 @@ import pytest
 from flax import nnx
 from sklearn.neighbors import NearestNeighbors
 
-from cnn_jax.analysis.explain import feature_maps, maximization, neighbors
-from cnn_jax.analysis.explain.attribution import output
-from cnn_jax.analysis.report import ambiguity
+from cnn_jax.analysis import explain, predictions
 from cnn_jax.errors import UsageError
 from cnn_jax.models import Architecture, build, build_abstract
 
@@ -22,7 +20,7 @@ def test_feature_maps_are_those_of_the_taps_in_order():
     images = jax.ShapeDtypeStruct((2, 8, 8, 3), jnp.float32)
     seen = []
 
-    def tapped(images: jax.Array, tap: feature_maps.Tap) -> jax.Array:
+    def tapped(images: jax.Array, tap: explain.Tap) -> jax.Array:
         def look(name: str, value: jax.Array) -> jax.Array:
             if value.ndim == 4:
                 seen.append((name, value.shape))
@@ -30,7 +28,7 @@ def test_feature_maps_are_those_of_the_taps_in_order():
 
         return build(architecture, (8, 8, 3), 5, KEY)(images, tap=look)
 
-    maps = jax.eval_shape(lambda images: feature_maps.feature_maps(tapped, images), images)
+    maps = jax.eval_shape(lambda images: explain.feature_maps(tapped, images), images)
     assert [(name, value.shape) for name, value in maps.items()] == seen
     assert {"conv1", "norm1", "activation1", "block1_1.conv1", "block3_3"} <= set(maps)
 
@@ -40,14 +38,14 @@ def test_first_kernel_is_that_of_the_first_convolution(model: str):
     network = build_abstract(Architecture(model=model, filters=(4,) * 11), (2**11, 2**11, 3), 5)
     shapes = nnx.to_pure_dict(nnx.state(network, nnx.Param))
     params = jax.tree.map(lambda leaf: np.broadcast_to(0, leaf.shape), shapes)
-    kernel = feature_maps.first_kernel(params, 3)
+    kernel = explain.first_kernel(params, 3)
     assert kernel is params["network"]["conv1"]["conv"]["kernel"]
 
 
 def test_filter_images_are_scaled_one_by_one():
     kernel = RNG.normal(size=(3, 5, 2, 4))
     kernel[..., 3] = 0
-    found = np.asarray(feature_maps.filter_images(kernel))
+    found = np.asarray(explain.filter_images(kernel))
     for index in range(3):
         weights = kernel[..., index]
         np.testing.assert_allclose(found[index], weights / np.abs(weights).max(), rtol=1e-6)
@@ -57,19 +55,19 @@ def test_filter_images_are_scaled_one_by_one():
 def test_maximisation_raises_what_it_is_asked_to():
     model = build(Architecture(filters=(4, 6), hidden=(8,)), (8, 8, 1), 3, KEY)
 
-    def tapped(images: jax.Array, tap: feature_maps.Tap) -> jax.Array:
+    def tapped(images: jax.Array, tap: explain.Tap) -> jax.Array:
         return model(images, tap=tap)
 
     @jax.jit
     def found(key: jax.Array) -> dict:
         answers = {}
         for name, activations in (
-            ("output", lambda images: output(jnp.arange(3))(model(images))),
-            ("filter", maximization.filter_activations(tapped, "conv2", jnp.arange(3))),
+            ("output", lambda images: explain.output(jnp.arange(3))(model(images))),
+            ("filter", explain.filter_activations(tapped, "conv2", jnp.arange(3))),
         ):
-            start = maximization.maximize(activations, (3, 8, 8, 1), key, steps=0)
+            start = explain.maximize(activations, (3, 8, 8, 1), key, steps=0)
             for penalty in (0.0, 0.5):
-                images = maximization.maximize(
+                images = explain.maximize(
                     activations,
                     (3, 8, 8, 1),
                     key,
@@ -89,13 +87,13 @@ def test_maximisation_raises_what_it_is_asked_to():
     for name in ("output", "filter"):
         free, held = answers[name, 0.0][0], answers[name, 0.5][0]
         assert jnp.mean(held**2) < jnp.mean(free**2)
-        assert (maximization.roughness(held) < maximization.roughness(free)).all()
+        assert (explain.roughness(held) < explain.roughness(free)).all()
 
 
 def test_maximisation_finds_the_maximum_of_a_linear_unit():
     # With l2 alone the ascent comes to rest where g / rms(g) = l2 * x, whatever the scale of g.
     weights = RNG.normal(size=(1, 6, 6, 3)).astype(np.float32) * 100
-    found = maximization.maximize(
+    found = explain.maximize(
         lambda images: jnp.sum(images * weights, axis=(1, 2, 3)),
         weights.shape,
         KEY,
@@ -113,18 +111,18 @@ def test_roughness_is_that_of_numpy():
     down[:, :-1] = images[:, 1:] - images[:, :-1]
     right[:, :, :-1] = images[:, :, 1:] - images[:, :, :-1]
     expected = np.hypot(down, right).sum((1, 2, 3))
-    np.testing.assert_allclose(maximization.roughness(images), expected, rtol=1e-4)
-    flat = jax.grad(lambda images: maximization.roughness(images).sum())(np.ones_like(images))
+    np.testing.assert_allclose(explain.roughness(images), expected, rtol=1e-4)
+    flat = jax.grad(lambda images: explain.roughness(images).sum())(np.ones_like(images))
     np.testing.assert_array_equal(flat, 0)
 
 
 @pytest.mark.parametrize("chunk", [16, 1000])
-@pytest.mark.parametrize("metric", neighbors.METRICS)
+@pytest.mark.parametrize("metric", explain.METRICS)
 def test_nearest_neighbors_are_those_of_scikit_learn(metric: str, chunk: int):
     rows = RNG.normal(2, 1, (101, 7)).astype(np.float32)
     rows[3] = 0
     queries = np.concatenate([rows[50:52], RNG.normal(2, 1, (8, 7)).astype(np.float32)])
-    found = neighbors.nearest_neighbors(queries, rows, 5, metric, chunk)
+    found = explain.nearest_neighbors(queries, rows, 5, metric, chunk)
     expected = NearestNeighbors(n_neighbors=5, metric=metric, algorithm="brute").fit(rows)
     distances, indices = expected.kneighbors(queries)
     np.testing.assert_array_equal(found.indices, indices)
@@ -138,13 +136,13 @@ def test_nearest_neighbors_are_those_of_scikit_learn(metric: str, chunk: int):
 )
 def test_nearest_neighbors_refuse(k: int, metric: str, message: str):
     with pytest.raises(UsageError, match=message):
-        neighbors.nearest_neighbors(np.ones((1, 2)), np.ones((4, 2)), k, metric)
+        explain.nearest_neighbors(np.ones((1, 2)), np.ones((4, 2)), k, metric)
 
 
 @pytest.mark.parametrize("chunk", [4, 5, 100])
 def test_in_chunks_is_the_function_itself(chunk: int):
     rows = RNG.integers(0, 256, (15, 3, 2), dtype=np.uint8)
-    found = neighbors.in_chunks(lambda rows: rows.sum(-1) / 2, jnp.asarray(rows), chunk)
+    found = explain.in_chunks(lambda rows: rows.sum(-1) / 2, jnp.asarray(rows), chunk)
     np.testing.assert_allclose(found, rows.sum(-1) / 2)
 
 
@@ -154,15 +152,17 @@ PROBABILITIES = np.array(
 
 
 def test_margin_and_the_most_ambiguous():
-    found = ambiguity.margin(jnp.asarray(PROBABILITIES))
+    found = predictions.margin(jnp.asarray(PROBABILITIES))
     np.testing.assert_allclose(found, [0.2, 0.7, np.nan, 0, 1], atol=1e-6)
-    np.testing.assert_array_equal(ambiguity.most_ambiguous(PROBABILITIES, 3), [3, 0, 1])
-    np.testing.assert_array_equal(ambiguity.most_ambiguous(PROBABILITIES, 9), [3, 0, 1, 4, 2])
+    np.testing.assert_array_equal(predictions.most_ambiguous(PROBABILITIES, 3), [3, 0, 1])
+    np.testing.assert_array_equal(predictions.most_ambiguous(PROBABILITIES, 9), [3, 0, 1, 4, 2])
     with pytest.raises(UsageError, match="2 classes or more"):
-        ambiguity.margin(jnp.ones((3, 1)))
+        predictions.margin(jnp.ones((3, 1)))
 
 
 def test_confident_mistakes_are_wrong_and_the_surest_first():
     labels = np.array([1, 2, 0, 1, 0])
-    np.testing.assert_array_equal(ambiguity.confident_mistakes(PROBABILITIES, labels, 9), [4, 0, 3])
-    np.testing.assert_array_equal(ambiguity.confident_mistakes(PROBABILITIES, labels, 1), [4])
+    np.testing.assert_array_equal(
+        predictions.confident_mistakes(PROBABILITIES, labels, 9), [4, 0, 3]
+    )
+    np.testing.assert_array_equal(predictions.confident_mistakes(PROBABILITIES, labels, 1), [4])

@@ -8,12 +8,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from records import Page, label_page, label_record, record, scored
+from records import Page, label_record, record, report_page, scored
 
-from cnn_jax.analysis.explain import attribution
-from cnn_jax.analysis.explain.network import Evidence, TrainedNetwork, contributions
-from cnn_jax.analysis.report import ambiguity, insight
-from cnn_jax.analysis.report.page import render_report
+from cnn_jax.analysis import predictions
+from cnn_jax.analysis.explain import (
+    Evidence,
+    TrainedNetwork,
+    contributions,
+    difference,
+    evidence,
+    integrated_gradients,
+    least_sure,
+    surest_mistakes,
+)
+from cnn_jax.analysis.report import look, noteworthy
 
 RNG = np.random.default_rng(0)
 SIDE = 8
@@ -69,27 +77,28 @@ def test_contributions_of_any_number_of_images(trained: TrainedNetwork, count: i
     heats = contributions(trained, 8)(images, Evidence(outputs, others))
     assert heats.shape == (count, SIDE, SIDE)
     if count:
-        expected = attribution.integrated_gradients(
+        expected = integrated_gradients(
             trained.logits_of(WEIGHTS),
             trained.normalize(images.astype(np.float32)),
-            attribution.difference(outputs, others),
+            difference(outputs, others),
             jnp.zeros((SIDE, SIDE, 1)),
             8,
         )
-        np.testing.assert_allclose(heats, attribution.evidence(expected), rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(heats, evidence(expected), rtol=1e-4, atol=1e-6)
 
 
 def test_a_report_shows_what_was_looked_at(trained: TrainedNetwork):
     sample = record(channels=1)
     images = np.asarray(sample.test_images)
     assert images.shape[1:] == (SIDE, SIDE, 1), images.shape
-    mistakes = insight.surest_mistakes(sample.test_probabilities, sample.test_labels, 12)
-    ambiguous = insight.most_ambiguous(sample.test_probabilities, 6)
+    said = sample.test_probabilities, sample.test_labels, None
+    mistakes, ambiguous = noteworthy(*said)
+    assert (len(mistakes.examples), len(ambiguous.examples)) == (12, 6)
     assert (mistakes.evidence.outputs != sample.test_labels[mistakes.examples]).all()
-    seen = insight.look(trained, images, mistakes, ambiguous)
+    seen = look(trained, images, *said)
     assert seen.filters.shape == (6, 3, 3, 1)
-    plain = Page(render_report(sample))
-    page = render_report(dataclasses.replace(sample, insight=seen))
+    plain = Page(report_page(sample))
+    page = report_page(dataclasses.replace(sample, insight=seen))
     assert "What the first convolution looks for" in page
     assert "first convolution looks" not in plain.text
     pictures = len(re.findall("<img", page))
@@ -106,12 +115,10 @@ def test_a_report_shows_what_was_looked_at(trained: TrainedNetwork):
 def test_a_report_of_labels_shows_it_too(trained: TrainedNetwork):
     sample = label_record()
     thresholds = np.full(3, 0.5, np.float32)
-    wrong = insight.surest_wrong_answers(
-        sample.test_probabilities, sample.test_labels, thresholds, 12
-    )
-    doubtful = insight.answers_in_doubt(sample.test_probabilities, thresholds, 6)
-    seen = insight.look(trained, np.asarray(sample.test_images), wrong, doubtful)
-    text = Page(label_page(dataclasses.replace(sample, insight=seen))).text
+    said = sample.test_probabilities, sample.test_labels, thresholds
+    wrong, doubtful = noteworthy(*said)
+    seen = look(trained, np.asarray(sample.test_images), *said)
+    text = Page(report_page(dataclasses.replace(sample, insight=seen))).text
     assert text.count("evidence for ") == len(wrong.examples) + len(doubtful.examples)
     assert "What the first convolution looks for" in text
 
@@ -120,16 +127,16 @@ def test_wrong_answers_and_doubts_of_labels():
     probabilities = np.array([[0.9, 0.2], [0.6, 0.45], [np.nan, 0.1], [0.1, 0.55]])
     labels = np.array([[0, 0], [1, 1], [1, 1], [0, 1]], np.uint8)
     thresholds = np.array([0.5, 0.5])
-    errors = ambiguity.label_error(probabilities, labels, thresholds)
+    errors = predictions.label_error(probabilities, labels, thresholds)
     nothing = -np.inf
     expected = [[0.4, nothing], [nothing, 0.05], [nothing, nothing], [nothing, nothing]]
     np.testing.assert_allclose(errors, expected)
-    doubts = ambiguity.label_doubt(probabilities, thresholds)
+    doubts = predictions.label_doubt(probabilities, thresholds)
     assert (doubts[2] == nothing).all()
     np.testing.assert_allclose(doubts[3], [-0.4, -0.05])
-    np.testing.assert_array_equal(ambiguity.largest(errors[:, 0], 3), [0])
-    np.testing.assert_array_equal(ambiguity.largest(doubts[:, 1], 2), [1, 3])
-    found = insight.surest_wrong_answers(probabilities, labels, thresholds, 5)
+    np.testing.assert_array_equal(predictions.largest(errors[:, 0], 3), [0])
+    np.testing.assert_array_equal(predictions.largest(doubts[:, 1], 2), [1, 3])
+    found = surest_mistakes(probabilities, labels, 5, thresholds)
     np.testing.assert_array_equal(found.examples, [0, 1])
     np.testing.assert_array_equal(found.evidence.outputs, [0, 1])
     assert found.evidence.rather_than is None
@@ -137,13 +144,13 @@ def test_wrong_answers_and_doubts_of_labels():
 
 def test_what_is_not_finite_is_not_looked_at():
     probabilities = np.full((3, 4), np.nan)
-    assert not len(insight.most_ambiguous(probabilities, 3).examples)
-    assert not len(insight.surest_mistakes(probabilities, np.zeros(3, int), 3).examples)
+    assert not len(least_sure(probabilities, 3).examples)
+    assert not len(surest_mistakes(probabilities, np.zeros(3, int), 3).examples)
     held = scored(5)[0]
     held[1] = np.nan
-    assert 1 not in insight.answers_in_doubt(held, np.full(3, 0.5), 5).examples
+    assert 1 not in least_sure(held, 5, np.full(3, 0.5)).examples
 
 
 def test_filters_of_a_run_that_diverged_are_zero(trained: TrainedNetwork):
     lost = {"conv1": {"kernel": np.full((3, 3, 1, 2), np.nan)}}
-    np.testing.assert_array_equal(insight.filters(trained._replace(weights=(lost, {}))), 0)
+    np.testing.assert_array_equal(trained._replace(weights=(lost, {})).filters(), 0)

@@ -7,19 +7,18 @@ import re
 
 import numpy as np
 import pytest
-from records import NAMES, Page, label_page, label_record, scored
+from records import NAMES, Page, label_record, report_page, scored
 from sklearn import metrics as reference
 
-from cnn_jax.analysis.evaluate import charts as label_charts
-from cnn_jax.analysis.evaluate.labels import as_json, evaluate_labels
-from cnn_jax.analysis.report.record import RunRecord
+from cnn_jax.analysis.evaluate import as_json, evaluate_labels, precision_recall
+from cnn_jax.analysis.report import RunRecord
 from cnn_jax.analysis.statistics import mean_interval, wilson_interval
 from cnn_jax.ops.metrics import best_thresholds
 
 
 @pytest.fixture(scope="module")
 def page() -> str:
-    return label_page(label_record(), scored(50, seed=1))
+    return report_page(label_record(), scored(50, seed=1))
 
 
 def test_numbers_are_those_of_scikit_learn():
@@ -74,7 +73,7 @@ def test_answers_that_are_right_together_count_once(share: float):
 def test_curves_are_those_of_scikit_learn(digits: int):
     probabilities, labels = scored(80)
     scores, truth = probabilities[:, 0].round(digits), labels[:, 0]
-    ours = label_charts.precision_recall(scores, truth)
+    ours = precision_recall(scores, truth)
     precision, recall, threshold = reference.precision_recall_curve(truth, scores)
     np.testing.assert_allclose(ours.threshold[::-1], threshold)
     np.testing.assert_allclose(ours.precision[::-1], precision[:-1])
@@ -82,7 +81,7 @@ def test_curves_are_those_of_scikit_learn(digits: int):
 
 
 def test_a_label_without_positives_has_no_curve():
-    assert not label_charts.precision_recall(np.ones(3), np.zeros(3, np.uint8)).recall.size
+    assert not precision_recall(np.ones(3), np.zeros(3, np.uint8)).recall.size
 
 
 def diverged() -> RunRecord:
@@ -113,7 +112,7 @@ ODD = {
 
 @pytest.mark.parametrize("make", ODD.values(), ids=ODD)
 def test_renders_well_formed_and_without_outside_references(make):
-    text = label_page(make())
+    text = report_page(make())
     for tag, attributes in Page(text).tags:
         assert tag not in {"link", "iframe", "object", "embed", "base"}
         for name in ("src", "href", "xlink:href"):
@@ -122,7 +121,7 @@ def test_renders_well_formed_and_without_outside_references(make):
 
 
 def test_the_page_is_the_same_for_the_same_record(page: str):
-    assert label_page(label_record(), scored(50, seed=1)) == page
+    assert report_page(label_record(), scored(50, seed=1)) == page
     assert "eyes <open>" not in page
 
 
@@ -132,7 +131,7 @@ def test_the_page_says_what_was_measured(page: str):
     text = " ".join(Page(page).text.split())
     assert f"{found.accuracy:.2%} of the labels right, 95% interval {low:.2%} to {high:.2%}" in text
     assert "highest F1 on 50 examples held out" in text
-    assert "every threshold is 50%" in " ".join(Page(label_page(label_record())).text.split())
+    assert "every threshold is 50%" in " ".join(Page(report_page(label_record())).text.split())
     rows = {row[0]: row[1:] for row in Page(page).table("threshold")}
     for row in found.rows:
         numbers = (row.threshold, row.accuracy, row.precision, row.recall, row.f1)
@@ -154,10 +153,10 @@ def test_the_surest_wrong_answers_are_wrong(page: str):
 
 
 def test_what_is_wrong_with_a_run_is_said():
-    text = Page(label_page(diverged())).text
+    text = Page(report_page(diverged())).text
     assert "not finite at epoch 1" in text
     assert "outputs of 80 of 80 test examples" in text
-    assert "is not calibrated" in Page(label_page(label_record(calibrated=False))).text
+    assert "is not calibrated" in Page(report_page(label_record(calibrated=False))).text
 
 
 def test_labels_of_another_shape_are_refused():

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from sklearn.calibration import calibration_curve
 
-from cnn_jax.analysis import figures
-from cnn_jax.analysis.report import charts as report_charts
+from cnn_jax.analysis import charts, evaluate, figures, predictions, report
 from cnn_jax.ops import metrics
 
 RNG = np.random.default_rng(0)
@@ -58,12 +57,12 @@ HISTORIES = {
 
 @pytest.mark.parametrize("history", HISTORIES.values(), ids=HISTORIES)
 def test_learning_curves_of_odd_histories(history):
-    assert "epoch" in texts(report_charts.learning_curves(history))
+    assert "epoch" in texts(report.learning_curves(history))
 
 
 def test_learning_curves_hold_the_history():
     history = HISTORIES["several"]
-    axes = report_charts.learning_curves(history).axes
+    axes = report.learning_curves(history).axes
     assert [panel.get_title(loc="left") for panel in axes] == ["Loss", "Accuracy", "Learning rate"]
     for line, key in zip(axes[0].lines, ["train_loss", "validation_loss"], strict=True):
         np.testing.assert_array_equal(line.get_ydata(), [row[key] for row in history])
@@ -71,18 +70,18 @@ def test_learning_curves_hold_the_history():
 
 
 def test_learning_curves_tell_where_a_run_diverged():
-    figure = report_charts.learning_curves(HISTORIES["diverged"], ["loss"])
+    figure = report.learning_curves(HISTORIES["diverged"], ["loss"])
     assert "not finite at epoch 2" in texts(figure)
 
 
 def test_learning_curves_without_learning_rate():
-    assert report_charts.history_panels([{"epoch": 1, "train_loss": 1.0}]) == ("loss",)
+    assert report.history_panels([{"epoch": 1, "train_loss": 1.0}]) == ("loss",)
 
 
 @pytest.mark.parametrize(("history", "panels"), [([], None), ([epoch_row(1)], ["speed"])])
 def test_learning_curves_reject(history, panels):
     with pytest.raises(ValueError, match="panels"):
-        report_charts.learning_curves(history, panels)
+        report.learning_curves(history, panels)
 
 
 @pytest.mark.parametrize("classes", [2, 10, 100])
@@ -90,7 +89,7 @@ def test_confusion_matrix_shows_counts_and_names(classes):
     matrix = RNG.integers(0, 3, (classes, classes)) + 1000 * np.eye(classes, dtype=int)
     matrix[0] = 0
     names = [f"class {index}" for index in range(classes)]
-    figure = report_charts.confusion_matrix(matrix, names)
+    figure = evaluate.confusion_matrix(matrix, names)
     shown = texts(figure)
     assert set(names) <= set(shown)
     assert {str(count) for count in np.diagonal(matrix)[1:]} <= set(shown)
@@ -101,7 +100,7 @@ def test_confusion_matrix_shows_counts_and_names(classes):
 
 
 def test_confusion_matrix_takes_names_literally_and_shortens_them():
-    shown = texts(report_charts.confusion_matrix(np.eye(2, dtype=int), ["$x^2$ <b>", "long " * 20]))
+    shown = texts(evaluate.confusion_matrix(np.eye(2, dtype=int), ["$x^2$ <b>", "long " * 20]))
     assert "$x^2$ <b>" in shown
     assert any(text.startswith("long long") and text.endswith("…") for text in shown)
 
@@ -111,7 +110,7 @@ def test_reliability_bins_agree_with_scikit_learn():
     correct = RNG.random(500) < confidence
     # Of two classes, the first is the guess; the label says whether it is right.
     probabilities = np.stack([confidence, 1 - confidence], axis=1)
-    binned = report_charts.reliability_bins(probabilities, np.where(correct, 0, 1), bins=10)
+    binned = evaluate.reliability_bins(probabilities, np.where(correct, 0, 1), bins=10)
     accuracy, mean_confidence = calibration_curve(correct, confidence, n_bins=10)
     some = binned.examples > 0
     np.testing.assert_allclose(binned.accuracy[some], accuracy)
@@ -121,7 +120,7 @@ def test_reliability_bins_agree_with_scikit_learn():
 
 def test_reliability_bins_add_up_to_the_calibration_error():
     probabilities, labels = random_probabilities(400, 7), RNG.integers(0, 7, 400)
-    binned = report_charts.reliability_bins(probabilities, labels)
+    binned = evaluate.reliability_bins(probabilities, labels)
     gap = np.abs(binned.accuracy - binned.confidence)
     error = np.nansum(gap * binned.examples) / 400
     np.testing.assert_allclose(
@@ -131,14 +130,14 @@ def test_reliability_bins_add_up_to_the_calibration_error():
 
 def test_reliability_diagram_of_a_diverged_run():
     probabilities = np.full((4, 3), math.nan)
-    figure = report_charts.reliability_diagram(probabilities, np.zeros(4, int))
+    figure = evaluate.reliability_diagram(probabilities, np.zeros(4, int))
     assert "no finite probabilities" in texts(figure)
 
 
 def test_top_guesses_are_ranked_and_leave_nan_for_last():
     probabilities = np.array([[0.1, math.nan, 0.6, 0.3]])
-    np.testing.assert_array_equal(report_charts.top_guesses(probabilities, 3), [[2, 3, 0]])
-    np.testing.assert_array_equal(report_charts.top_guesses(probabilities, 9), [[2, 3, 0, 1]])
+    np.testing.assert_array_equal(predictions.top_guesses(probabilities, 3), [[2, 3, 0]])
+    np.testing.assert_array_equal(predictions.top_guesses(probabilities, 9), [[2, 3, 0, 1]])
 
 
 @pytest.mark.parametrize(
@@ -149,9 +148,7 @@ def test_ranked_guesses(examples, channels, classes, guesses):
     labels = RNG.integers(0, classes, examples)
     probabilities = random_probabilities(examples, classes)
     names = [f"name {index}" for index in range(classes)]
-    figure = report_charts.ranked_guesses(
-        random_images(examples, channels), labels, probabilities, names
-    )
+    figure = charts.ranked_guesses(random_images(examples, channels), labels, probabilities, names)
     assert len(figure.axes) == 2 * examples
     for index in range(examples):
         above, below = figure.axes[2 * index : 2 * index + 2]
@@ -164,17 +161,13 @@ def test_ranked_guesses(examples, channels, classes, guesses):
 
 
 def test_ranked_guesses_without_labels():
-    figure = report_charts.ranked_guesses(
-        random_images(1, 3), None, random_probabilities(1, 3), "abc"
-    )
+    figure = charts.ranked_guesses(random_images(1, 3), None, random_probabilities(1, 3), "abc")
     assert figure.axes[0].get_xlabel() == ""
 
 
 def test_ranked_guesses_reject_no_image():
     with pytest.raises(ValueError, match="at least one image"):
-        report_charts.ranked_guesses(
-            random_images(0, 1), None, random_probabilities(1, 2)[:0], "ab"
-        )
+        charts.ranked_guesses(random_images(0, 1), None, random_probabilities(1, 2)[:0], "ab")
 
 
 def test_import_leaves_matplotlib_alone():

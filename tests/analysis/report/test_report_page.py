@@ -5,17 +5,16 @@ import re
 
 import numpy as np
 import pytest
-from records import Page, record
+from records import Page, record, report_page
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from cnn_jax.analysis.report.page import render_report
 from cnn_jax.analysis.statistics import wilson_interval
 
 
 @functools.cache
 def plain_page():
     """The page of `record()`, rendered once."""
-    return render_report(record())
+    return report_page(record())
 
 
 def diverged():
@@ -61,7 +60,7 @@ ODD = {
 
 @pytest.mark.parametrize("make", ODD.values(), ids=ODD)
 def test_renders_well_formed_and_without_outside_references(make):
-    page = render_report(make())
+    page = report_page(make())
     for tag, attributes in Page(page).tags:
         assert tag not in {"link", "iframe", "object", "embed", "base"}
         for name in ("src", "href", "xlink:href", "srcset", "action", "poster"):
@@ -72,7 +71,7 @@ def test_renders_well_formed_and_without_outside_references(make):
 
 
 def test_deterministic():
-    assert render_report(record()) == plain_page()
+    assert report_page(record()) == plain_page()
 
 
 def test_headline_is_the_accuracy_with_its_interval():
@@ -155,12 +154,12 @@ def test_a_model_without_mistakes_says_so():
         test_probabilities=np.eye(4, dtype=np.float32),
         test_images=np.zeros((4, 8, 8, 1), np.uint8),
     )
-    text = Page(render_report(sample)).text
+    text = Page(report_page(sample)).text
     assert "None among 4 test examples" in text
 
 
 def test_diverged_run_is_called_so():
-    text = " ".join(Page(render_report(diverged())).text.split())
+    text = " ".join(Page(report_page(diverged())).text.split())
     assert "its training loss is not finite at epoch 2" in text
     assert "0.00% test accuracy" in text
     assert "outputs of 200 of 200 test examples are not finite" in text
@@ -169,19 +168,19 @@ def test_diverged_run_is_called_so():
 def test_undefined_outputs_count_as_mistakes():
     sample = partly_undefined()
     right = np.sum(sample.test_probabilities[7:].argmax(axis=1) == sample.test_labels[7:])
-    text = " ".join(Page(render_report(sample)).text.split())
+    text = " ".join(Page(report_page(sample)).text.split())
     assert f"{right} of 200 test examples right" in text
     assert "outputs of 7 of 200" in text
 
 
 def test_says_when_outputs_are_not_probabilities():
-    assert "is not calibrated" in Page(render_report(record(calibrated=False))).text
+    assert "is not calibrated" in Page(report_page(record(calibrated=False))).text
     assert "is not calibrated" not in Page(plain_page()).text
 
 
 def test_differing_parameter_counts_are_marked():
     row = dict(record().parameters[0], counted=319)
-    (shown, total) = Page(render_report(record(parameters=[row]))).table("formula")
+    (shown, total) = Page(report_page(record(parameters=[row]))).table("formula")
     assert shown == ["conv1", "conv", "28 × 28 × 32", "(3·3·1 + 1)·32", "320", "≠ 319"]
     assert total == ["total", "320", "319"]
 
@@ -196,7 +195,7 @@ def test_everything_from_the_user_is_escaped():
         environment={attack: attack},
         parameters=[dict(record().parameters[0], name=attack, kind=attack, formula=attack)],
     )
-    page = render_report(sample)
+    page = report_page(sample)
     assert "<script>alert" not in page
     scripts = [tag for tag, _ in Page(page).tags if tag == "script"]
     assert len(scripts) == 1

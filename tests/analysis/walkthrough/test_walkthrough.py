@@ -14,12 +14,10 @@ from flax import nnx
 from PIL import Image
 from scipy import signal, special
 
-from cnn_jax.analysis.walkthrough import deciding, descent, learning, lecture, seeing
+from cnn_jax.analysis.walkthrough import Station, Trained, deciding, learning, lecture, seeing
 from cnn_jax.analysis.walkthrough import page as walkthrough_page
-from cnn_jax.analysis.walkthrough import trained as trained_stations
-from cnn_jax.analysis.walkthrough.figures import weighted_sum, window_places
+from cnn_jax.analysis.walkthrough.drawings import weighted_sum, window_places
 from cnn_jax.analysis.walkthrough.lecture import color_smile, planes
-from cnn_jax.analysis.walkthrough.station import Station, Trained
 from cnn_jax.models import Architecture, build, count_parameters
 from cnn_jax.ops import activations, augment, convolution, dense, losses, pooling, updates
 
@@ -73,7 +71,7 @@ def stations() -> dict[str, Station]:
 
 @pytest.fixture(scope="module")
 def looked_into() -> Station:
-    return trained_stations.network(trained())
+    return walkthrough_page.network(trained())
 
 
 @pytest.fixture
@@ -85,7 +83,7 @@ def render(stations, looked_into, monkeypatch: pytest.MonkeyPatch) -> Callable[.
         for name, makers in ORDER.items():
             kept = tuple(lambda anchor=ANCHORS[make]: there[anchor] for make in makers)
             monkeypatch.setattr(walkthrough_page, name, kept)
-        monkeypatch.setattr(trained_stations, "network", lambda smiles: looked_into)
+        monkeypatch.setattr(walkthrough_page, "network", lambda smiles: looked_into)
         return walkthrough_page.render_walkthrough(trained(), guesser or trained())
 
     return render
@@ -218,8 +216,8 @@ def test_losses_are_of_the_probability():
 
 def test_path_of_gradient_descent():
     start, rate, steps = np.array([-4.0, 1.0]), 0.15, 12
-    path = descent.descend(descent.valley, jnp.asarray(start), rate, steps)
-    shrink = 1 - rate * np.array(descent.CURVATURES)
+    path = learning.descend(learning.valley, jnp.asarray(start), rate, steps)
+    shrink = 1 - rate * np.array(learning.CURVATURES)
     np.testing.assert_allclose(path, start * shrink ** np.arange(steps + 1)[:, None], rtol=1e-4)
 
 
@@ -228,7 +226,7 @@ def test_rates_are_what_they_are_called(stations):
     after = {name: last for name, _, _, last in shown["rows"]}
     (before,) = {first for _, _, first, _ in shown["rows"]}
     assert after["good"] < after["small"] < before < after["too large"]
-    assert shown["limit"] == pytest.approx(2 / max(descent.CURVATURES))
+    assert shown["limit"] == pytest.approx(2 / max(learning.CURVATURES))
 
 
 def test_stochastic_descent_is_ahead_after_one_pass_and_behind_in_the_end(stations):
@@ -270,7 +268,7 @@ def test_guesses_with_one_class_and_with_several_labels(render):
     page = render(several._replace(calibrated=False))
     assert "its 3 labels by probability" in page
     assert "they rank the guesses, but do not measure" in page
-    shown = trained_stations.guesses(several).shown
+    shown = walkthrough_page.guesses(several).shown
     for card in shown["drawn"]:
         row = several.labels[card["number"]]
         marked = {guess["name"] for guess in card["guesses"] if guess["right"]}
