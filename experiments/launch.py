@@ -13,7 +13,7 @@ from absl import app, flags, logging
 from rich.console import Console
 
 from cnn_jax.data.cache import default_folder
-from cnn_jax.errors import UsageError
+from cnn_jax.errors import FieldError, UsageError
 from cnn_jax.training import processes
 
 from . import command_line
@@ -69,6 +69,8 @@ def start(main: Callable[..., None], takes_paths: bool = False) -> None:
                 raise UsageError(f"unexpected argument {arguments[1]!r}; options start with --")
             else:
                 main()
+        except FieldError as error:
+            _fail(error.named("--"), 2)
         except UsageError as error:
             _fail(str(error), 2)
         except processes.ProcessLostError as loss:

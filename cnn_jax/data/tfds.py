@@ -19,7 +19,7 @@ from cnn_jax.data.cache import cached, file_stamps, fingerprint
 from cnn_jax.data.dataset import Dataset, Split
 from cnn_jax.data.folders import resize
 from cnn_jax.data.progress import progress
-from cnn_jax.errors import UsageError
+from cnn_jax.errors import FieldError, UsageError
 
 _CIFAR10 = (
     "airplane",
@@ -105,9 +105,11 @@ def load_tfds(
     image_key, label_key = _find_keys(builder)
     if not is_prepared(builder):
         if not download:
-            raise UsageError(
-                f"{name} is not prepared in {builder.data_dir}, expected its ArrayRecord files "
-                "there; name another data folder or set TFDS_DATA_DIR, or ask for --download"
+            raise FieldError(
+                "{name} is not prepared in {folder}, expected its ArrayRecord files there; name "
+                "another {data_dir} or set TFDS_DATA_DIR, or ask for {download}",
+                name=name,
+                folder=builder.data_dir,
             )
         prepare(builder, name)
     dataset_name = builder.info.full_name.rpartition("/")[0]

@@ -1,10 +1,8 @@
 """Networks: Flax NNX modules that compose the pure functions of `cnn_jax.ops`."""
 
-from cnn_jax.models.architecture import MODEL_OPTIONS, Architecture
-from cnn_jax.models.layers import NORMALIZATIONS, Mode
+from cnn_jax.models.architecture import MODELS, NORMALIZATIONS, Architecture, Model
+from cnn_jax.models.layers import Mode
 from cnn_jax.models.networks import (
-    DATA_INITIALIZATIONS,
-    MODELS,
     Classifier,
     build,
     build_abstract,
@@ -13,13 +11,12 @@ from cnn_jax.models.networks import (
 from cnn_jax.models.parameters import ParameterRow, count_parameters, multiplications
 
 __all__ = [
-    "DATA_INITIALIZATIONS",
     "MODELS",
-    "MODEL_OPTIONS",
     "NORMALIZATIONS",
     "Architecture",
     "Classifier",
     "Mode",
+    "Model",
     "ParameterRow",
     "build",
     "build_abstract",

@@ -1,10 +1,38 @@
-"""What a model is built from: the static choices that change the program."""
+"""What a model is built from: its static choices, and the models by name."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import NamedTuple
 
-from cnn_jax.ops.convolution import Lowering
+from flax import nnx
+from jaxtyping import Array, Float, PyTree
+
+from cnn_jax.errors import FieldError, check_choice
+from cnn_jax.ops.activations import ACTIVATIONS, PARAMETRIC_ACTIVATIONS
+from cnn_jax.ops.convolution import LOWERINGS, Lowering
+from cnn_jax.ops.pooling import POOLINGS
 
 ImageShape = tuple[int, int, int]
+NORMALIZATIONS = ("none", "batch", "group")
+
+
+class Model(NamedTuple):
+    """A network that can be asked for by name.
+
+    Attributes:
+        build: `(architecture, image shape, classes, rngs) -> layers by name`.
+        options: the fields of `Architecture` that it reads and not every model does.
+        from_data: `(statistics, normalized images) -> statistics`: what it takes from the training
+            images before the first step, if anything.
+    """
+
+    build: Callable[..., dict[str, nnx.Module]]
+    options: frozenset[str] = frozenset()
+    from_data: Callable[[PyTree, Float[Array, "n h w c"]], PyTree] | None = None
+
+
+# Filled where the networks are.
+MODELS: dict[str, Model] = {}
 
 
 @dataclass(frozen=True)
@@ -23,6 +51,9 @@ class Architecture:
         convolutions_per_block: convolutions before each pooling (`cnn`).
         hidden: neurons of each dense layer before the output (`cnn`).
         convolution: lowering of the convolutions, see `conv2d`.
+
+    Raises:
+        FieldError: if a choice is not known, out of range, or not read by the model.
     """
 
     model: str = "cnn"
@@ -37,16 +68,41 @@ class Architecture:
     hidden: tuple[int, ...] = (256,)
     convolution: Lowering = "auto"
 
+    def __post_init__(self) -> None:
+        check_choice("model", self.model, MODELS)
+        check_choice("activation", self.activation, ACTIVATIONS | PARAMETRIC_ACTIVATIONS)
+        check_choice("normalization", self.normalization, NORMALIZATIONS)
+        check_choice("pooling", self.pooling, POOLINGS)
+        check_choice("convolution", self.convolution, LOWERINGS)
+        for name in ("filters", "hidden"):
+            check_positive_integers(name, getattr(self, name))
+        for name in ("kernel_size", "convolutions_per_block"):
+            check_positive_integers(name, (getattr(self, name),))
+        if not 0 < self.width < float("inf"):
+            raise FieldError("{width} must be a positive number, got {value}", value=self.width)
+        self._check_read()
 
-# The choices that some models do not have; every other field is read by all of them.
-MODEL_OPTIONS: dict[str, frozenset[str]] = {
-    "airnet": frozenset({"width"}),
-    "cnn": frozenset({"pooling", "filters", "kernel_size", "convolutions_per_block", "hidden"}),
-    "lenet5": frozenset({"pooling"}),
-    "resnet18": frozenset(),
-    "resnet20": frozenset(),
-    "resnet32": frozenset(),
-    "resnet56": frozenset(),
-    "vgg": frozenset({"width"}),
-    "wide_resnet": frozenset(),
-}
+    def _check_read(self) -> None:
+        for field in fields(self):
+            readers = [name for name, model in MODELS.items() if field.name in model.options]
+            unread = readers and self.model not in readers
+            if unread and getattr(self, field.name) != field.default:
+                raise FieldError(
+                    f"{{{field.name}}} has no effect with {{model}}={{name}}; it is for "
+                    "{model}={readers}",
+                    name=self.model,
+                    readers=" or ".join(readers),
+                )
+
+
+def check_positive_integers(field: str, values: tuple[int, ...]) -> None:
+    """Refuses what is not a positive whole number.
+
+    Raises:
+        FieldError: naming the field.
+    """
+    for value in values:
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise FieldError(
+                f"{{{field}}} must be positive whole numbers, got {{value!r}}", value=value
+            )

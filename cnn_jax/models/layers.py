@@ -19,7 +19,6 @@ from cnn_jax.models.architecture import Architecture, ImageShape
 from cnn_jax.ops import activations, dense, pooling
 from cnn_jax.ops.convolution import Lowering, Padding, conv_general_dilated
 
-NORMALIZATIONS = ("none", "batch", "group")
 _GROUPS = 8
 _LECUN_NORMAL = nnx.initializers.lecun_normal()
 

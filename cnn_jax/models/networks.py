@@ -1,6 +1,5 @@
 """The networks by name: how one is built, called, and initialized from data."""
 
-from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -8,26 +7,24 @@ from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from cnn_jax.models.airnet import airnet, whiten
-from cnn_jax.models.architecture import Architecture, ImageShape
+from cnn_jax.models.architecture import MODELS, Architecture, ImageShape, Model
 from cnn_jax.models.layers import EVALUATION, Mode, Sequential, Tap
 from cnn_jax.models.plain import cnn, lenet5, vgg
 from cnn_jax.models.residual import resnet, resnet18, wide_resnet
 
-MODELS: dict[str, Callable[[Architecture, ImageShape, int, nnx.Rngs], dict[str, nnx.Module]]] = {
-    "airnet": airnet,
-    "cnn": cnn,
-    "lenet5": lenet5,
-    "resnet18": resnet18,
-    "resnet20": partial(resnet, 20),
-    "resnet32": partial(resnet, 32),
-    "resnet56": partial(resnet, 56),
-    "vgg": vgg,
-    "wide_resnet": wide_resnet,
-}
-
-# What some models take from the data before training: `(statistics, images) -> statistics`.
-DATA_INITIALIZATIONS: dict[str, Callable[[PyTree, Float[Array, "n h w c"]], PyTree]] = {
-    "airnet": whiten,
+MODELS |= {
+    "airnet": Model(airnet, frozenset({"width"}), whiten),
+    "cnn": Model(
+        cnn,
+        frozenset({"pooling", "filters", "kernel_size", "convolutions_per_block", "hidden"}),
+    ),
+    "lenet5": Model(lenet5, frozenset({"pooling"})),
+    "resnet18": Model(resnet18),
+    "resnet20": Model(partial(resnet, 20)),
+    "resnet32": Model(partial(resnet, 32)),
+    "resnet56": Model(partial(resnet, 56)),
+    "vgg": Model(vgg, frozenset({"width"})),
+    "wide_resnet": Model(wide_resnet),
 }
 
 
@@ -63,7 +60,7 @@ def build(
     Raises:
         UsageError: if the images are too small for it.
     """
-    layers = MODELS[architecture.model](architecture, image_shape, num_classes, nnx.Rngs(key))
+    layers = MODELS[architecture.model].build(architecture, image_shape, num_classes, nnx.Rngs(key))
     return Classifier(layers)
 
 
@@ -89,6 +86,5 @@ def initialize_from_data(
     Returns:
         As `statistics`, with the kernel of the whitening in it for `airnet`.
     """
-    if architecture.model not in DATA_INITIALIZATIONS:
-        return statistics
-    return DATA_INITIALIZATIONS[architecture.model](statistics, images)
+    from_data = MODELS[architecture.model].from_data
+    return statistics if from_data is None else from_data(statistics, images)

@@ -2,7 +2,7 @@
 
 from flax import nnx
 
-from cnn_jax.errors import UsageError
+from cnn_jax.errors import FieldError
 from cnn_jax.models.architecture import Architecture, ImageShape
 from cnn_jax.models.layers import (
     Activation,
@@ -28,15 +28,22 @@ def cnn(
     dropouts = 0
     for block, filters in enumerate(architecture.filters, start=1):
         if min(height, width) < 2:
-            raise UsageError(
-                f"--filters asks for {len(architecture.filters)} blocks, but after block "
-                f"{block - 1} the {image_shape[0]}x{image_shape[1]} image is down to "
-                f"{height}x{width} and cannot be pooled again; give fewer filters"
+            raise FieldError(
+                "{filters} asks for {blocks} blocks, but after block {last} the {image} image is "
+                "down to {map} and cannot be pooled again; give fewer filters",
+                blocks=len(architecture.filters),
+                last=block - 1,
+                image=f"{image_shape[0]}x{image_shape[1]}",
+                map=f"{height}x{width}",
             )
         if architecture.kernel_size > 2 * min(height, width) - 1:
-            raise UsageError(
-                f"--kernel_size={architecture.kernel_size} does not fit the {height}x{width} "
-                f"feature map of block {block}; give at most {2 * min(height, width) - 1}"
+            raise FieldError(
+                "{kernel_size}={size} does not fit the {map} feature map of block {block}; give at "
+                "most {most}",
+                size=architecture.kernel_size,
+                map=f"{height}x{width}",
+                block=block,
+                most=2 * min(height, width) - 1,
             )
         for repeat in range(1, architecture.convolutions_per_block + 1):
             suffix = f"{block}" if architecture.convolutions_per_block == 1 else f"{block}_{repeat}"

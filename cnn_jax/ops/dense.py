@@ -4,6 +4,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from cnn_jax.ops.hyperparameters import Hyperparameter, Interval, Number
+
+DROPOUT_RATE = Hyperparameter(
+    0.5,
+    Interval("[0, 1)"),
+    "probability of dropping a value; no dropout layers if not given or 0",
+)
+
 
 def flatten(x: Float[Array, "n *dims"]) -> Float[Array, "n d"]:
     """One row per example, in reading order (height, width, channel)."""
@@ -19,9 +27,7 @@ def dense(
     return x @ kernel + bias
 
 
-def dropout(
-    key: PRNGKeyArray, x: Float[Array, "*dims"], rate: Float[Array, ""] | float
-) -> Float[Array, "*dims"]:
+def dropout(key: PRNGKeyArray, x: Float[Array, "*dims"], rate: Number) -> Float[Array, "*dims"]:
     """Sets each value to zero with probability `rate` and scales the rest by 1 / (1 - rate).
 
     The expectation stays the same, so nothing has to change at test time (Srivastava et al. 2014).

@@ -15,15 +15,20 @@ under jit: a label outside 0 .. c-1 is a target of zeros.
 """
 
 from collections.abc import Callable
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int
 
 from cnn_jax.ops.activations import relu, softmax, softplus
+from cnn_jax.ops.hyperparameters import Interval, Number
 
 Targets = Int[Array, "*b"] | Float[Array, "*b c"]
-Number = float | Float[Array, ""]
+LabelSmoothing = Annotated[
+    Number, Interval("[0, 1)"), "weight of the uniform distribution in the targets"
+]
+Margin = Annotated[Number, Interval("(0, inf)"), "of the hinge losses"]
 
 
 def error(labels: Targets, probabilities: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
@@ -80,7 +85,7 @@ def squared_error(logits: Float[Array, "*b c"], targets: Targets) -> Float[Array
 
 
 def binary_cross_entropy(
-    logits: Float[Array, "*b c"], targets: Targets, *, label_smoothing: Number = 0.0
+    logits: Float[Array, "*b c"], targets: Targets, *, label_smoothing: LabelSmoothing = 0.0
 ) -> Float[Array, "*b"]:
     """-sum_i (t_i log sigmoid(z_i) + (1 - t_i) log(1 - sigmoid(z_i))), summed over the c outputs.
 
@@ -99,7 +104,7 @@ def binary_cross_entropy(
 
 
 def cross_entropy(
-    logits: Float[Array, "*b c"], targets: Targets, *, label_smoothing: Number = 0.0
+    logits: Float[Array, "*b c"], targets: Targets, *, label_smoothing: LabelSmoothing = 0.0
 ) -> Float[Array, "*b"]:
     """Categorical cross-entropy, -sum_i t_i log softmax(z)_i.
 
@@ -117,7 +122,7 @@ def cross_entropy(
 
 
 def kl_divergence(
-    logits: Float[Array, "*b c"], targets: Targets, *, label_smoothing: Number = 0.0
+    logits: Float[Array, "*b c"], targets: Targets, *, label_smoothing: LabelSmoothing = 0.0
 ) -> Float[Array, "*b"]:
     """KL(target || softmax(logits)) = sum_i t_i (log t_i - log softmax(z)_i), with 0 log 0 = 0.
 
@@ -141,7 +146,12 @@ def kl_divergence(
 
 
 def focal(
-    logits: Float[Array, "*b c"], targets: Targets, *, focal_gamma: Number = 2.0
+    logits: Float[Array, "*b c"],
+    targets: Targets,
+    *,
+    focal_gamma: Annotated[
+        Number, Interval("[0, inf)"), "how much the focal loss turns from what is easy"
+    ] = 2.0,
 ) -> Float[Array, "*b"]:
     """Cross-entropy where easy examples weigh little: -sum_i t_i (1 - p_i)^gamma log p_i.
 
@@ -163,7 +173,7 @@ def focal(
 
 
 def hinge(
-    logits: Float[Array, "*b c"], targets: Targets, *, margin: Number = 1.0
+    logits: Float[Array, "*b c"], targets: Targets, *, margin: Margin = 1.0
 ) -> Float[Array, "*b"]:
     """Binary hinge, one versus all: sum_i max(0, margin - y_i z_i), y_i = +1 or -1.
 
@@ -184,7 +194,7 @@ def hinge(
 
 
 def crammer_singer(
-    logits: Float[Array, "*b c"], targets: Targets, *, margin: Number = 1.0
+    logits: Float[Array, "*b c"], targets: Targets, *, margin: Margin = 1.0
 ) -> Float[Array, "*b"]:
     """Multi-class hinge against the best rival: max(0, margin + max_{j != y} z_j - z_y).
 
@@ -209,7 +219,7 @@ def crammer_singer(
 
 
 def weston_watkins(
-    logits: Float[Array, "*b c"], targets: Targets, *, margin: Number = 1.0
+    logits: Float[Array, "*b c"], targets: Targets, *, margin: Margin = 1.0
 ) -> Float[Array, "*b"]:
     """Multi-class hinge against every rival: sum_{j != y} max(0, margin + z_j - z_y).
 

@@ -1,14 +1,17 @@
 """Gradient descent and its momenta written out: one pure step on any pytree of parameters.
 
-Every update is `(params, grads, state, *, learning_rate, ...) -> (params, state)`. The numbers may
-be traced, so one compiled step serves a whole sweep of learning rates.
+Every function is `(grads, state, params, *, learning_rate, ...) -> (updates, state)`, as `update`
+in Optax's protocol is; `apply_updates` adds the updates to the parameters. The numbers may be
+traced, so one compiled step serves a whole sweep of learning rates.
 """
 
 from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree, ScalarLike
+from jaxtyping import Array, Float, PyTree
+
+from cnn_jax.ops.hyperparameters import Number
 
 State = TypeVar("State")
 
@@ -18,8 +21,18 @@ def init_velocity(params: PyTree) -> PyTree:
     return jax.tree.map(jnp.zeros_like, params)
 
 
+def apply_updates(params: PyTree, updates: PyTree) -> PyTree:
+    """The params moved by the updates, in the dtypes of params.
+
+    Args:
+        params: any pytree of arrays.
+        updates: what to add, of the structure and shapes of params.
+    """
+    return jax.tree.map(lambda p, u: (p + u).astype(p.dtype), params, updates)
+
+
 def gradient_descent(
-    params: PyTree, grads: PyTree, state: State, *, learning_rate: ScalarLike
+    grads: PyTree, state: State, params: PyTree | None = None, *, learning_rate: Number
 ) -> tuple[PyTree, State]:
     """One step against the gradient: W_new = W_old - learning_rate * dLoss/dW_old.
 
@@ -27,27 +40,27 @@ def gradient_descent(
     the examples that the gradient is of: all of them, or a batch (or one) drawn at random.
 
     Args:
-        params: any pytree of arrays.
-        grads: the gradient of the loss, of the structure and shapes of params.
+        grads: the gradient of the loss, any pytree of arrays.
         state: nothing to remember, so returned as given; pass ().
+        params: not looked at.
         learning_rate: step length alpha, positive.
 
     Returns:
-        The new params, in the dtypes of params, and state.
+        The updates W_new - W_old, and state.
 
     References:
         Robbins and Monro 1951, "A stochastic approximation method".
     """
-    return _descend(params, grads, learning_rate), state
+    return _against(grads, learning_rate), state
 
 
 def momentum(
-    params: PyTree,
     grads: PyTree,
     velocity: PyTree,
+    params: PyTree | None = None,
     *,
-    learning_rate: ScalarLike,
-    momentum: ScalarLike = 0.9,
+    learning_rate: Number,
+    momentum: Number = 0.9,
 ) -> tuple[PyTree, PyTree]:
     """One heavy-ball step: V_new = momentum * V_old + dLoss/dW, W_new = W_old - alpha * V_new.
 
@@ -55,60 +68,59 @@ def momentum(
     run a constant gradient is followed at learning_rate / (1 - momentum).
 
     Args:
-        params: any pytree of arrays.
-        grads: the gradient of the loss, of the structure and shapes of params.
+        grads: the gradient of the loss, any pytree of arrays.
         velocity: the decaying sum of past gradients; `init_velocity(params)` before the first.
+        params: not looked at.
         learning_rate: step length alpha, positive.
         momentum: how much of the velocity is kept, in [0, 1); 0 is gradient descent.
 
     Returns:
-        The new params and velocity, in the dtypes of the old.
+        The updates W_new - W_old, and the new velocity in the dtypes of the old.
 
     References:
         Polyak 1964, "Some methods of speeding up the convergence of iteration methods".
     """
     velocity = _accumulate(velocity, grads, momentum)
-    return _descend(params, velocity, learning_rate), velocity
+    return _against(velocity, learning_rate), velocity
 
 
 def nesterov(
-    params: PyTree,
     grads: PyTree,
     velocity: PyTree,
+    params: PyTree | None = None,
     *,
-    learning_rate: ScalarLike,
-    momentum: ScalarLike = 0.9,
+    learning_rate: Number,
+    momentum: Number = 0.9,
 ) -> tuple[PyTree, PyTree]:
     """One step of Nesterov's momentum: the heavy ball, looking one step of velocity ahead.
 
     V_new = momentum * V_old + dLoss/dW, W_new = W_old - alpha * (dLoss/dW + momentum * V_new).
 
     Args:
-        params: any pytree of arrays.
-        grads: the gradient of the loss, of the structure and shapes of params.
+        grads: the gradient of the loss, any pytree of arrays.
         velocity: the decaying sum of past gradients; `init_velocity(params)` before the first.
+        params: not looked at.
         learning_rate: step length alpha, positive.
         momentum: how much of the velocity is kept, in [0, 1); 0 is gradient descent.
 
     Returns:
-        The new params and velocity, in the dtypes of the old.
+        The updates W_new - W_old, and the new velocity in the dtypes of the old.
 
     References:
         Nesterov 1983, "A method of solving a convex programming problem"; in this form Sutskever
         et al. 2013, "On the importance of initialization and momentum in deep learning".
     """
     velocity = _accumulate(velocity, grads, momentum)
-    lookahead = jax.tree.map(lambda g, v: g + momentum * v, grads, velocity)
-    return _descend(params, lookahead, learning_rate), velocity
+    ahead = jax.tree.map(lambda g, v: g + momentum * v, grads, velocity)
+    return _against(ahead, learning_rate), velocity
 
 
-def _accumulate(velocity: PyTree, grads: PyTree, momentum: ScalarLike) -> PyTree:
+def _accumulate(velocity: PyTree, grads: PyTree, momentum: Number) -> PyTree:
     return jax.tree.map(lambda v, g: (momentum * v + g).astype(v.dtype), velocity, grads)
 
 
-def _descend(params: PyTree, direction: PyTree, learning_rate: ScalarLike) -> PyTree:
-    # A traced float32 learning rate would otherwise promote half-precision parameters.
-    return jax.tree.map(lambda p, d: (p - learning_rate * d).astype(p.dtype), params, direction)
+def _against(direction: PyTree, learning_rate: Number) -> PyTree:
+    return jax.tree.map(lambda d: -learning_rate * d, direction)
 
 
 # The quintic polynomial whose slope at zero is as large as it can be while its iterates stay
@@ -142,12 +154,12 @@ def orthogonalize(
 
 
 def normalized_muon(
-    params: PyTree,
     grads: PyTree,
     velocity: PyTree,
+    params: PyTree,
     *,
-    learning_rate: ScalarLike,
-    momentum: ScalarLike = 0.6,
+    learning_rate: Number,
+    momentum: Number = 0.6,
 ) -> tuple[PyTree, PyTree]:
     """One step of Muon with Nesterov's momentum, on kernels that keep their norm.
 
@@ -156,14 +168,14 @@ def normalized_muon(
     where a kernel is a matrix of one row per filter. The size of the gradient does not matter.
 
     Args:
-        params: any pytree of kernels, the f filters along the last axis.
         grads: the gradient of the loss, of the structure and shapes of params.
         velocity: the decaying sum of past gradients; zeros before the first step.
+        params: any pytree of kernels, the f filters along the last axis.
         learning_rate: step length alpha, positive; a kernel's norm is sqrt(f).
         momentum: how much of the velocity is kept, in [0, 1).
 
     Returns:
-        The new params and velocity.
+        The updates W_new - W_old, and the new velocity.
 
     References:
         Jordan 2024, `airbench94_muon.py` of github.com/KellerJordan/cifar10-airbench.
@@ -173,7 +185,8 @@ def normalized_muon(
     def move(kernel: Array, grad: Array, velocity: Array) -> Array:
         filters = kernel.shape[-1]
         direction = (grad + momentum * velocity).reshape(-1, filters)
-        kernel = kernel * (jnp.sqrt(filters) / jnp.linalg.norm(kernel))
-        return kernel - learning_rate * orthogonalize(direction.T).T.reshape(kernel.shape)
+        rescaled = kernel * (jnp.sqrt(filters) / jnp.linalg.norm(kernel))
+        step = learning_rate * orthogonalize(direction.T).T.reshape(kernel.shape)
+        return rescaled - kernel - step
 
     return jax.tree.map(move, params, grads, velocity), velocity

@@ -2,21 +2,20 @@
 
 from cnn_jax.training.batches import examples_together, steps_per_epoch
 from cnn_jax.training.config import (
-    HPARAM_RANGES,
     PRECISIONS,
     Config,
     augmentations,
-    describe_range,
     hyperparameters,
+    known_hyperparameters,
 )
 from cnn_jax.training.fit import Epoch, Programs, compile_programs, fit, to_device
 from cnn_jax.training.optimizers import OPTIMIZERS
-from cnn_jax.training.run import Run, TrainState, make_run
+from cnn_jax.training.run import Run, make_run
 from cnn_jax.training.schedules import SCHEDULES
+from cnn_jax.training.step import TrainState
 from cnn_jax.training.task import Examples, Task
 
 __all__ = [
-    "HPARAM_RANGES",
     "OPTIMIZERS",
     "PRECISIONS",
     "SCHEDULES",
@@ -30,9 +29,9 @@ __all__ = [
     "augmentations",
     "compile_programs",
     "examples_together",
-    "describe_range",
     "fit",
     "hyperparameters",
+    "known_hyperparameters",
     "make_run",
     "steps_per_epoch",
     "to_device",

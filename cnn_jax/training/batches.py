@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from cnn_jax.errors import UsageError
+from cnn_jax.errors import FieldError
 from cnn_jax.models import Architecture, build_abstract
 from cnn_jax.training.config import Config
 from cnn_jax.training.optimizers import OPTIMIZERS
@@ -19,17 +19,14 @@ def steps_per_epoch(config: Config, examples: int) -> int:
     others.
 
     Raises:
-        UsageError: if a batch is larger than the training set, or cannot be cut into micro-batches.
+        FieldError: if a batch is larger than the training set.
     """
-    if config.batch_size % config.micro_batches:
-        raise UsageError(
-            f"--batch_size={config.batch_size} cannot be cut into --micro_batches="
-            f"{config.micro_batches} equal parts"
-        )
     if config.batch_size > examples:
-        raise UsageError(
-            f"--batch_size={config.batch_size} is larger than the training split of {examples} "
-            f"examples; give at most {examples}"
+        raise FieldError(
+            "{batch_size}={size} is larger than the training split of {examples} examples; give at "
+            "most {examples}",
+            size=config.batch_size,
+            examples=examples,
         )
     return 1 if OPTIMIZERS[config.optimizer].full_batch else examples // config.batch_size
 
@@ -43,14 +40,17 @@ def check_divides(config: Config, devices: int) -> None:
     """Refuses devices that batches cannot be split over.
 
     Raises:
-        UsageError: naming what would be right.
+        FieldError: naming what would be right.
     """
     size = examples_together(config)
     if size % devices:
         fewer = max(n for n in range(1, devices) if size % n == 0)
-        raise UsageError(
-            f"batches of {size} cannot be split evenly over {devices} devices; give a --batch_size "
-            f"that can, or {fewer} of them"
+        raise FieldError(
+            "batches of {size} cannot be split evenly over {devices} devices; give a {batch_size} "
+            "that can, or {fewer} of them",
+            size=size,
+            devices=devices,
+            fewer=fewer,
         )
 
 
@@ -80,30 +80,29 @@ def check_resolutions(config: Config, task: Task) -> None:
     """Refuses sizes that this training cannot have.
 
     Raises:
-        UsageError: if the stages last longer than the training, a size is not smaller than the
-            images, or the network's parameters depend on the size.
+        FieldError: if a size is not smaller than the images, or the network's parameters depend
+            on the size.
     """
     if not config.resolutions:
         return
-    early = sum(epochs for _, epochs in config.resolutions)
-    if early > config.epochs:
-        raise UsageError(
-            f"--resolutions are of {early} epochs, and --epochs={config.epochs} has fewer"
-        )
     full = _shapes(config.architecture, task, task.image_shape)
     for pixels, _ in config.resolutions:
         height, width, channels = task.image_shape
         if pixels >= height:
-            raise UsageError(
-                f"--resolutions: {pixels} pixels are no smaller than the images, which have "
-                f"{height}x{width}; the epochs after the smaller ones have that size anyway"
+            raise FieldError(
+                "{resolutions}: {pixels} pixels are no smaller than the images, which have "
+                "{height}x{width}; the epochs after the smaller ones have that size anyway",
+                pixels=pixels,
+                height=height,
+                width=width,
             )
         small = (pixels, round(pixels * width / height), channels)
         if _shapes(config.architecture, task, small) != full:
-            raise UsageError(
-                f"--resolutions: --model={config.architecture.model} flattens its feature maps, so "
-                "its parameters depend on the size of the images; networks that pool them whole "
-                "(airnet, vgg, resnets) do not"
+            raise FieldError(
+                "{resolutions}: {model}={name} flattens its feature maps, so its parameters depend "
+                "on the size of the images; networks that pool them whole (airnet, vgg, resnets) "
+                "do not",
+                name=config.architecture.model,
             )
 
 

@@ -1,16 +1,25 @@
 """What is static and what is traced: a `Config` is compiled in, hyperparameters are inputs."""
 
-import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from cnn_jax.errors import UsageError
-from cnn_jax.models import Architecture
+from cnn_jax.errors import FieldError, check_choice
+from cnn_jax.models import MODELS, Architecture
+from cnn_jax.models.architecture import check_positive_integers
 from cnn_jax.ops import augment
-from cnn_jax.ops.augment import AugmentationCall
+from cnn_jax.ops.augment import TEST_TIME, AugmentationCall
+from cnn_jax.ops.dense import DROPOUT_RATE
+from cnn_jax.ops.hyperparameters import Hyperparameter, Interval, declared
 from cnn_jax.ops.losses import LOSSES
-from cnn_jax.training.optimizers import OPTIMIZERS, lookahead
+from cnn_jax.training.optimizers import (
+    OPTIMIZERS,
+    averaged,
+    clipped,
+    lookahead,
+    vector_rule,
+    whitening_rate,
+)
 from cnn_jax.training.schedules import SCHEDULES
 
 Hparams = dict[str, float]
@@ -19,6 +28,10 @@ PRECISIONS = ("bfloat16", "float32")
 
 # Begins the names of hyperparameters that are strengths of augmentations.
 AUGMENT_PREFIX = "augment_"
+
+LEARNING_RATE = Hyperparameter(
+    1e-3, Interval("(0, inf)"), "the peak learning rate; depends on the optimizer if not given"
+)
 
 
 @dataclass(frozen=True)
@@ -48,6 +61,9 @@ class Config:
         lookahead: whether slow parameters follow the optimizer's (see `optimizers.lookahead`).
         average: whether a running average of the parameters is kept and used in evaluation
             (hyperparameter `average_decay`).
+
+    Raises:
+        FieldError: if a choice is not known, out of range, or impossible with the others.
     """
 
     architecture: Architecture = Architecture()
@@ -55,7 +71,7 @@ class Config:
     optimizer: str = "adam"
     schedule: str = "constant"
     batch_size: int = 128
-    epochs: int = 1
+    epochs: int = 5
     clip: bool = False
     resolutions: tuple[tuple[int, int], ...] = ()
     augment: tuple[AugmentationCall, ...] = ()
@@ -67,6 +83,57 @@ class Config:
     lookahead: bool = False
     average: bool = False
 
+    def __post_init__(self) -> None:
+        check_choice("loss", self.loss, LOSSES)
+        check_choice("optimizer", self.optimizer, OPTIMIZERS)
+        check_choice("schedule", self.schedule, SCHEDULES)
+        check_choice("tta", self.tta, TEST_TIME)
+        check_choice("precision", self.precision, PRECISIONS)
+        for name in ("batch_size", "epochs", "micro_batches"):
+            check_positive_integers(name, (getattr(self, name),))
+        for stage in self.resolutions:
+            check_positive_integers("resolutions", stage)
+        early = sum(epochs for _, epochs in self.resolutions)
+        if early > self.epochs:
+            raise FieldError(
+                "{resolutions} are of {early} epochs, and {epochs}={count} has fewer",
+                early=early,
+                count=self.epochs,
+            )
+        if self.batch_size % self.micro_batches:
+            raise FieldError(
+                "{batch_size}={size} cannot be cut into {micro_batches}={parts} equal parts",
+                size=self.batch_size,
+                parts=self.micro_batches,
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields by name, as what JSON can hold."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "Config":
+        """The config that `to_json` wrote, perhaps through a file.
+
+        Raises:
+            FieldError: if a field is not known or has a value that it cannot have.
+        """
+        values = dict(content)
+        architecture = _from_fields(Architecture, values.pop("architecture", {}))
+        calls = tuple(AugmentationCall(name, _tuples(given)) for name, given in values["augment"])
+        return replace(_from_fields(cls, values), architecture=architecture, augment=calls)
+
+
+def _from_fields(kind: Callable[..., Any], content: Mapping[str, Any]) -> Any:
+    known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    for name in content.keys() - known:
+        raise FieldError(f"{{{name}}} is not a field of {{kind}}", kind=kind.__name__)
+    return kind(**{name: _tuples(value) for name, value in content.items()})
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
+
 
 def augmentations(text: str) -> tuple[tuple[AugmentationCall, ...], Hparams]:
     """What `text` asks for, as the static part of a config and as hyperparameters.
@@ -75,12 +142,12 @@ def augmentations(text: str) -> tuple[tuple[AugmentationCall, ...], Hparams]:
     so one program.
 
     Raises:
-        UsageError: if the text cannot be read.
+        FieldError: if the text cannot be read.
     """
     try:
         calls = augment.parse(text)
     except ValueError as error:
-        raise UsageError(f"--augment: {error}; --augment=help lists all") from error
+        raise FieldError("{augment}: {error}; {augment}=help lists all", error=error) from error
     named = {f"{AUGMENT_PREFIX}{name}": value for name, value in augment.numbers(calls).items()}
     return augment.without_numbers(calls), named
 
@@ -93,104 +160,86 @@ def hyperparameters(config: Config, chosen: Mapping[str, float] | None = None) -
         chosen: values by name, in place of the defaults.
 
     Raises:
-        UsageError: if a chosen number is not read by this config or is out of range.
+        FieldError: if a chosen number is not read by this config or is out of range.
     """
-    values = {"learning_rate": OPTIMIZERS[config.optimizer].learning_rate}
-    for function in (
-        OPTIMIZERS[config.optimizer].build,
-        SCHEDULES[config.schedule],
-        LOSSES[config.loss],
-    ):
-        values |= keyword_defaults(function)
-    if config.architecture.dropout:
-        values["dropout_rate"] = 0.5
-    if config.clip:
-        values["clip_norm"] = 1.0
-    if config.bias_group:
-        values["bias_rate"] = 1.0
-        if "weight_decay" in values:
-            values["bias_decay"] = 1.0
-    if config.whitening_group:
-        values["whitening_fraction"] = 1.0
-    if config.lookahead:
-        values |= keyword_defaults(lookahead)
-    if config.average:
-        values["average_decay"] = 0.999
+    read = dict(_read(config))
+    values = {name: item.default for name, item in read.items()}
     for name, value in augment.numbers(config.augment).items():
         values[AUGMENT_PREFIX + name] = value
     for name, value in (chosen or {}).items():
         if name not in values:
-            raise UsageError(_unread(name, config, values))
+            raise _unread(name, config, values)
+        if name in read and value not in read[name].interval:
+            raise FieldError(
+                f"{{{name}}} must be in {{interval}}, got {{value:g}}",
+                interval=read[name].interval.text,
+                value=value,
+            )
         values[name] = value
-    for name, value in values.items():
-        if name in HPARAM_RANGES:
-            _check_range(name, value)
     if config.schedule == "exponential" and values["final_fraction"] == 0:
-        raise UsageError("--final_fraction must be positive with --schedule=exponential, got 0")
+        raise FieldError("{final_fraction} must be positive with {schedule}=exponential, got 0")
     return values
 
 
-def keyword_defaults(function: Callable) -> dict[str, float]:
-    """The keyword-only arguments of a function that have a default, with it."""
-    return {
-        name: parameter.default
-        for name, parameter in inspect.signature(function).parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is not parameter.empty
-    }
+def known_hyperparameters() -> dict[str, Hyperparameter]:
+    """Every hyperparameter that some config reads, augmentations' strengths apart, by name.
+
+    The default is that of the first function that reads it; others may have another.
+
+    Raises:
+        ValueError: if two functions say different things of a hyperparameter of one name.
+    """
+    found = {"learning_rate": LEARNING_RATE, "dropout_rate": DROPOUT_RATE}
+    builders = [optimizer.build for optimizer in OPTIMIZERS.values()]
+    for function in [*builders, *SCHEDULES.values(), *LOSSES.values(), *_OPTIONAL.values()]:
+        for name, item in declared(function).items():
+            same = found.setdefault(name, item)
+            if (same.interval, same.help) != (item.interval, item.help):
+                raise ValueError(f"{name} is declared in two ways: {same} and {item}")
+    return dict(sorted(found.items()))
 
 
-def read_by(function: Callable, hparams: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the hyperparameters that a function reads."""
-    return {name: hparams[name] for name in keyword_defaults(function)}
-
-
-# Lower bound, whether the bound itself is allowed, upper bound, whether it is allowed.
-HPARAM_RANGES: dict[str, tuple[float, bool, float, bool]] = {
-    "average_decay": (0, True, 1, False),
-    "b1": (0, True, 1, False),
-    "b2": (0, True, 1, False),
-    "bias_decay": (0, True, float("inf"), False),
-    "bias_rate": (0, True, float("inf"), False),
-    "clip_norm": (0, False, float("inf"), False),
-    "decay_factor": (0, True, 1, True),
-    "dropout_rate": (0, True, 1, False),
-    "epsilon": (0, False, float("inf"), False),
-    "final_fraction": (0, True, 1, True),
-    "focal_gamma": (0, True, float("inf"), False),
-    "label_smoothing": (0, True, 1, False),
-    "learning_rate": (0, False, float("inf"), False),
-    "lookahead_period": (1, True, float("inf"), False),
-    "lookahead_step": (0, False, 1, True),
-    "margin": (0, False, float("inf"), False),
-    "momentum": (0, True, 1, False),
-    "muon_momentum": (0, True, 1, False),
-    "sgd_rate": (0, True, float("inf"), False),
-    "warmup_fraction": (0, True, 1, True),
-    "weight_decay": (0, True, float("inf"), False),
-    "whitening_fraction": (0, False, 1, True),
+# What reads hyperparameters where a field of the config asks for it.
+_OPTIONAL: dict[str, Callable[..., Any]] = {
+    "clip": clipped,
+    "bias_group": vector_rule,
+    "whitening_group": whitening_rate,
+    "lookahead": lookahead,
+    "average": averaged,
 }
 
 
-def describe_range(name: str) -> str:
-    """The values that a hyperparameter may take, as an interval."""
-    low, closed_low, high, closed_high = HPARAM_RANGES[name]
-    return f"{'[' if closed_low else '('}{low:g}, {high:g}{']' if closed_high else ')'}"
+def _read(config: Config) -> Iterator[tuple[str, Hyperparameter]]:
+    """The hyperparameters of a config, in the order in which they are listed."""
+    optimizer = OPTIMIZERS[config.optimizer]
+    yield "learning_rate", replace(LEARNING_RATE, default=optimizer.learning_rate)
+    numbers = declared(optimizer.build)
+    for function in (SCHEDULES[config.schedule], LOSSES[config.loss]):
+        numbers |= declared(function)
+    if config.architecture.dropout:
+        numbers["dropout_rate"] = DROPOUT_RATE
+    for field, function in _OPTIONAL.items():
+        if getattr(config, field):
+            numbers |= declared(function)
+    if "weight_decay" not in numbers:
+        numbers.pop("bias_decay", None)
+    yield from numbers.items()
 
 
-def _check_range(name: str, value: float) -> None:
-    low, closed_low, high, closed_high = HPARAM_RANGES[name]
-    above = value >= low if closed_low else value > low
-    below = value <= high if closed_high else value < high
-    if not (above and below):
-        raise UsageError(f"--{name} must be in {describe_range(name)}, got {value:g}")
-
-
-def _unread(name: str, config: Config, values: Mapping[str, float]) -> str:
+def _unread(name: str, config: Config, values: Mapping[str, float]) -> FieldError:
     if name == "dropout_rate":
-        return "--dropout_rate needs a model with dropout layers"
+        return FieldError("{dropout_rate} needs a model with dropout layers")
     if name == "whitening_fraction":
-        return "--whitening_fraction needs a model with a whitening: --model=airnet"
-    return (
-        f"--{name} has no effect with --optimizer={config.optimizer}, --schedule="
-        f"{config.schedule} and --loss={config.loss}, which read {', '.join(sorted(values))}"
+        models = [name for name, model in MODELS.items() if model.from_data]
+        return FieldError(
+            "{whitening_fraction} needs a model with a whitening: {model}={models}",
+            models=" or ".join(models),
+        )
+    return FieldError(
+        f"{{{name}}} has no effect with {{optimizer}}={{chosen_optimizer}}, {{schedule}}="
+        "{chosen_schedule} and {loss}={chosen_loss}, which read {read}",
+        chosen_optimizer=config.optimizer,
+        chosen_schedule=config.schedule,
+        chosen_loss=config.loss,
+        read=", ".join(sorted(values)),
     )

@@ -13,7 +13,7 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 from jaxtyping import PyTree
 
-from cnn_jax.errors import UsageError
+from cnn_jax.errors import FieldError, UsageError
 
 TRIAL_AXIS = "trial"
 BATCH_AXIS = "batch"
@@ -61,10 +61,13 @@ def make_mesh(shape: MeshShape) -> Mesh | None:
             f" {len(devices)} ({devices[0].platform}); give at most {len(devices)}"
         )
     if shape.size < jax.process_count():
-        raise UsageError(
-            f"{shape.size} of {len(devices)} devices are used, which leaves some of the "
-            f"{jax.process_count()} processes without one; start fewer, or change --mesh, "
-            "--devices or --batch_size so that each has one"
+        raise FieldError(
+            "{used} of {all} devices are used, which leaves some of the {processes} processes "
+            "without one; start fewer, or change {mesh}, {devices} or {batch_size} so that each "
+            "has one",
+            used=shape.size,
+            all=len(devices),
+            processes=jax.process_count(),
         )
     if shape.size == 1:
         return None

@@ -13,7 +13,8 @@ from jaxtyping import PRNGKeyArray
 from cnn_jax.data import Split
 from cnn_jax.training.devices import BATCH_AXIS, mesh_shape, place, split, whole
 from cnn_jax.training.programs import compile_epoch
-from cnn_jax.training.run import Hparams, Metrics, Run, TrainState
+from cnn_jax.training.run import Metrics, Run
+from cnn_jax.training.step import TracedHparams, TrainState
 from cnn_jax.training.task import Examples
 
 
@@ -69,7 +70,7 @@ def to_device(examples: Split, mesh: Mesh | None = None, shard: bool = False) ->
 def compile_programs(
     run: Run,
     state: TrainState,
-    hparams: Hparams,
+    hparams: TracedHparams,
     key: PRNGKeyArray,
     train: Examples,
     validation: Examples | None,
@@ -91,7 +92,7 @@ def compile_programs(
 def fit(
     programs: Programs,
     state: TrainState,
-    hparams: Hparams,
+    hparams: TracedHparams,
     key: PRNGKeyArray,
     train: Examples,
     validation: Examples | None,

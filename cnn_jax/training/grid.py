@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cnn_jax.errors import UsageError
+from cnn_jax.errors import FieldError
 from cnn_jax.training.config import Config
 
 DataChoices = tuple[tuple[str, Any], ...]
@@ -43,24 +43,30 @@ def split_axis(text: str) -> tuple[str, list[str]]:
     used.
 
     Raises:
-        UsageError: if the text is none of these, or names a value twice.
+        FieldError: if the text is none of these, or names a value twice.
     """
     name, equals, rest = text.partition("=")
     name, rest = name.strip().removeprefix("--"), rest.strip()
     kind, colon, numbers = rest.partition(":")
     if not name or not equals:
-        raise UsageError(f"--vary={text} must be name=value,value,... or name=log:low:high:n")
+        raise FieldError(
+            "{vary}={text} must be name=value,value,... or name=log:low:high:n", text=text
+        )
     if colon and kind in _SPACES:
         values = _range(text, kind, numbers)
     else:
         values = [value.strip() for value in rest.split(",")]
     if values == [""]:
-        raise UsageError(f"--vary={text} gives no value, so the grid is empty; give at least one")
+        raise FieldError(
+            "{vary}={text} gives no value, so the grid is empty; give at least one", text=text
+        )
     if "" in values:
-        raise UsageError(f"--vary={text} has an empty value; put one comma between two values")
+        raise FieldError(
+            "{vary}={text} has an empty value; put one comma between two values", text=text
+        )
     for value in values:
         if values.count(value) > 1:
-            raise UsageError(f"--vary={text} has {value} more than once")
+            raise FieldError("{vary}={text} has {value} more than once", text=text, value=value)
     return name, values
 
 
@@ -72,9 +78,12 @@ def _range(text: str, kind: str, numbers: str) -> list[str]:
             raise ValueError
     except ValueError:
         positive = "positive " if kind == "log" else ""
-        raise UsageError(
-            f"--vary={text} must be name={kind}:low:high:n with two {positive}numbers and how many "
-            "values to take"
+        raise FieldError(
+            "{vary}={text} must be name={kind}:low:high:n with two {positive}numbers and how many "
+            "values to take",
+            text=text,
+            kind=kind,
+            positive=positive,
         ) from None
     return [f"{value:.4g}" for value in _SPACES[kind](*ends, points)]
 
@@ -152,7 +161,7 @@ def make_grid(
         resolve: what a choice of values means; may raise UsageError.
 
     Raises:
-        UsageError: if an option has no effect in any combination.
+        FieldError: if an option has no effect in any combination.
     """
     variants: dict[tuple, int] = {}
     members: dict[tuple, dict[tuple, Trial]] = {}
@@ -171,7 +180,7 @@ def make_grid(
             trial = Trial(variant, chosen, seed, resolved.hparams)
             trials.setdefault((variant, tuple(chosen.items()), seed), trial)
     for name in sorted(frozenset.intersection(*unread)):
-        raise UsageError(f"--{name} has no effect on any network of this sweep")
+        raise FieldError(f"{{{name}}} has no effect on any network of this sweep")
     cells = [
         Cell(data, config, tuple(sorted(trials.values(), key=lambda trial: trial.variant)))
         for (data, config), trials in members.items()

@@ -1,136 +1,125 @@
-"""Optimizers by name: our pure updates and Optax's, behind one signature.
+"""Optimizers by name: our pure updates and Optax's, behind Optax's own protocol.
 
-`build(learning_rate, **hyperparameters)` gives a `Rule`: pure functions `init(params) -> state` and
-`update(params, grads, state) -> (params, state)`. A rule is built anew inside every compiled step,
-from that step's learning rate and the traced hyperparameters, so its state holds neither. The
-keyword arguments of `build` are the hyperparameters that the optimizer reads, their defaults its
-own.
+`build(learning_rate, **hyperparameters)` gives an `optax.GradientTransformation`. It is built anew
+inside every compiled step, from that step's learning rate and the traced hyperparameters, so its
+state holds neither. The keyword arguments of `build` are the hyperparameters that the optimizer
+reads, their defaults its own.
 """
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, PyTree
 
 from cnn_jax.ops import updates
-from cnn_jax.ops.updates import normalized_muon
+from cnn_jax.ops.hyperparameters import Interval, Number
 
-Number = Float[Array, ""] | float
-
-
-class Rule(NamedTuple):
-    """How parameters start to be remembered, and how they move."""
-
-    init: Callable[[PyTree], Any]
-    update: Callable[[PyTree, PyTree, Any], tuple[PyTree, Any]]
+Decay = Interval("[0, 1)")
+FirstDecay = Annotated[
+    Number, Decay, "decay of the mean of past gradients (Adam's family, lion, lamb)"
+]
+SecondDecay = Annotated[
+    Number, Decay, "decay of the mean of past squared gradients (Adam's family, rmsprop)"
+]
+Epsilon = Annotated[Number, Interval("(0, inf)"), "added to the denominator of adaptive optimizers"]
+Momentum = Annotated[Number, Decay, "decay of the velocity"]
+WeightDecay = Annotated[
+    Number,
+    Interval("[0, inf)"),
+    "decoupled in adamw, lamb, lion and muon; else the L2 penalty's gradient",
+]
 
 
 class Optimizer(NamedTuple):
-    """How to build a rule, and the peak learning rate that suits most small networks.
+    """How to build a transformation, and the peak learning rate that suits most small networks.
 
     `full_batch` marks the optimizer whose gradient is of the whole training set.
     """
 
-    build: Callable[..., Rule]
+    build: Callable[..., optax.GradientTransformation]
     learning_rate: float
     full_batch: bool = False
 
 
-def _with_l2(grads: PyTree, params: PyTree, weight_decay: Number) -> PyTree:
-    """The gradient of the loss plus weight_decay / 2 times the squared norm of the parameters."""
-    return jax.tree.map(lambda g, p: g + weight_decay * p, grads, params)
+def _with_l2(weight_decay: Number, rule: optax.GradientTransformation) -> Any:
+    """By the gradient of the loss plus weight_decay / 2 times the parameters' squared norm."""
+    return optax.chain(optax.add_decayed_weights(weight_decay), rule)
 
 
-def _gradient_descent(learning_rate: Number, *, weight_decay: Number = 0.0) -> Rule:
-    def update(params: PyTree, grads: PyTree, state: Any) -> tuple[PyTree, Any]:
-        grads = _with_l2(grads, params, weight_decay)
-        return updates.gradient_descent(params, grads, state, learning_rate=learning_rate)
-
-    return Rule(lambda params: (), update)
+def _gradient_descent(learning_rate: Number, *, weight_decay: WeightDecay = 0.0) -> Any:
+    update = partial(updates.gradient_descent, learning_rate=learning_rate)
+    return _with_l2(weight_decay, optax.GradientTransformation(lambda params: (), update))
 
 
 def _with_velocity(
     step: Callable[..., tuple[PyTree, PyTree]],
     learning_rate: Number,
     *,
-    momentum: Number = 0.9,
-    weight_decay: Number = 0.0,
-) -> Rule:
-    def update(params: PyTree, grads: PyTree, state: Any) -> tuple[PyTree, Any]:
-        grads = _with_l2(grads, params, weight_decay)
-        return step(params, grads, state, learning_rate=learning_rate, momentum=momentum)
-
-    return Rule(updates.init_velocity, update)
-
-
-def _from_optax(transformation: optax.GradientTransformation) -> Rule:
-    def update(params: PyTree, grads: PyTree, state: Any) -> tuple[PyTree, Any]:
-        moves, state = transformation.update(grads, state, params)
-        return optax.apply_updates(params, moves), state
-
-    return Rule(transformation.init, update)
+    momentum: Momentum = 0.9,
+    weight_decay: WeightDecay = 0.0,
+) -> Any:
+    update = partial(step, learning_rate=learning_rate, momentum=momentum)
+    return _with_l2(weight_decay, optax.GradientTransformation(updates.init_velocity, update))
 
 
 def _adam_like(
     transformation: Callable[..., optax.GradientTransformation],
     learning_rate: Number,
     *,
-    b1: Number = 0.9,
-    b2: Number = 0.999,
-    epsilon: Number = 1e-8,
-) -> Rule:
-    return _from_optax(transformation(learning_rate, b1=b1, b2=b2, eps=epsilon))
+    b1: FirstDecay = 0.9,
+    b2: SecondDecay = 0.999,
+    epsilon: Epsilon = 1e-8,
+) -> Any:
+    return transformation(learning_rate, b1=b1, b2=b2, eps=epsilon)
 
 
 def _adamw(
     learning_rate: Number,
     *,
-    b1: Number = 0.9,
-    b2: Number = 0.999,
-    epsilon: Number = 1e-8,
-    weight_decay: Number = 1e-2,
-) -> Rule:
-    return _from_optax(
-        optax.adamw(learning_rate, b1=b1, b2=b2, eps=epsilon, weight_decay=weight_decay)
-    )
+    b1: FirstDecay = 0.9,
+    b2: SecondDecay = 0.999,
+    epsilon: Epsilon = 1e-8,
+    weight_decay: WeightDecay = 1e-2,
+) -> Any:
+    return optax.adamw(learning_rate, b1=b1, b2=b2, eps=epsilon, weight_decay=weight_decay)
 
 
 def _lamb(
     learning_rate: Number,
     *,
-    b1: Number = 0.9,
-    b2: Number = 0.999,
-    epsilon: Number = 1e-6,
-    weight_decay: Number = 0.0,
-) -> Rule:
-    return _from_optax(
-        optax.lamb(learning_rate, b1=b1, b2=b2, eps=epsilon, weight_decay=weight_decay)
-    )
+    b1: FirstDecay = 0.9,
+    b2: SecondDecay = 0.999,
+    epsilon: Epsilon = 1e-6,
+    weight_decay: WeightDecay = 0.0,
+) -> Any:
+    return optax.lamb(learning_rate, b1=b1, b2=b2, eps=epsilon, weight_decay=weight_decay)
 
 
 def _lion(
-    learning_rate: Number, *, b1: Number = 0.9, b2: Number = 0.99, weight_decay: Number = 1e-3
-) -> Rule:
-    return _from_optax(optax.lion(learning_rate, b1=b1, b2=b2, weight_decay=weight_decay))
+    learning_rate: Number,
+    *,
+    b1: FirstDecay = 0.9,
+    b2: SecondDecay = 0.99,
+    weight_decay: WeightDecay = 1e-3,
+) -> Any:
+    return optax.lion(learning_rate, b1=b1, b2=b2, weight_decay=weight_decay)
 
 
-def _rmsprop(learning_rate: Number, *, b2: Number = 0.9, epsilon: Number = 1e-8) -> Rule:
-    return _from_optax(optax.rmsprop(learning_rate, decay=b2, eps=epsilon))
+def _rmsprop(learning_rate: Number, *, b2: SecondDecay = 0.9, epsilon: Epsilon = 1e-8) -> Any:
+    return optax.rmsprop(learning_rate, decay=b2, eps=epsilon)
 
 
-def _adagrad(learning_rate: Number, *, epsilon: Number = 1e-7) -> Rule:
-    return _from_optax(optax.adagrad(learning_rate, eps=epsilon))
+def _adagrad(learning_rate: Number, *, epsilon: Epsilon = 1e-7) -> Any:
+    return optax.adagrad(learning_rate, eps=epsilon)
 
 
-def _adafactor(learning_rate: Number) -> Rule:
-    return _from_optax(optax.adafactor(learning_rate))
-
-
-def _muon(learning_rate: Number, *, momentum: Number = 0.95, weight_decay: Number = 0.0) -> Rule:
+def _muon(
+    learning_rate: Number, *, momentum: Momentum = 0.95, weight_decay: WeightDecay = 0.0
+) -> Any:
     """Muon on kernels, as matrices of one column per filter or neuron; Adam on vectors."""
 
     def matrices(params: PyTree) -> PyTree:
@@ -140,73 +129,71 @@ def _muon(learning_rate: Number, *, momentum: Number = 0.95, weight_decay: Numbe
             params,
         )
 
-    return _from_optax(
-        optax.contrib.muon(
-            learning_rate,
-            beta=momentum,
-            weight_decay=weight_decay,
-            muon_weight_dimension_numbers=matrices,
-        )
+    return optax.contrib.muon(
+        learning_rate,
+        beta=momentum,
+        weight_decay=weight_decay,
+        muon_weight_dimension_numbers=matrices,
     )
 
 
 def _muon_sgd(
     learning_rate: Number,
     *,
-    muon_momentum: Number = 0.6,
-    sgd_rate: Number = 1.0,
-    momentum: Number = 0.85,
-    weight_decay: Number = 0.0,
-) -> Rule:
+    muon_momentum: Annotated[
+        Number, Decay, "decay of the velocity of the kernels of convolutions in muon_sgd"
+    ] = 0.6,
+    sgd_rate: Annotated[
+        Number,
+        Interval("[0, inf)"),
+        "learning rate of all but the kernels of convolutions in muon_sgd, as a factor of theirs",
+    ] = 1.0,
+    momentum: Momentum = 0.85,
+    weight_decay: WeightDecay = 0.0,
+) -> Any:
     """Muon on the kernels of convolutions, which keep their norm; Nesterov's momentum on the rest.
 
     The rest's learning rate is `sgd_rate` times theirs, and weight decay is for the rest only.
     """
-
-    def muon(params: PyTree, grads: PyTree, state: Any) -> tuple[PyTree, Any]:
-        return normalized_muon(
-            params, grads, state, learning_rate=learning_rate, momentum=muon_momentum
-        )
-
+    muon = partial(updates.normalized_muon, learning_rate=learning_rate, momentum=muon_momentum)
     rest = _with_velocity(
         updates.nesterov, learning_rate * sgd_rate, momentum=momentum, weight_decay=weight_decay
     )
-    rules = {"convolutions": Rule(updates.init_velocity, muon), "rest": rest}
+    rules = {
+        "convolutions": optax.GradientTransformation(updates.init_velocity, muon),
+        "rest": rest,
+    }
     return by_group(rules, lambda path, leaf: "convolutions" if leaf.ndim == 4 else "rest")
 
 
-def by_group(rules: dict[str, Rule], group: Callable[[str, Array], str]) -> Rule:
-    """A rule for each group of parameters.
+def by_group(
+    rules: dict[str, optax.GradientTransformation], group: Callable[[str, Array], str]
+) -> optax.GradientTransformation:
+    """A transformation for each group of parameters.
 
     Args:
         rules: by the name of the group.
         group: of the path and the array of a parameter, the name of its group.
     """
 
-    def parts(params: PyTree) -> dict[str, dict[str, Array]]:
-        found: dict[str, dict[str, Array]] = {name: {} for name in rules}
-        for path, leaf in _leaves(params).items():
-            found[group(path, leaf)][path] = leaf
-        return found
+    def groups(params: PyTree) -> PyTree:
+        return jax.tree_util.tree_map_with_path(
+            lambda path, leaf: group(jax.tree_util.keystr(path), leaf), params
+        )
 
-    def update(params: PyTree, grads: PyTree, state: Any) -> tuple[PyTree, Any]:
-        moved: dict[str, Array] = {}
-        states = {}
-        gradient = _leaves(grads)
-        for name, part in parts(params).items():
-            part_grads = {path: gradient[path] for path in part}
-            part, states[name] = rules[name].update(part, part_grads, state[name])
-            moved |= part
-        leaves = [moved[path] for path in _leaves(params)]
-        return jax.tree.unflatten(jax.tree.structure(params), leaves), states
-
-    def init(params: PyTree) -> Any:
-        return {name: rules[name].init(part) for name, part in parts(params).items()}
-
-    return Rule(init, update)
+    return optax.partition(rules, groups)
 
 
-def lookahead(rule: Rule, *, lookahead_period: Number = 5.0, lookahead_step: Number = 0.5) -> Rule:
+def lookahead(
+    rule: optax.GradientTransformation,
+    *,
+    lookahead_period: Annotated[
+        Number, Interval("[1, inf)"), "steps after which slow parameters follow the optimizer's"
+    ] = 5.0,
+    lookahead_step: Annotated[
+        Number, Interval("(0, 1]"), "how far the slow parameters follow, as a fraction of the way"
+    ] = 0.5,
+) -> optax.GradientTransformation:
     """Every `lookahead_period` steps the slow parameters move towards the fast ones, which follow.
 
     slow <- slow + lookahead_step * (fast - slow); fast <- slow (Zhang et al. 2019, algorithm 1).
@@ -215,28 +202,110 @@ def lookahead(rule: Rule, *, lookahead_period: Number = 5.0, lookahead_step: Num
     def init(params: PyTree) -> Any:
         return rule.init(params), jax.tree.map(jnp.array, params), jnp.zeros((), jnp.int32)
 
-    def update(params: PyTree, grads: PyTree, state: Any) -> tuple[PyTree, Any]:
+    def update(grads: PyTree, state: Any, params: PyTree) -> tuple[PyTree, Any]:
         inner, slow, count = state
-        params, inner = rule.update(params, grads, inner)
+        moves, inner = rule.update(grads, inner, params)
+        fast = updates.apply_updates(params, moves)
         count = count + 1
         due = count % jnp.asarray(lookahead_period, jnp.int32) == 0
         slow = jax.tree.map(
-            lambda s, f: jnp.where(due, s + lookahead_step * (f - s), s), slow, params
+            lambda s, f: jnp.where(due, s + lookahead_step * (f - s), s), slow, fast
         )
-        params = jax.tree.map(lambda s, f: jnp.where(due, s, f), slow, params)
-        return params, (inner, slow, count)
+        moves = jax.tree.map(lambda s, p, m: jnp.where(due, s - p, m), slow, params, moves)
+        return moves, (inner, slow, count)
 
-    return Rule(init, update)
+    return optax.GradientTransformation(init, update)
 
 
-def _leaves(tree: PyTree) -> dict[str, Array]:
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
+def clipped(
+    rule: optax.GradientTransformation,
+    *,
+    clip_norm: Annotated[
+        Number, Interval("(0, inf)"), "clip gradients to this global norm; not clipped if not given"
+    ] = 1.0,
+) -> optax.GradientTransformation:
+    """The rule on gradients that are no longer than `clip_norm`."""
+    return optax.chain(optax.clip_by_global_norm(clip_norm), rule)
+
+
+def vector_rule(
+    build: Callable[..., optax.GradientTransformation],
+    learning_rate: Number,
+    numbers: dict[str, Any],
+    *,
+    bias_rate: Annotated[
+        Number,
+        Interval("[0, inf)"),
+        "learning rate of biases and normalization, as a factor of that of kernels",
+    ] = 1.0,
+    bias_decay: Annotated[
+        Number,
+        Interval("[0, inf)"),
+        "weight decay of biases and normalization, as a factor of that of kernels",
+    ] = 1.0,
+) -> optax.GradientTransformation:
+    """An optimizer's rule for biases and the vectors of normalization.
+
+    Args:
+        build: of the optimizer.
+        learning_rate: of the kernels.
+        numbers: the kernels' other hyperparameters.
+        bias_rate: times the kernels' learning rate.
+        bias_decay: times the kernels' weight decay, if the optimizer has one.
+    """
+    if "weight_decay" in numbers:
+        numbers = numbers | {"weight_decay": numbers["weight_decay"] * bias_decay}
+    return build(bias_rate * learning_rate, **numbers)
+
+
+def whitening_rate(
+    schedule: Callable[[Number], Number],
+    progress: Number,
+    *,
+    whitening_fraction: Annotated[
+        Number,
+        Interval("(0, 1]"),
+        "fraction of training in which airnet's whitening has a trained bias",
+    ] = 1.0,
+) -> Number:
+    """The learning rate of a whitening's bias: the whole schedule in the beginning, then zero.
+
+    Args:
+        schedule: the learning rate by the progress of training, in [0, 1].
+        progress: of the training.
+        whitening_fraction: of training, after which the bias is frozen.
+    """
+    early = progress < whitening_fraction
+    return jnp.where(early, schedule(progress / whitening_fraction), 0.0)
+
+
+def averaged(
+    new: PyTree,
+    average: PyTree,
+    steps: Number,
+    *,
+    average_decay: Annotated[
+        Number,
+        Interval("[0, 1)"),
+        "evaluate a running average of the parameters, with this decay per step",
+    ] = 0.999,
+) -> PyTree:
+    """The running average after one more step.
+
+    Args:
+        new: what is averaged, now.
+        average: before.
+        steps: done before this one. Before there is much to average, a long memory would mostly
+            hold the first values, so that the decay is at most (1 + steps) / (10 + steps).
+        average_decay: what the average keeps of itself at each step.
+    """
+    decay = jnp.minimum(average_decay, (1 + steps) / (10 + steps))
+    return optax.incremental_update(new, average, 1 - decay)
 
 
 OPTIMIZERS: dict[str, Optimizer] = {
     "adabelief": Optimizer(partial(_adam_like, optax.adabelief), 1e-3),
-    "adafactor": Optimizer(_adafactor, 1e-2),
+    "adafactor": Optimizer(optax.adafactor, 1e-2),
     "adagrad": Optimizer(_adagrad, 1e-2),
     "adam": Optimizer(partial(_adam_like, optax.adam), 1e-3),
     "adamax": Optimizer(partial(_adam_like, optax.adamax), 2e-3),

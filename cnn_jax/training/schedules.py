@@ -6,11 +6,18 @@ vary them without compiling anew.
 """
 
 from collections.abc import Callable
+from typing import Annotated
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 
-Number = Float[Array, ""] | float
+from cnn_jax.ops.hyperparameters import Interval, Number
+
+FinalFraction = Annotated[
+    Number, Interval("[0, 1]"), "the learning rate at the end, as a fraction of its peak"
+]
+WarmupFraction = Annotated[
+    Number, Interval("[0, 1]"), "fraction of training until the learning rate's peak"
+]
 
 
 def constant(t: Number) -> Number:
@@ -18,13 +25,13 @@ def constant(t: Number) -> Number:
     return jnp.ones_like(t)
 
 
-def cosine(t: Number, *, final_fraction: Number = 0.0) -> Number:
+def cosine(t: Number, *, final_fraction: FinalFraction = 0.0) -> Number:
     """Half a cosine from 1 to `final_fraction` (Loshchilov and Hutter 2017, without restarts)."""
     return final_fraction + (1 - final_fraction) * 0.5 * (1 + jnp.cos(jnp.pi * t))
 
 
 def warmup_cosine(
-    t: Number, *, warmup_fraction: Number = 0.2, final_fraction: Number = 0.0
+    t: Number, *, warmup_fraction: WarmupFraction = 0.2, final_fraction: FinalFraction = 0.0
 ) -> Number:
     """Linear from 0 to 1 in the first `warmup_fraction` of training, then `cosine`."""
     rest = (t - warmup_fraction) / jnp.maximum(1 - warmup_fraction, 1e-8)
@@ -35,7 +42,9 @@ def warmup_cosine(
     )
 
 
-def one_cycle(t: Number, *, warmup_fraction: Number = 0.2, final_fraction: Number = 0.0) -> Number:
+def one_cycle(
+    t: Number, *, warmup_fraction: WarmupFraction = 0.2, final_fraction: FinalFraction = 0.0
+) -> Number:
     """A triangle: linear from 0 to 1 at `warmup_fraction`, then linear to `final_fraction`.
 
     The shape of Smith 2018 (super-convergence) that the fastest CIFAR-10 recipes use.
@@ -48,12 +57,18 @@ def one_cycle(t: Number, *, warmup_fraction: Number = 0.2, final_fraction: Numbe
     )
 
 
-def step(t: Number, *, decay_factor: Number = 0.1) -> Number:
+def step(
+    t: Number,
+    *,
+    decay_factor: Annotated[
+        Number, Interval("[0, 1]"), "factor at each of the two decays of the schedule step"
+    ] = 0.1,
+) -> Number:
     """1, then multiplied by `decay_factor` at one half and again at three quarters of training."""
     return jnp.where(t < 0.5, 1.0, jnp.where(t < 0.75, decay_factor, decay_factor**2))
 
 
-def exponential(t: Number, *, final_fraction: Number = 0.01) -> Number:
+def exponential(t: Number, *, final_fraction: FinalFraction = 0.01) -> Number:
     """Geometric decay from 1 to `final_fraction`, which must be positive."""
     return jnp.exp(t * jnp.log(final_fraction))
 

@@ -19,7 +19,8 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from cnn_jax.training.batches import Size
 from cnn_jax.training.devices import TRIAL_AXIS
-from cnn_jax.training.run import Run, TrainState
+from cnn_jax.training.run import Run
+from cnn_jax.training.step import TrainState
 from cnn_jax.training.task import Examples
 
 Vectorization = Literal["map", "vmap"]

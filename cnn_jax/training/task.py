@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Int32, Num, UInt8
 
-from cnn_jax.errors import UsageError
+from cnn_jax.errors import FieldError
 from cnn_jax.ops.losses import PER_LABEL
 from cnn_jax.ops.metrics import accuracy, label_accuracy, label_correct
 
@@ -51,10 +51,12 @@ class Examples:
         return self.labels.shape[0] if self.count is None else self.count
 
 
-def normalize(task: Task, images: Num[Array, "n h w c"]) -> Float[Array, "n h w c"]:
-    """Values in [0, 255] to mean 0 and variance 1 over the training set, channel by channel."""
-    scale = 1 / (255 * jnp.asarray(task.std, jnp.float32))
-    return images * scale - jnp.asarray(task.mean, jnp.float32) * 255 * scale
+def normalize(
+    task: Task, images: Num[Array, "n h w c"], white: float = 255
+) -> Float[Array, "n h w c"]:
+    """Values in [0, white] to mean 0 and variance 1 over the training set, channel by channel."""
+    scale = 1 / (white * jnp.asarray(task.std, jnp.float32))
+    return images * scale - jnp.asarray(task.mean, jnp.float32) * white * scale
 
 
 # A label is said to be there from this logit on: where its probability is a half.
@@ -113,13 +115,14 @@ def labeling(loss: str, multi_label: bool) -> Labeling:
         multi_label: whether an image has any number of labels.
 
     Raises:
-        UsageError: if images have several labels and the loss chooses one.
+        FieldError: if images have several labels and the loss chooses one.
     """
     if not multi_label:
         return ONE_CLASS
     if loss not in PER_LABEL:
-        raise UsageError(
-            f"an image of this data set has several labels, but --loss={loss} chooses one class; "
-            f"use --loss={' or --loss='.join(sorted(PER_LABEL))}"
+        raise FieldError(
+            "an image of this data set has several labels, but {loss}={chosen} chooses one class; "
+            + f"use {' or '.join(f'{{loss}}={name}' for name in sorted(PER_LABEL))}",
+            chosen=loss,
         )
     return SEVERAL_LABELS

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from absl import flags
 
 from cnn_jax.errors import UsageError
-from cnn_jax.training import HPARAM_RANGES, OPTIMIZERS, Config, hyperparameters
+from cnn_jax.training import OPTIMIZERS, Config, hyperparameters, known_hyperparameters
 from cnn_jax.training.grid import Axis, Grid, Resolved, Value, make_grid, split_axis
 
 from . import options
@@ -69,9 +69,9 @@ def read_study(
         if name in fixed:
             raise UsageError(f"--{name} is fixed and an axis of the sweep too; give it once")
     for name in tune:
-        if name not in HPARAM_RANGES:
+        if name not in known_hyperparameters():
             raise UsageError(
-                f"--tune={name}: only numbers can be tuned: {', '.join(sorted(HPARAM_RANGES))}"
+                f"--tune={name}: only numbers can be tuned: {', '.join(known_hyperparameters())}"
             )
         if name in fixed:
             raise UsageError(f"--{name} is fixed, so it cannot be tuned; give it once")
@@ -147,7 +147,7 @@ def find_variant(text: str, study: Study) -> int:
 
 def _parse(name: str, text: str) -> Any:
     flag = flags.FLAGS[name]
-    if name in HPARAM_RANGES and text.startswith("x"):
+    if name in known_hyperparameters() and text.startswith("x"):
         return Multiple(float(text[1:]))
     if isinstance(flag.parser, flags.ListParser):
         return flag.parser.parse("" if text == "none" else text.replace("+", ","))

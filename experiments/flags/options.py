@@ -9,7 +9,7 @@ from absl import flags
 
 from cnn_jax import data
 from cnn_jax.errors import UsageError
-from cnn_jax.models import DATA_INITIALIZATIONS, MODEL_OPTIONS, MODELS, NORMALIZATIONS, Architecture
+from cnn_jax.models import MODELS, NORMALIZATIONS, Architecture
 from cnn_jax.ops.activations import ACTIVATIONS, PARAMETRIC_ACTIVATIONS
 from cnn_jax.ops.augment import describe as describe_augmentations
 from cnn_jax.ops.augment.batch import TEST_TIME
@@ -17,15 +17,14 @@ from cnn_jax.ops.convolution import LOWERINGS
 from cnn_jax.ops.losses import LOSSES
 from cnn_jax.ops.pooling import POOLINGS
 from cnn_jax.training import (
-    HPARAM_RANGES,
     OPTIMIZERS,
     PRECISIONS,
     SCHEDULES,
     Config,
     Task,
     augmentations,
-    describe_range,
     hyperparameters,
+    known_hyperparameters,
 )
 
 from ..command_line import GROUPS
@@ -159,7 +158,7 @@ flags.DEFINE_integer(
     "batch_size", Config.batch_size, "Examples per step (per micro-batch in gradient_descent).",
     lower_bound=1,
 )  # fmt: skip
-flags.DEFINE_integer("epochs", 5, "Passes over the training set.", lower_bound=1)
+flags.DEFINE_integer("epochs", Config.epochs, "Passes over the training set.", lower_bound=1)
 flags.DEFINE_list(
     "resolutions",
     [],
@@ -188,33 +187,8 @@ flags.DEFINE_integer(
     lower_bound=1,
 )
 
-_HPARAM_HELP = {
-    "average_decay": "evaluate a running average of the parameters, with this decay per step",
-    "b1": "decay of the mean of past gradients (Adam's family, lion, lamb)",
-    "b2": "decay of the mean of past squared gradients (Adam's family, rmsprop)",
-    "bias_decay": "weight decay of biases and normalization, as a factor of that of kernels",
-    "bias_rate": "learning rate of biases and normalization, as a factor of that of kernels",
-    "clip_norm": "clip gradients to this global norm; not clipped if not given",
-    "decay_factor": "factor at each of the two decays of --schedule=step",
-    "dropout_rate": "probability of dropping a value; no dropout layers if not given or 0",
-    "epsilon": "added to the denominator of adaptive optimizers",
-    "final_fraction": "the learning rate at the end, as a fraction of its peak",
-    "focal_gamma": "how much --loss=focal turns from what is easy",
-    "label_smoothing": "weight of the uniform distribution in the targets",
-    "learning_rate": "the peak learning rate; depends on the optimizer if not given",
-    "lookahead_period": "steps after which slow parameters follow the optimizer's (lookahead)",
-    "lookahead_step": "how far they follow, as a fraction of the way",
-    "margin": "of the hinge losses",
-    "momentum": "decay of the velocity",
-    "muon_momentum": "decay of the velocity of the kernels of convolutions in muon_sgd",
-    "sgd_rate": "learning rate of all but the kernels of convolutions in muon_sgd, as a factor of "
-    "theirs",
-    "warmup_fraction": "fraction of training until the learning rate's peak",
-    "weight_decay": "decoupled in adamw, lamb, lion and muon; else the L2 penalty's gradient",
-    "whitening_fraction": "fraction of training in which airnet's whitening has a trained bias",
-}
-for _name, _help in _HPARAM_HELP.items():
-    flags.DEFINE_float(_name, None, f"Hyperparameter in {describe_range(_name)}: {_help}.")
+for _name, _item in known_hyperparameters().items():
+    flags.DEFINE_float(_name, None, f"Hyperparameter in {_item.interval.text}: {_item.help}.")
 
 
 DATA_OPTIONS = GROUPS["data"]
@@ -242,7 +216,7 @@ def read_config(choices: Choices) -> Config:
         sys.exit()
     model = _value(choices, "model")
     for name in sorted(_of_other_models(model) & choices.keys()):
-        readers = [other for other, options in MODEL_OPTIONS.items() if name in options]
+        readers = [other for other, entry in MODELS.items() if name in entry.options]
         raise UsageError(
             f"--{name} has no effect with --model={model}; it is for --model={' or '.join(readers)}"
         )
@@ -272,7 +246,7 @@ def read_config(choices: Choices) -> Config:
         precision=_value(choices, "precision"),
         micro_batches=_value(choices, "micro_batches"),
         bias_group=bool({"bias_rate", "bias_decay"} & choices.keys()),
-        whitening_group="whitening_fraction" in choices and model in DATA_INITIALIZATIONS,
+        whitening_group="whitening_fraction" in choices and MODELS[model].from_data is not None,
         lookahead=bool({"lookahead_period", "lookahead_step"} & choices.keys()),
         average="average_decay" in choices,
     )
@@ -284,7 +258,7 @@ def read_hparams(config: Config, choices: Choices) -> dict[str, float]:
     Raises:
         UsageError: if a number is chosen that this config does not read, or is out of range.
     """
-    chosen = {name: value for name, value in choices.items() if name in HPARAM_RANGES}
+    chosen = {name: value for name, value in choices.items() if name in known_hyperparameters()}
     if chosen.get("dropout_rate") == 0 and not config.architecture.dropout:
         del chosen["dropout_rate"]
     return hyperparameters(config, chosen | augmentations(_value(choices, "augment"))[1])
@@ -295,7 +269,7 @@ def without_effect(choices: Choices) -> frozenset[str]:
     others = _of_other_models(_value(choices, "model")) & choices.keys()
     config = read_config({name: value for name, value in choices.items() if name not in others})
     read = hyperparameters(config).keys() | {"dropout_rate"}
-    return frozenset(others | ((HPARAM_RANGES.keys() & choices.keys()) - read))
+    return frozenset(others | ((known_hyperparameters().keys() & choices.keys()) - read))
 
 
 def read_dataset(choices: Choices, *, test_only: bool = False) -> tuple[data.Dataset, data.Split]:
@@ -367,7 +341,8 @@ def _loss(choices: Choices) -> str:
 
 
 def _of_other_models(model: str) -> frozenset[str]:
-    return frozenset().union(*MODEL_OPTIONS.values()) - MODEL_OPTIONS[model]
+    options = (entry.options for entry in MODELS.values())
+    return frozenset().union(*options) - MODELS[model].options
 
 
 def _positive_integers(choices: Choices, name: str, at_least: int) -> tuple[int, ...]:

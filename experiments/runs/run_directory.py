@@ -18,7 +18,7 @@ from absl import flags
 
 import cnn_jax
 from cnn_jax.errors import UsageError
-from cnn_jax.models import MODEL_OPTIONS
+from cnn_jax.models import MODELS
 from cnn_jax.training import TrainState, checkpoints
 from cnn_jax.training.processes import is_first
 
@@ -78,8 +78,8 @@ def given_flags_text(like: str, leave_out: Collection[str]) -> str:
 
 def _has_effect(flag: flags.Flag) -> bool:
     # A flag that only other models read must not be given to this one.
-    specific = frozenset().union(*MODEL_OPTIONS.values())
-    return flag.name not in specific - MODEL_OPTIONS[flags.FLAGS.model]
+    specific = frozenset().union(*(model.options for model in MODELS.values()))
+    return flag.name not in specific - MODELS[flags.FLAGS.model].options
 
 
 def adopt_flags(path: Path) -> None:

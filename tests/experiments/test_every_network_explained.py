@@ -22,6 +22,7 @@ from PIL import Image
 from saved_runs import starter
 
 from cnn_jax import training
+<<<<<<< HEAD
 from cnn_jax.analysis.explain import (
     Chosen,
     Labeled,
@@ -35,13 +36,19 @@ from cnn_jax.analysis.explain import (
 from cnn_jax.models import Architecture, build_abstract
 from cnn_jax.models.architecture import MODEL_OPTIONS
 from cnn_jax.training.task import normalize
+=======
+from cnn_jax.analysis.explain import page as explain_page
+from cnn_jax.analysis.explain.network import TrainedNetwork, contributions
+from cnn_jax.analysis.explain.sections import Chosen, Labeled, Subject
+from cnn_jax.models import MODELS, Architecture
+>>>>>>> 69eb134 (Steps are functions that fit a screen; optimizers speak Optax's protocol; hyperparameters are declared where they are read; configs check themselves)
 from experiments import explain, predict
 
 SIDE = 16
 NAMES = ("bus", "car", "train")
 RNG = np.random.default_rng(0)
 # Of the residual networks that differ in depth alone, the least deep one.
-FAMILIES = sorted(MODEL_OPTIONS.keys() - {"resnet32", "resnet56"})
+FAMILIES = sorted(MODELS.keys() - {"resnet32", "resnet56"})
 FIGURES = (
     "examples.ranked_guesses",
     "charts.ambiguous_card",

@@ -7,7 +7,6 @@ import pytest
 from flax import nnx
 
 from cnn_jax.models import (
-    DATA_INITIALIZATIONS,
     MODELS,
     Architecture,
     Mode,
@@ -131,7 +130,7 @@ def test_the_whitening_kernel_comes_from_the_data():
 
 
 @pytest.mark.parametrize("normalization", ["none", "batch"])
-@pytest.mark.parametrize("model", sorted(DATA_INITIALIZATIONS))
+@pytest.mark.parametrize("model", sorted(name for name, model in MODELS.items() if model.from_data))
 def test_initialization_from_data_keeps_the_structure(model: str, normalization: str):
     architecture = Architecture(model=model, normalization=normalization)
     network = build_abstract(architecture, (32, 32, 3), 10)
@@ -144,6 +143,6 @@ def test_initialization_from_data_keeps_the_structure(model: str, normalization:
 
 def test_other_models_take_nothing_from_the_data():
     statistics = {"network": {}}
-    for model in MODELS.keys() - DATA_INITIALIZATIONS.keys():
+    for model in (name for name, entry in MODELS.items() if not entry.from_data):
         architecture = Architecture(model=model)
         assert initialize_from_data(architecture, statistics, jnp.zeros((0,))) is statistics

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from cnn_jax.ops.updates import normalized_muon, orthogonalize
+from cnn_jax.ops.updates import apply_updates, normalized_muon, orthogonalize
 
 
 @pytest.mark.parametrize("shape", [(6, 40), (40, 6), (7, 7)])
@@ -31,9 +31,10 @@ def test_steps_are_those_of_the_recipe():
     expected, buffer = kernel.reshape(-1, 5).T, np.zeros((5, 36))
     ours, velocity = {"kernel": kernel}, {"kernel": np.zeros_like(kernel)}
     for grad in grads:
-        ours, velocity = normalized_muon(
-            ours, {"kernel": grad}, velocity, learning_rate=0.3, momentum=0.6
+        updates, velocity = normalized_muon(
+            {"kernel": grad}, velocity, ours, learning_rate=0.3, momentum=0.6
         )
+        ours = apply_updates(ours, updates)
         rows = grad.reshape(-1, 5).T
         buffer = 0.6 * buffer + rows
         left, values, right = np.linalg.svd(rows + 0.6 * buffer, full_matrices=False)

@@ -39,7 +39,7 @@ def test_texts_that_differ_in_numbers_share_a_config():
     assert others == {"augment_flip": 0.5, "augment_translate": 4.0}
     assert augmentations("translate:2:reflect")[0] != augmentations("translate:2")[0]
     assert augmentations("none") == ((), {})
-    with pytest.raises(UsageError, match="--augment: unknown augmentation 'flop': did you mean"):
+    with pytest.raises(UsageError, match="augment: unknown augmentation 'flop': did you mean"):
         augmentations("flop")
 
 
@@ -73,7 +73,7 @@ def test_views_average_their_logits(task: Task, draw: Draw):
 
 
 def test_colors_are_needed_for_some():
-    with pytest.raises(UsageError, match="--augment: saturation needs color images"):
+    with pytest.raises(UsageError, match="augment: saturation needs color images"):
         make_run(
             Config(TINY, augment=augmentations("saturation")[0]), Task((8, 8, 1), 4, (0,), (1,))
         )

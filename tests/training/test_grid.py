@@ -96,7 +96,7 @@ def test_combinations_that_differ_in_nothing_that_is_read_are_one():
 
 
 def test_what_nothing_reads_is_refused():
-    with pytest.raises(UsageError, match="--momentum has no effect on any network"):
+    with pytest.raises(UsageError, match="momentum has no effect on any network"):
         make_grid([axis("momentum", 0.5, 0.9)], [], (0,), resolve)
 
 
@@ -105,5 +105,5 @@ def test_a_fixed_option_may_be_read_by_some():
         return resolve({**values, "momentum": 0.9})
 
     make_grid([axis("optimizer", "sgd", "momentum")], [], (0,), fixed)
-    with pytest.raises(UsageError, match="--momentum has no effect on any network"):
+    with pytest.raises(UsageError, match="momentum has no effect on any network"):
         make_grid([axis("learning_rate", 0.1, 0.2)], [], (0,), fixed)

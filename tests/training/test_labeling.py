@@ -112,6 +112,6 @@ def test_losses_that_choose_one_class_are_refused(loss: str):
         run, targets = make_run(config, TASK), jnp.ones((2, LABELS), jnp.uint8)
         assert run.score(jnp.ones((2, LABELS)), targets, traced(config))["accuracy"] == 1
     else:
-        with pytest.raises(UsageError, match=f"--loss={loss} chooses one class; use --loss=binary"):
+        with pytest.raises(UsageError, match=f"loss={loss} chooses one class; use loss=binary"):
             make_run(config, TASK)
     assert labeling(loss, False) is ONE_CLASS

@@ -9,9 +9,9 @@ import optax
 import pytest
 from jaxtyping import PyTree
 
+from cnn_jax.ops.hyperparameters import declared
 from cnn_jax.training import OPTIMIZERS
-from cnn_jax.training.config import keyword_defaults
-from cnn_jax.training.optimizers import Rule, by_group, lookahead
+from cnn_jax.training.optimizers import by_group, lookahead
 
 # None of them a default, so that a number which is not passed on shows.
 NUMBERS = {
@@ -78,14 +78,13 @@ def test_every_optimizer_is_compared():
 @pytest.mark.parametrize("name", sorted(OPTIMIZERS))
 def test_rule_is_that_of_optax(name: str):
     build = OPTIMIZERS[name].build
-    read = keyword_defaults(build)
-    assert all(read[number] != NUMBERS[number] for number in read)
+    read = declared(build)
+    assert all(read[number].default != NUMBERS[number] for number in read)
 
     def ours(rate: jax.Array, numbers: dict) -> dict:
         def step(carry: tuple, _: None) -> tuple:
             # Built anew in every step, as in training.
-            params, state = carry
-            return build(rate, **numbers).update(params, jax.grad(loss)(params), state), None
+            return moved(build(rate, **numbers), *carry), None
 
         state = build(rate, **numbers).init(start())
         return jax.lax.scan(step, (start(), state), length=STEPS)[0][0]
@@ -115,8 +114,7 @@ def test_defaults_descend(name: str):
     rule = optimizer.build(optimizer.learning_rate)
 
     def step(carry: tuple, _: None) -> tuple:
-        params, state = carry
-        return rule.update(params, jax.grad(loss)(params), state), loss(params)
+        return moved(rule, *carry), loss(carry[0])
 
     @jax.jit
     def descend(params: dict) -> tuple:
@@ -132,12 +130,17 @@ def test_one_optimizer_takes_the_whole_training_set():
     assert [name for name, rule in OPTIMIZERS.items() if rule.full_batch] == ["gradient_descent"]
 
 
-def descend(rule: Rule, steps: int = 7) -> dict:
+def moved(rule: optax.GradientTransformation, params: PyTree, state: PyTree) -> tuple:
+    """Parameters and state after one step."""
+    moves, state = rule.update(jax.grad(loss)(params), state, params)
+    return optax.apply_updates(params, moves), state
+
+
+def descend(rule: optax.GradientTransformation, steps: int = 7) -> dict:
     """The parameters after some steps."""
 
     def step(carry: tuple, _: None) -> tuple:
-        params, state = carry
-        return rule.update(params, jax.grad(loss)(params), state), None
+        return moved(rule, *carry), None
 
     return jax.jit(lambda: jax.lax.scan(step, (start(), rule.init(start())), length=steps)[0][0])()
 
@@ -157,7 +160,8 @@ def test_muon_takes_a_kernel_as_a_matrix_of_its_filters():
     moved = []
     for shape in ((36, 5), (3, 3, 4, 5)):
         params, grads = ({"kernel": array.reshape(shape)} for array in (flat, grad))
-        params, _ = rule.update(params, grads, rule.init(params))
+        moves, _ = rule.update(grads, rule.init(params), params)
+        params = optax.apply_updates(params, moves)
         moved.append(np.asarray(params["kernel"]).reshape(36, 5))
     np.testing.assert_allclose(moved[1], moved[0], atol=1e-6)
     assert not np.allclose(moved[0], flat, atol=1e-3)

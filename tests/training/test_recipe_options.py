@@ -43,7 +43,7 @@ def test_micro_batches_are_one_batch(task: Task, draw: Draw):
         train(replace(BASE, micro_batches=count), task, draw(70))[1:] for count in (1, 4)
     )
     assert_close(parts, whole)
-    with pytest.raises(UsageError, match="--micro_batches=3 equal parts"):
+    with pytest.raises(UsageError, match="micro_batches=3 equal parts"):
         steps_per_epoch(replace(BASE, micro_batches=3), 100)
 
 
@@ -95,7 +95,7 @@ def test_the_whitening_has_a_bias_in_the_beginning_only(enlarged_task: Task, enl
     np.testing.assert_array_equal(biases[1], biases[2])
     heads = [state.params["network"]["output"]["kernel"] for state in states]
     assert not np.array_equal(heads[1], heads[2])
-    with pytest.raises(UsageError, match="--whitening_fraction needs a model with a whitening"):
+    with pytest.raises(UsageError, match="whitening_fraction needs a model with a whitening"):
         hyperparameters(BASE, {"whitening_fraction": 0.5})
 
 
@@ -127,5 +127,5 @@ def test_bfloat16_computes_nearly_the_same_and_keeps_float32(
 def test_each_number_is_read_only_where_it_has_an_effect():
     assert "bias_decay" in hyperparameters(replace(BASE, bias_group=True))
     assert "bias_decay" not in hyperparameters(replace(BASE, bias_group=True, optimizer="adam"))
-    with pytest.raises(UsageError, match="--average_decay has no effect"):
+    with pytest.raises(UsageError, match="average_decay has no effect"):
         hyperparameters(BASE, {"average_decay": 0.9})

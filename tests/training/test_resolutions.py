@@ -85,14 +85,14 @@ def test_a_run_goes_on_after_any_stage_and_is_a_trial_of_a_sweep(
 
 
 @pytest.mark.parametrize(
-    ("config", "message"),
+    ("changes", "message"),
     [
-        (replace(CONFIG, resolutions=((10, 2), (12, 1))), "are of 3 epochs, and --epochs=2"),
-        (replace(CONFIG, resolutions=((16, 1),)), "16 pixels are no smaller"),
-        (replace(CONFIG, architecture=Architecture()), "--model=cnn flattens its feature maps"),
-        (replace(CONFIG, resolutions=((5, 1),)), "airnet needs images of at least 9x9"),
+        ({"resolutions": ((10, 2), (12, 1))}, "are of 3 epochs, and epochs=2"),
+        ({"resolutions": ((16, 1),)}, "16 pixels are no smaller"),
+        ({"architecture": Architecture()}, "model=cnn flattens its feature maps"),
+        ({"resolutions": ((5, 1),)}, "airnet needs images of at least 9x9"),
     ],
 )
-def test_what_cannot_be_is_one_clear_line(enlarged_task: Task, config: Config, message: str):
+def test_what_cannot_be_is_one_clear_line(enlarged_task: Task, changes: dict, message: str):
     with pytest.raises(UsageError, match=f"^[^\n]*{message}"):
-        make_run(config, enlarged_task)
+        make_run(replace(CONFIG, **changes), enlarged_task)

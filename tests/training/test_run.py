@@ -259,7 +259,7 @@ def test_steps_per_epoch():
     assert steps_per_epoch(SGD, 50) == 3
     assert steps_per_epoch(SGD, 16) == 1
     assert steps_per_epoch(replace(SGD, optimizer="gradient_descent"), 50) == 1
-    with pytest.raises(UsageError, match="--batch_size=16 is larger.* 15 examples"):
+    with pytest.raises(UsageError, match="batch_size=16 is larger.* 15 examples"):
         steps_per_epoch(SGD, 15)
 
 

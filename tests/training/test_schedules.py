@@ -8,8 +8,8 @@ import numpy as np
 import optax
 import pytest
 
+from cnn_jax.ops.hyperparameters import declared
 from cnn_jax.training import SCHEDULES
-from cnn_jax.training.config import HPARAM_RANGES, keyword_defaults
 
 STEPS = 40
 PROGRESS = jnp.arange(STEPS) / STEPS
@@ -54,8 +54,9 @@ def test_every_schedule_is_compared():
 @pytest.mark.parametrize("name", sorted(SCHEDULES))
 def test_schedule_is_a_fraction_for_every_allowed_number(name: str):
     schedule = SCHEDULES[name]
-    names = sorted(keyword_defaults(schedule))
-    assert all(HPARAM_RANGES[n][:4:2] == (0, 1) for n in names)
+    numbers = declared(schedule)
+    names = sorted(numbers)
+    assert all((numbers[n].interval.low, numbers[n].interval.high) == (0, 1) for n in names)
     lowest = 0.01 if name == "exponential" else 0.0
     grid = np.array(list(itertools.product(np.linspace(lowest, 1, 5), repeat=len(names))))
     t = jnp.linspace(0, 1, 21)

@@ -13,8 +13,9 @@ import jax.numpy as jnp
 from jax import random
 from jaxtyping import Array, Float, Int, Num, PRNGKeyArray
 
-from cnn_jax.ops.augment.geometry import Number
+from cnn_jax.ops.augment.geometry import Strength
 from cnn_jax.ops.augment.pixels import box
+from cnn_jax.ops.hyperparameters import Number
 
 
 class Views(NamedTuple):
@@ -34,7 +35,7 @@ def mixup(
     images: Float[Array, "n h w c"],
     targets: Float[Array, "n classes"],
     *,
-    alpha: Number = 0.2,
+    alpha: Strength = 0.2,
 ) -> tuple[Float[Array, "n h w c"], Float[Array, "n classes"]]:
     """Mixes lambda of each example with 1 - lambda of another.
 
@@ -66,7 +67,7 @@ def cutmix(
     images: Float[Array, "n h w c"],
     targets: Float[Array, "n classes"],
     *,
-    alpha: Number = 1.0,
+    alpha: Strength = 1.0,
 ) -> tuple[Float[Array, "n h w c"], Float[Array, "n classes"]]:
     """Pastes a box of another example into each, and its target in proportion to the area.
 

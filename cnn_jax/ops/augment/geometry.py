@@ -6,18 +6,22 @@ and shifts of whole pixels reads between pixels, by one bilinear interpolation; 
 outside the image is black.
 """
 
+from typing import Annotated
+
 import jax.numpy as jnp
 from jax import lax, random
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-# A strength: plain, or traced so that one compiled program sweeps over it.
-Number = float | Float[Array, ""]
+from cnn_jax.ops.hyperparameters import Interval, Number, OneOf
+
+Probability = Annotated[Number, Interval("[0, 1]")]
+Strength = Annotated[Number, Interval("[0, inf)")]
 
 PADDINGS = ("zero", "reflect")
 
 
 def horizontal_flip(
-    key: PRNGKeyArray, image: Float[Array, "h w c"], *, p: Number = 0.5
+    key: PRNGKeyArray, image: Float[Array, "h w c"], *, p: Probability = 0.5
 ) -> Float[Array, "h w c"]:
     """Mirrors the image, left to right, with probability p in [0, 1]."""
     return jnp.where(random.uniform(key, (), image.dtype) < p, image[:, ::-1], image)
@@ -48,8 +52,8 @@ def translate(
     key: PRNGKeyArray,
     image: Float[Array, "h w c"],
     *,
-    pixels: Number = 4,
-    padding: str = "zero",
+    pixels: Strength = 4,
+    padding: Annotated[str, OneOf(PADDINGS)] = "zero",
 ) -> Float[Array, "h w c"]:
     """Shifts the image by whole pixels: a random crop of the padded image.
 
@@ -91,8 +95,8 @@ def random_resized_crop(
     key: PRNGKeyArray,
     image: Float[Array, "h w c"],
     *,
-    area: Number = 0.08,
-    ratio: Number = 4 / 3,
+    area: Annotated[Number, Interval("[0.01, 1]")] = 0.08,
+    ratio: Annotated[Number, Interval("[1, 10]")] = 4 / 3,
 ) -> Float[Array, "h w c"]:
     """Stretches a random window of the image to the image's size.
 
@@ -121,7 +125,10 @@ def random_resized_crop(
 
 
 def rotate(
-    key: PRNGKeyArray, image: Float[Array, "h w c"], *, degrees: Number = 15.0
+    key: PRNGKeyArray,
+    image: Float[Array, "h w c"],
+    *,
+    degrees: Annotated[Number, Interval("[0, 180]")] = 15.0,
 ) -> Float[Array, "h w c"]:
     """Turns the image about its center by a uniform angle of at most `degrees` either way."""
     angle = jnp.radians(random.uniform(key, (), image.dtype, -degrees, degrees))
@@ -130,7 +137,10 @@ def rotate(
 
 
 def shear(
-    key: PRNGKeyArray, image: Float[Array, "h w c"], *, degrees: Number = 10.0
+    key: PRNGKeyArray,
+    image: Float[Array, "h w c"],
+    *,
+    degrees: Annotated[Number, Interval("[0, 44]")] = 10.0,
 ) -> Float[Array, "h w c"]:
     """Slants the image sideways and upright, each by its own uniform angle.
 
@@ -145,7 +155,10 @@ def shear(
 
 
 def scale(
-    key: PRNGKeyArray, image: Float[Array, "h w c"], *, factor: Number = 1.2
+    key: PRNGKeyArray,
+    image: Float[Array, "h w c"],
+    *,
+    factor: Annotated[Number, Interval("[1, 10]")] = 1.2,
 ) -> Float[Array, "h w c"]:
     """Zooms about the center, log-uniformly between 1 / factor and factor (>= 1)."""
     step = _log_uniform(key, factor, image.dtype)
@@ -156,8 +169,8 @@ def elastic(
     key: PRNGKeyArray,
     image: Float[Array, "h w c"],
     *,
-    alpha: Number = 1.0,
-    sigma: Number = 4.0,
+    alpha: Strength = 1.0,
+    sigma: Strength = 4.0,
 ) -> Float[Array, "h w c"]:
     """Moves every pixel by a smooth random field, as an unsteady hand does.
 

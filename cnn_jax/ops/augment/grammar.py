@@ -18,8 +18,8 @@ import jax.numpy as jnp
 from jax import lax, random
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from cnn_jax.ops.augment.geometry import Number
-from cnn_jax.ops.augment.registry import AUGMENTATIONS, INFINITY, Allowed, Between, OneOf, Whole
+from cnn_jax.ops.augment.registry import AUGMENTATIONS, Allowed
+from cnn_jax.ops.hyperparameters import Interval, Number, OneOf, Whole
 
 
 class AugmentationCall(NamedTuple):
@@ -168,7 +168,7 @@ def describe() -> str:
         lines.append(f"{name:{width}}{augmentation.meaning}")
         for argument, default in augmentation.defaults().items():
             shown = default if isinstance(default, str) else f"{default:.3g}"
-            allowed = augmentation.arguments[argument]
+            allowed = augmentation.arguments()[argument]
             lines.append(f"{'':{width}}  {argument}={shown}: {allowed}")
     return "\n".join(lines)
 
@@ -197,13 +197,13 @@ def _computed_once(images: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
 
 
 def _arguments(call: AugmentationCall) -> dict:
-    return dict(zip(AUGMENTATIONS[call.name].arguments, call.values, strict=True))
+    return dict(zip(AUGMENTATIONS[call.name].arguments(), call.values, strict=True))
 
 
 def _number_name(name: str, argument: str) -> str | None:
     """Under which name an argument can be traced, if it can."""
-    arguments = AUGMENTATIONS[name].arguments
-    if not isinstance(arguments[argument], Between):
+    arguments = AUGMENTATIONS[name].arguments()
+    if not isinstance(arguments[argument], Interval):
         return None
     return name if argument == next(iter(arguments)) else f"{name}_{argument}"
 
@@ -223,7 +223,7 @@ def _parse_call(part: str, text: str) -> AugmentationCall:
         raise ValueError(f"none stands alone, not with others as in {text!r}")
     if name not in AUGMENTATIONS:
         raise ValueError(f"unknown augmentation {name!r}{_suggest(name, AUGMENTATIONS)}")
-    allowed, values = AUGMENTATIONS[name].arguments, AUGMENTATIONS[name].defaults()
+    allowed, values = AUGMENTATIONS[name].arguments(), AUGMENTATIONS[name].defaults()
     if len(given) > len(allowed):
         takes = f"takes {', '.join(allowed)}" if allowed else "takes no arguments"
         raise ValueError(f"too many arguments in {part!r}: {name} {takes}")
@@ -255,8 +255,10 @@ def _parse_value(what: str, text: str, allowed: Allowed) -> float | int | str:
         value = int(text) if isinstance(allowed, Whole) else float(text)
     except ValueError:
         raise wrong from None
-    # Infinity is no strength either, though no bound lies below it.
-    if not allowed.low <= value <= allowed.high or value == INFINITY:
+    inside = (
+        value in allowed if isinstance(allowed, Interval) else allowed.low <= value <= allowed.high
+    )
+    if not inside:
         raise wrong
     return value
 

@@ -1,31 +1,34 @@
 """Augmentations of pixel values: color, and parts that are erased."""
 
+from typing import Annotated
+
 import jax.numpy as jnp
 from jax import random
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from cnn_jax.ops.augment.geometry import Number, gaussian_matrix, smooth_axes
+from cnn_jax.ops.augment.geometry import Probability, Strength, gaussian_matrix, smooth_axes
+from cnn_jax.ops.hyperparameters import Interval, Number, OneOf
 
 # How bright red, green and blue look (ITU-R BT.601), as in Pillow and OpenCV.
 LUMA = (0.299, 0.587, 0.114)
 
 
 def brightness(
-    key: PRNGKeyArray, image: Float[Array, "h w c"], *, strength: Number = 0.2
+    key: PRNGKeyArray, image: Float[Array, "h w c"], *, strength: Strength = 0.2
 ) -> Float[Array, "h w c"]:
     """Multiplies the image by a uniform factor in [1 - strength, 1 + strength], at least 0."""
     return adjust_brightness(image, _factor(key, strength, image))
 
 
 def contrast(
-    key: PRNGKeyArray, image: Float[Array, "h w c"], *, strength: Number = 0.2
+    key: PRNGKeyArray, image: Float[Array, "h w c"], *, strength: Strength = 0.2
 ) -> Float[Array, "h w c"]:
     """Stretches the image about its mean by a factor in [1 - strength, 1 + strength]."""
     return adjust_contrast(image, _factor(key, strength, image))
 
 
 def saturation(
-    key: PRNGKeyArray, image: Float[Array, "h w 3"], *, strength: Number = 0.2
+    key: PRNGKeyArray, image: Float[Array, "h w 3"], *, strength: Strength = 0.2
 ) -> Float[Array, "h w 3"]:
     """Stretches colors about gray by a factor in [1 - strength, 1 + strength]."""
     _require_color(image, "saturation")
@@ -33,14 +36,17 @@ def saturation(
 
 
 def hue(
-    key: PRNGKeyArray, image: Float[Array, "h w 3"], *, turns: Number = 0.05
+    key: PRNGKeyArray,
+    image: Float[Array, "h w 3"],
+    *,
+    turns: Annotated[Number, Interval("[0, 0.5]")] = 0.05,
 ) -> Float[Array, "h w 3"]:
     """Turns the color wheel by at most `turns` either way, in [0, 0.5]; 1/3 is red to green."""
     return adjust_hue(image, random.uniform(key, (), image.dtype, -turns, turns))
 
 
 def grayscale(
-    key: PRNGKeyArray, image: Float[Array, "h w 3"], *, p: Number = 0.1
+    key: PRNGKeyArray, image: Float[Array, "h w 3"], *, p: Probability = 0.1
 ) -> Float[Array, "h w 3"]:
     """Takes the color away with probability p in [0, 1]."""
     _require_color(image, "grayscale")
@@ -48,21 +54,21 @@ def grayscale(
 
 
 def invert(
-    key: PRNGKeyArray, image: Float[Array, "h w c"], *, p: Number = 0.1
+    key: PRNGKeyArray, image: Float[Array, "h w c"], *, p: Probability = 0.1
 ) -> Float[Array, "h w c"]:
     """The negative, 1 - image, with probability p in [0, 1]."""
     return jnp.where(random.uniform(key, (), image.dtype) < p, 1 - image, image)
 
 
 def gaussian_noise(
-    key: PRNGKeyArray, image: Float[Array, "h w c"], *, std: Number = 0.05
+    key: PRNGKeyArray, image: Float[Array, "h w c"], *, std: Strength = 0.05
 ) -> Float[Array, "h w c"]:
     """Adds to every value its own normal number of standard deviation std >= 0."""
     return _cut(image + std * random.normal(key, image.shape, image.dtype))
 
 
 def blur(
-    key: PRNGKeyArray, image: Float[Array, "h w c"], *, sigma: Number = 1.0
+    key: PRNGKeyArray, image: Float[Array, "h w c"], *, sigma: Strength = 1.0
 ) -> Float[Array, "h w c"]:
     """Blurs by a Gaussian whose width is uniform between 0 and sigma pixels."""
     return adjust_blur(image, random.uniform(key, (), image.dtype, 0, sigma))
@@ -144,10 +150,11 @@ def _require_color(image: Float[Array, "h w c"], name: str) -> None:
 
 
 FILLS = ("zero", "mean", "noise")
+Filling = Annotated[str, OneOf(FILLS)]
 
 
 def cutout(
-    key: PRNGKeyArray, image: Float[Array, "h w c"], *, size: Number = 8, fill: str = "zero"
+    key: PRNGKeyArray, image: Float[Array, "h w c"], *, size: Strength = 8, fill: Filling = "zero"
 ) -> Float[Array, "h w c"]:
     """Hides a square whose center is any pixel, each as likely; at the border part of it is lost.
 
@@ -177,10 +184,10 @@ def random_erasing(
     key: PRNGKeyArray,
     image: Float[Array, "h w c"],
     *,
-    p: Number = 0.5,
-    area: Number = 0.4,
-    ratio: Number = 10 / 3,
-    fill: str = "noise",
+    p: Probability = 0.5,
+    area: Annotated[Number, Interval("[0, 1]")] = 0.4,
+    ratio: Annotated[Number, Interval("[1, 10]")] = 10 / 3,
+    fill: Filling = "noise",
 ) -> Float[Array, "h w c"]:
     """Hides a random rectangle inside the image, with probability p.
 

@@ -8,14 +8,15 @@ are one bilinear interpolation, with black outside, and shifts are by whole pixe
 On images without color the operation "saturation" changes nothing.
 """
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax.numpy as jnp
 from jax import lax, random
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from cnn_jax.ops.augment.geometry import Number, affine
+from cnn_jax.ops.augment.geometry import affine
 from cnn_jax.ops.augment.pixels import adjust_brightness, adjust_contrast, adjust_saturation, blend
+from cnn_jax.ops.hyperparameters import Interval, Number, Whole
 
 RECOLORINGS = (
     "autocontrast",
@@ -51,7 +52,11 @@ class Extremes(NamedTuple):
 
 
 def rand_augment(
-    key: PRNGKeyArray, image: Float[Array, "h w c"], *, n: int = 2, magnitude: Number = 9.0
+    key: PRNGKeyArray,
+    image: Float[Array, "h w c"],
+    *,
+    n: Annotated[int, Whole(1, 16)] = 2,
+    magnitude: Annotated[Number, Interval("[0, 30]")] = 9.0,
 ) -> Float[Array, "h w c"]:
     """RandAugment: n operations, each drawn uniformly, all of one magnitude.
 

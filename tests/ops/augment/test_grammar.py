@@ -18,7 +18,7 @@ from cnn_jax.ops.augment import (
     numbers,
     parse,
 )
-from cnn_jax.ops.augment.registry import Between
+from cnn_jax.ops.hyperparameters import Interval
 
 N, H, W = 16, 12, 10
 KEY = random.key(0)
@@ -100,9 +100,9 @@ def test_registry_lists_the_arguments_of_the_functions():
     for augmentation in AUGMENTATIONS.values():
         parameters = inspect.signature(augmentation.function).parameters
         taken = [name for name in parameters if name not in ("key", "image", "images", "targets")]
-        assert taken == list(augmentation.arguments) + ["epoch"] * augmentation.by_epoch
-        for name, allowed in augmentation.arguments.items():
-            if isinstance(allowed, Between):
+        assert taken == list(augmentation.arguments()) + ["epoch"] * augmentation.by_epoch
+        for name, allowed in augmentation.arguments().items():
+            if isinstance(allowed, Interval):
                 assert allowed.low <= augmentation.defaults()[name] <= allowed.high
 
 
@@ -129,12 +129,12 @@ def test_parse():
         ("flip,,cutout", "a name is missing in 'flip,,cutout'"),
         ("flip, none", "none stands alone"),
         ("flip, blur, flip:0.3", "flip stands twice"),
-        ("translate:x", "pixels of translate must be a number from 0 up, got 'x'"),
-        ("translate:-1", "pixels of translate must be a number from 0 up, got '-1'"),
-        ("translate:inf", "a number from 0 up, got 'inf'"),
-        ("translate:nan", "a number from 0 up, got 'nan'"),
-        ("translate:", "a number from 0 up, got ''"),
-        ("flip:2", "p of flip must be a number from 0 to 1, got '2'"),
+        ("translate:x", "pixels of translate must be a number in [0, inf), got 'x'"),
+        ("translate:-1", "pixels of translate must be a number in [0, inf), got '-1'"),
+        ("translate:inf", "a number in [0, inf), got 'inf'"),
+        ("translate:nan", "a number in [0, inf), got 'nan'"),
+        ("translate:", "a number in [0, inf), got ''"),
+        ("flip:2", "p of flip must be a number in [0, 1], got '2'"),
         ("translate:4:mirror", "padding of translate must be zero or reflect, got 'mirror'"),
         ("rand_augment:1.5", "n of rand_augment must be a whole number from 1 to 16, got '1.5'"),
         ("flip:0.5:3", "too many arguments in 'flip:0.5:3': flip takes p"),
@@ -154,7 +154,7 @@ def test_describe_names_everything():
     text = describe()
     for name, augmentation in AUGMENTATIONS.items():
         assert re.search(rf"^{name} .*{re.escape(augmentation.meaning)}$", text, re.MULTILINE)
-    assert "pixels=4: a number from 0 up" in text
+    assert "pixels=4: a number in [0, inf)" in text
     assert "padding=zero: zero or reflect" in text
     assert max(map(len, text.splitlines())) <= 100
 

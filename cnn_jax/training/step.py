@@ -1,0 +1,316 @@
+"""One step of training: a batch becomes a gradient, and a gradient an update.
+
+Every function is pure and takes the `Setting` of its run first. Images are bytes up to `prepare`,
+floats in [0, 1] while they are augmented, and normalized from there on.
+"""
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+from jax import lax
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+
+from cnn_jax.models import Architecture, Mode, build_abstract
+from cnn_jax.ops import augment
+from cnn_jax.ops.hyperparameters import Number, keyword_arguments, read_by
+from cnn_jax.ops.losses import LOSSES
+from cnn_jax.ops.updates import apply_updates
+from cnn_jax.training.batches import Size, shrink
+from cnn_jax.training.config import AUGMENT_PREFIX, Config
+from cnn_jax.training.devices import BATCH_AXIS, constrain
+from cnn_jax.training.optimizers import (
+    OPTIMIZERS,
+    averaged,
+    by_group,
+    clipped,
+    lookahead,
+    vector_rule,
+    whitening_rate,
+)
+from cnn_jax.training.schedules import SCHEDULES
+from cnn_jax.training.task import Examples, Labeling, Task, labeling, normalize
+
+TracedHparams = dict[str, Float[Array, ""]]
+
+
+class Setting(NamedTuple):
+    """What the functions of a run are made for; static.
+
+    Attributes:
+        config: the static choices.
+        task: the shape of the problem.
+        mesh: devices along whose axis `batch` batches are split, or None.
+    """
+
+    config: Config
+    task: Task
+    mesh: Mesh | None
+
+    @property
+    def labels(self) -> Labeling:
+        """What labels mean here."""
+        return labeling(self.config.loss, self.task.multi_label)
+
+
+class TrainState(NamedTuple):
+    """All that changes in training: what a checkpoint holds.
+
+    Attributes:
+        epoch: epochs done.
+        params: trained parameters, a nested dict by layer.
+        statistics: running statistics of batch normalization, likewise.
+        opt_state: of the optimizer.
+        average: running averages of parameters and statistics, where the config asks for them.
+    """
+
+    epoch: Int[Array, ""]
+    params: PyTree
+    statistics: PyTree
+    opt_state: Any
+    average: PyTree = ()
+
+    @property
+    def weights(self) -> tuple[PyTree, PyTree]:
+        """The parameters and statistics that predict: the averages, where there are any."""
+        return self.average or (self.params, self.statistics)
+
+
+class Gradient(NamedTuple):
+    """What a batch says.
+
+    Attributes:
+        loss: the weighted sum of its losses.
+        grads: the gradient of that.
+        statistics: running statistics after it.
+        hits: the weighted sum of the answers that are right.
+    """
+
+    loss: Float[Array, ""]
+    grads: PyTree
+    statistics: PyTree
+    hits: Float[Array, ""]
+
+
+def split_variables(model: nnx.Module) -> tuple[PyTree, PyTree]:
+    """The parameters of a network, and all its other arrays, as nested dicts by layer."""
+    _, *parts = nnx.split(model, nnx.Param, ...)
+    params, statistics = parts
+    return nnx.to_pure_dict(params), nnx.to_pure_dict(statistics)
+
+
+@lru_cache
+def skeleton(architecture: Architecture, image_shape: tuple[int, int, int], classes: int) -> Any:
+    """The network for images of a shape, without its arrays."""
+    return nnx.split(build_abstract(architecture, image_shape, classes))[0]
+
+
+def forward(
+    setting: Setting,
+    params: PyTree,
+    statistics: PyTree,
+    images: Float[Array, "n h w c"],
+    mode: Mode,
+) -> tuple[Float[Array, "n classes"], PyTree]:
+    """The logits of normalized images, float32, and the statistics after them."""
+    config, task = setting.config, setting.task
+    if config.precision == "bfloat16":
+        params, images = optax.tree.cast((params, images), jnp.bfloat16)
+    network = skeleton(config.architecture, images.shape[1:], task.num_classes)
+    model = nnx.merge(network, params, statistics)
+    logits = model(images, mode).astype(jnp.float32)
+    return logits, split_variables(model)[1]
+
+
+def losses(
+    setting: Setting, logits: Float[Array, "n classes"], targets: Array, hparams: TracedHparams
+) -> Float[Array, " n"]:
+    """The loss of each example."""
+    function = LOSSES[setting.config.loss]
+    return function(logits, targets, **read_by(function, hparams))
+
+
+def prepare(
+    setting: Setting,
+    batch: Examples,
+    indices: Int[Array, " n"],
+    epoch: Int[Array, ""],
+    hparams: TracedHparams,
+    key: PRNGKeyArray,
+    size: Size,
+) -> tuple[Float[Array, "n h w c"], Array]:
+    """The images and targets of a batch, as the network is trained on them.
+
+    Args:
+        setting: of the run.
+        batch: bytes and labels.
+        indices: of its examples in the training set.
+        epoch: epochs done.
+        hparams: the strengths of augmentations among them.
+        key: of the augmentation, the same over the whole run.
+        size: of the images in this epoch.
+    """
+    config, task, labels = setting.config, setting.task, setting.labels
+    images, targets, white = batch.images, labels.targets(batch.labels), 255
+    if config.augment:
+        if augment.needs_soft_targets(config.augment):
+            targets = labels.soft_targets(batch.labels, task.num_classes)
+        images, targets = augment.apply(
+            config.augment,
+            key,
+            images / 255,
+            targets,
+            indices=indices,
+            epoch=epoch,
+            numbers={name.removeprefix(AUGMENT_PREFIX): hparams[name] for name in hparams},
+        )
+        white = 1
+    return normalize(task, shrink(images, size), white), targets
+
+
+def gradient(
+    setting: Setting,
+    state: TrainState,
+    hparams: TracedHparams,
+    images: Float[Array, "n h w c"],
+    targets: Array,
+    labels: Array,
+    weights: Float[Array, " n"],
+    dropout_key: PRNGKeyArray,
+) -> Gradient:
+    """What a prepared batch says, its examples weighted."""
+
+    def objective(params: PyTree) -> tuple:
+        mode = Mode(True, dropout_key, hparams.get("dropout_rate", 0.0))
+        logits, statistics = forward(setting, params, state.statistics, images, mode)
+        hits = jnp.sum(setting.labels.right(logits, labels) * weights)
+        loss = jnp.sum(losses(setting, logits, targets, hparams) * weights)
+        return loss, (statistics, hits)
+
+    (loss, (statistics, hits)), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
+    return Gradient(loss, grads, statistics, hits)
+
+
+def accumulate(
+    setting: Setting,
+    state: TrainState,
+    hparams: TracedHparams,
+    examples: Examples,
+    indices: Int[Array, "parts n"],
+    weights: Float[Array, "parts n"],
+    augment_key: PRNGKeyArray,
+    dropout_key: PRNGKeyArray,
+    size: Size,
+) -> Gradient:
+    """What the micro-batches of an update say together; each sees the statistics of the last."""
+
+    def part(statistics: PyTree, chosen: Array, weights: Array, key: PRNGKeyArray) -> Gradient:
+        batch = spread(setting, Examples(examples.images[chosen], examples.labels[chosen]))
+        images, targets = prepare(setting, batch, chosen, state.epoch, hparams, augment_key, size)
+        here = state._replace(statistics=statistics)
+        return gradient(setting, here, hparams, images, targets, batch.labels, weights, key)
+
+    if len(indices) == 1:
+        return part(state.statistics, indices[0], weights[0], dropout_key)
+
+    def add(sums: Gradient, item: tuple) -> tuple[Gradient, None]:
+        index, chosen, weights = item
+        here = part(sums.statistics, chosen, weights, jax.random.fold_in(dropout_key, index))
+        grads = jax.tree.map(jnp.add, sums.grads, here.grads)
+        return Gradient(sums.loss + here.loss, grads, here.statistics, sums.hits + here.hits), None
+
+    zero = jnp.zeros(())
+    start = Gradient(zero, jax.tree.map(jnp.zeros_like, state.params), state.statistics, zero)
+    sums, _ = lax.scan(add, start, (jnp.arange(len(indices)), indices, weights))
+    return sums
+
+
+def update(
+    setting: Setting,
+    state: TrainState,
+    hparams: TracedHparams,
+    found: Gradient,
+    done: Number,
+    steps: int,
+) -> TrainState:
+    """The state after one update.
+
+    Args:
+        setting: of the run.
+        state: before it.
+        hparams: the numbers that the run reads.
+        found: the gradient, and the statistics after the batch.
+        done: updates done before.
+        steps: updates of the whole run.
+    """
+    config = setting.config
+    grads, statistics = everywhere(setting, (found.grads, found.statistics))
+    rule = make_optimizer(config, done / steps, hparams)
+    moves, opt_state = rule.update(grads, state.opt_state, state.params)
+    params = apply_updates(state.params, moves)
+    average = state.average
+    if config.average:
+        average = averaged((params, statistics), average, done, **read_by(averaged, hparams))
+    return TrainState(state.epoch, params, statistics, opt_state, average)
+
+
+def learning_rate(config: Config, progress: Number, hparams: TracedHparams) -> Number:
+    """That of the kernels, at a progress of training in [0, 1]."""
+    schedule = SCHEDULES[config.schedule]
+    return hparams["learning_rate"] * schedule(progress, **read_by(schedule, hparams))
+
+
+def make_optimizer(
+    config: Config, progress: Number, hparams: TracedHparams
+) -> optax.GradientTransformation:
+    """How parameters move in the step at a progress of training in [0, 1].
+
+    Groups, where the config asks for them: kernels (two or more dimensions), vectors (biases and
+    normalization), and the whitening's bias, which has the whole schedule in the first
+    `whitening_fraction` of training and is frozen after it.
+    """
+    build = OPTIMIZERS[config.optimizer].build
+    numbers = read_by(build, hparams)
+    rate = learning_rate(config, progress, hparams)
+    rules = {"kernels": build(rate, **numbers)}
+    if config.bias_group or config.whitening_group:
+        own = _given(vector_rule, hparams) if config.bias_group else {}
+        rules["vectors"] = vector_rule(build, rate, numbers, **own)
+        if config.whitening_group:
+            early = whitening_rate(
+                lambda t: learning_rate(config, t, hparams),
+                progress,
+                **read_by(whitening_rate, hparams),
+            )
+            rules["whitening"] = vector_rule(build, early, numbers, **own)
+    rule = rules["kernels"]
+    if len(rules) > 1:
+        rule = by_group(rules, lambda path, leaf: _group(rules, path, leaf))
+    if config.lookahead:
+        rule = lookahead(rule, **read_by(lookahead, hparams))
+    return clipped(rule, **read_by(clipped, hparams)) if config.clip else rule
+
+
+def _given(function: Any, hparams: TracedHparams) -> TracedHparams:
+    """The hyperparameters of a function, of which the config may lack some."""
+    return {name: hparams[name] for name in keyword_arguments(function) if name in hparams}
+
+
+def _group(groups: dict[str, Any], path: str, parameter: Array) -> str:
+    if "whitening" in groups and "whitening" in path:
+        return "whitening"
+    return "vectors" if parameter.ndim < 2 else "kernels"
+
+
+def spread(setting: Setting, batch: PyTree) -> PyTree:
+    """A batch, each device with its part of the examples."""
+    return constrain(batch, setting.mesh, BATCH_AXIS) if setting.mesh else batch
+
+
+def everywhere(setting: Setting, state: PyTree) -> PyTree:
+    """A state, whole on every device: where a batch is split, gradients are summed."""
+    return constrain(state, setting.mesh, None) if setting.mesh else state
