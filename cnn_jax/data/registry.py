@@ -70,11 +70,11 @@ def load(
 
     1. a name in `DATASETS`: `mnist` is embedded in the package, `faces` are drawn;
     2. a directory, or anything that starts with `/`, `.` or `~`: a folder in MNIST's IDX layout
-       (`cnn_jax.data.idx_folder`) if it holds IDX files, a folder of pictures with several labels
-       each (`cnn_jax.data.labeled_folder`) if it holds `train/labels.csv`, otherwise a folder of
-       pictures (`cnn_jax.data.image_folder`);
+       (`cnn_jax.data.idx`) if it holds IDX files, a folder of pictures with several labels
+       each (`cnn_jax.data.label_tables`) if it holds `train/labels.csv`, otherwise a folder of
+       pictures (`cnn_jax.data.folders`);
     3. a name of TensorFlow Datasets, with an optional configuration and version: `cifar10`,
-       `emnist/letters`, `mnist:3.0.1` (`cnn_jax.data.tfds_source`).
+       `emnist/letters`, `mnist:3.0.1` (`cnn_jax.data.tfds`).
 
     Args:
         name_or_path: what to read.

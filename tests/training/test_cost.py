@@ -110,9 +110,9 @@ import jax, jax.numpy as jnp
 from benchmarks.scaling_programs import compile_network
 from cnn_jax.models import Architecture
 from cnn_jax.training import Config, Examples, Task, hyperparameters, make_run
-from cnn_jax.training.compilation import compile_epoch
-from cnn_jax.training.cost import collective_bytes
-from cnn_jax.training.meshes import MeshShape, make_mesh, whole
+from cnn_jax.training.programs import compile_epoch
+from cnn_jax.training.programs import collective_bytes
+from cnn_jax.training.devices import MeshShape, make_mesh, whole
 
 task, steps, results = Task((8, 8, 1), 4, (0.4,), (0.2,)), 3, {}
 mesh = make_mesh(MeshShape(batch=8))
