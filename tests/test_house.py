@@ -1,0 +1,97 @@
+"""The rooms: what each may import, and how many modules it may hold."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+MOST_MODULES = 16
+# What each room may import of the project, itself apart.
+MAY_IMPORT = {
+    "cnn_jax.errors": set(),
+    "cnn_jax.ops": set(),
+    "cnn_jax.models": {"cnn_jax.errors", "cnn_jax.ops"},
+    "cnn_jax.data": {"cnn_jax.errors"},
+    "cnn_jax.training": {"cnn_jax.errors", "cnn_jax.ops", "cnn_jax.models", "cnn_jax.data"},
+    "cnn_jax.analysis": {"cnn_jax.errors", "cnn_jax.ops", "cnn_jax.models", "cnn_jax.data"},
+}
+FILES = sorted(
+    path.relative_to(ROOT)
+    for top in ("cnn_jax", "experiments")
+    for path in (ROOT / top).rglob("*.py")
+)
+
+
+def name_of(path: Path) -> str:
+    parts = path.with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+NAMES = {name_of(path): path for path in FILES}
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The modules that a file imports when it is imported itself, by their full names."""
+    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    package = list(path.parts[:-1])
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join([*above, *filter(None, [node.module])])
+            yield from (
+                f"{base}.{alias.name}" if f"{base}.{alias.name}" in NAMES else base
+                for alias in node.names
+            )
+
+
+def room_of(name: str) -> str:
+    return next((room for room in MAY_IMPORT if f"{name}.".startswith(f"{room}.")), name)
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.parts[0] == "cnn_jax"], ids=str)
+def test_imports_go_one_way(path: Path):
+    room = room_of(name_of(path))
+    for name in imported(path):
+        if name.startswith(("cnn_jax.", "experiments")) and room in MAY_IMPORT:
+            assert room_of(name) in {room, *MAY_IMPORT[room]}, f"{path} imports {name}"
+
+
+def test_ops_need_nothing_but_jax():
+    outside = {
+        name.split(".")[0]
+        for path in FILES
+        if path.parts[:2] == ("cnn_jax", "ops")
+        for name in imported(path)
+    }
+
+    assert outside - sys.stdlib_module_names == {"cnn_jax", "jax", "jaxtyping"}
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    edges = {
+        name: {other for other in imported(path) if other in NAMES and other != name}
+        for name, path in NAMES.items()
+        if path.name != "__init__.py"
+    }
+    finished: set[str] = set()
+
+    def visit(name: str, way: tuple[str, ...]) -> None:
+        assert name not in way, " -> ".join([*way, name])
+        if name not in finished:
+            for other in edges.get(name, ()):
+                visit(other, (*way, name))
+            finished.add(name)
+
+    for name in edges:
+        visit(name, ())
+
+
+def test_no_room_is_crowded():
+    for folder in {path.parent for path in FILES}:
+        modules = [path for path in FILES if path.parent == folder]
+        assert len(modules) <= MOST_MODULES, f"{folder} has {len(modules)} modules"
