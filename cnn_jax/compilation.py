@@ -1,0 +1,119 @@
+"""How every program is compiled: under options with which XLA is known to be right, and fast.
+
+On CPU, XLA gives sums that follow a product to fused reductions of YNNPACK, some of which are wrong
+by any factor (see `MISCOMPILED`). `jit` is `jax.jit` without these. Nothing here changes what other
+programs of the process do.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+CompilerOptions = dict[str, str | bool]
+
+_FUSIONS = "xla_cpu_experimental_ynn_fusion_type"
+# Products and convolutions by themselves go to YNNPACK, nothing that is fused with them.
+SAFE: CompilerOptions = {
+    _FUSIONS: "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION"
+}
+# Products go to Eigen.
+EIGEN: CompilerOptions = {_FUSIONS: ""}
+
+
+@lru_cache
+def _known(name: str, value: str | bool) -> bool:
+    """Whether this XLA has an option."""
+    try:
+        jax.jit(jnp.negative, compiler_options={name: value}).lower(0.0).compile()
+    except jax.errors.JaxRuntimeError as error:
+        if "No such compile option" not in str(error):
+            raise
+        return False
+    return True
+
+
+def compiler_options(wanted: Mapping[str, str | bool] = SAFE) -> CompilerOptions:
+    """Those of the options that the XLA of the default device has; none where it is no CPU.
+
+    Args:
+        wanted: for a CPU; SAFE, or EIGEN where products are narrow.
+    """
+    if jax.default_backend() != "cpu":
+        return {}
+    return {name: value for name, value in wanted.items() if _known(name, value)}
+
+
+def jit(
+    function: Callable[..., Any], *, wanted: Mapping[str, str | bool] = SAFE, **arguments: Any
+) -> Any:
+    """`jax.jit` under options with which XLA is known to be right.
+
+    Args:
+        function: to compile. JAX takes options for whole programs only: inside, use `jax.jit`.
+        wanted: as in `compiler_options`.
+        **arguments: of `jax.jit`.
+    """
+    return jax.jit(function, compiler_options=compiler_options(wanted), **arguments)
+
+
+class Miscompiled(NamedTuple):
+    """A small program that some XLA for CPU compiles to wrong numbers under its default options.
+
+    Attributes:
+        function: of the arguments.
+        arguments: arrays.
+        source: where it was found.
+    """
+
+    function: Callable[..., Any]
+    arguments: tuple[np.ndarray, ...]
+    source: str
+
+    def wrong(self, compiled: Callable[..., Any]) -> float:
+        """The largest difference from the function in float64, relative to its largest value."""
+        with jax.enable_x64(True):
+            exact = np.asarray(self.function(*(a.astype(np.float64) for a in self.arguments)))
+        found = np.asarray(compiled(*self.arguments), np.float64)
+        return float(np.max(np.nan_to_num(np.abs(found - exact), nan=np.inf)) / np.max(abs(exact)))
+
+
+def _numbers(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+
+def _product_with_a_constant(rows: Any, constant: Any) -> Any:
+    product = jnp.einsum("bij,bjk->bik", rows, jnp.broadcast_to(constant, rows.shape))
+    return jnp.sum(product * rows, -1)
+
+
+def _squared_products(matrices: Any, vectors: Any) -> Any:
+    return jnp.sum(jax.vmap(jnp.matmul)(matrices, vectors) ** 2)
+
+
+MISCOMPILED = (
+    Miscompiled(
+        _product_with_a_constant,
+        (_numbers(10, 64, 64), np.float32(0.7).reshape(())),
+        "sums of the elements of a product with a constant matrix, jaxlib 0.10.2 and 0.12.0",
+    ),
+    Miscompiled(
+        _squared_products,
+        (_numbers(64, 64, 64), _numbers(64, 64)),
+        "github.com/jax-ml/jax/issues/39103, jaxlib 0.10.2",
+    ),
+)
+# A right program differs from float64 by rounding: 1e-5 of the largest value at most here.
+_ROUNDING = 1e-4
+
+
+def miscompilations(compile_: Callable[..., Any] = jit) -> list[str]:
+    """What is compiled to wrong numbers here: the sources of those of `MISCOMPILED`, if any.
+
+    Args:
+        compile_: how the functions are compiled.
+    """
+    return [item.source for item in MISCOMPILED if item.wrong(compile_(item.function)) > _ROUNDING]
