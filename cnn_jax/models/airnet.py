@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 from flax import nnx
 from jax import lax
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from cnn_jax.models.architecture import Architecture, ImageShape
@@ -127,7 +128,7 @@ class Whitening(Layer):
 
 
 def partial_identity(
-    key: PRNGKeyArray, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32
+    key: PRNGKeyArray, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32
 ) -> Float[Array, "kh kw c f"]:
     """A kernel whose first filters pass the channels through, one each; the rest is random.
 
