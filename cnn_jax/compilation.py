@@ -97,7 +97,7 @@ def _squared_products(matrices: Any, vectors: Any) -> Any:
 MISCOMPILED = (
     Miscompiled(
         _product_with_a_constant,
-        (_numbers(10, 64, 64), np.float32(0.7).reshape(())),
+        (_numbers(10, 64, 64), np.full((), 0.7, np.float32)),
         "sums of the elements of a product with a constant matrix, jaxlib 0.10.2 and 0.12.0",
     ),
     Miscompiled(
