@@ -12,8 +12,9 @@ from typing import NoReturn
 from absl import app, flags
 
 from cnn_jax.errors import UsageError
+from cnn_jax.ops.hyperparameters import declared
 from cnn_jax.ops.losses import LOSSES
-from cnn_jax.training.config import HPARAM_RANGES, keyword_defaults
+from cnn_jax.training import known_hyperparameters
 from cnn_jax.training.optimizers import OPTIMIZERS, lookahead
 from cnn_jax.training.schedules import SCHEDULES
 
@@ -230,9 +231,9 @@ def _group(name: str) -> str:
     for group, names in GROUPS.items():
         if name in names:
             return group
-    if any(name in keyword_defaults(loss) for loss in LOSSES.values()):
+    if any(name in declared(loss) for loss in LOSSES.values()):
         return "loss"
-    return "optimizer" if name in HPARAM_RANGES else "run"
+    return "optimizer" if name in known_hyperparameters() else "run"
 
 
 def _describe_flag(flag: flags.Flag) -> list[str]:
@@ -252,7 +253,7 @@ def _describe_flag(flag: flags.Flag) -> list[str]:
 
 
 def _default(flag: flags.Flag) -> str:
-    if flag.name in HPARAM_RANGES:
+    if flag.name in known_hyperparameters():
         return _hparam_default(flag.name)
     if flag.default is None or flag.default == []:
         return "not given"
@@ -270,8 +271,8 @@ def _hparam_default(name: str) -> str:
     if name == "learning_rate":
         found = {key: optimizer.learning_rate for key, optimizer in OPTIMIZERS.items()}
     else:
-        defaults = {key: keyword_defaults(function) for key, function in readers.items()}
-        found = {key: value[name] for key, value in defaults.items() if name in value}
+        defaults = {key: declared(function) for key, function in readers.items()}
+        found = {key: value[name].default for key, value in defaults.items() if name in value}
     by_value = {
         value: [key for key in found if found[key] == value]
         for value in sorted(set(found.values()))

@@ -26,7 +26,7 @@ from rich.text import Text
 from cnn_jax.analysis import pictures
 from cnn_jax.analysis.predictions import Guess, ranked, there
 from cnn_jax.analysis.statistics import wilson_interval
-from cnn_jax.data.progress import progress
+from cnn_jax.data.cache import progress
 from cnn_jax.errors import UsageError
 
 from . import command

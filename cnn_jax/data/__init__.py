@@ -4,9 +4,8 @@ Only numpy is imported here; TensorFlow Datasets, Pillow and rich are imported w
 them.
 """
 
-from cnn_jax.data.dataset import Dataset, Split, channel_statistics
+from cnn_jax.data.dataset import Dataset, Split, channel_statistics, hold_out, take
 from cnn_jax.data.registry import DATASETS, is_multi_label, load
-from cnn_jax.data.splits import hold_out, take
 
 __all__ = [
     "DATASETS",

@@ -8,8 +8,10 @@ import hashlib
 import json
 import os
 import re
+import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -113,3 +115,25 @@ def _write(path: Path, dataset: Dataset) -> None:
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+@contextmanager
+def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Shows a bar on standard error while the block runs, if that is a terminal.
+
+    Args:
+        description: what is going on.
+        total: how many steps there are.
+
+    Yields:
+        A function to call with the number of steps just done.
+    """
+    if not sys.stderr.isatty():
+        yield lambda steps: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(description, total=total)
+        yield lambda steps: bar.advance(task, steps)

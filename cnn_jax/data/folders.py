@@ -17,10 +17,8 @@ import numpy as np
 from absl import logging
 from jaxtyping import Int32, UInt8
 
-from cnn_jax.data.cache import cached, file_stamps, fingerprint
-from cnn_jax.data.dataset import Dataset, Split
-from cnn_jax.data.progress import progress
-from cnn_jax.data.splits import hold_out
+from cnn_jax.data.cache import cached, file_stamps, fingerprint, progress
+from cnn_jax.data.dataset import Dataset, Split, hold_out
 from cnn_jax.errors import UsageError
 
 

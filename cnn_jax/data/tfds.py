@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 
 from cnn_jax.data._tfds_builder import first_line, is_prepared, open_builder, prepare, quiet
-from cnn_jax.data.cache import cached, file_stamps, fingerprint
+from cnn_jax.data.cache import cached, file_stamps, fingerprint, progress
 from cnn_jax.data.dataset import Dataset, Split
 from cnn_jax.data.folders import resize
-from cnn_jax.data.progress import progress
 from cnn_jax.errors import FieldError, UsageError
 
 _CIFAR10 = (

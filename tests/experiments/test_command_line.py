@@ -11,7 +11,7 @@ from absl import flags
 
 import cnn_jax
 import experiments
-from cnn_jax.training import HPARAM_RANGES, OPTIMIZERS
+from cnn_jax.training import OPTIMIZERS, known_hyperparameters
 from experiments import ablation, command_line, train
 from experiments.command_line import GROUPS, PRESETS
 from experiments.flags import options
@@ -122,7 +122,7 @@ def test_help_shows_hyperparameters_by_what_reads_them(helped: dict[str, str]):
         (value,) = re.findall(rf"([\d.e-]+) \([^()]*\b{name}\b", rates)
         assert float(value) == optimizer.learning_rate
     assert "0.2 (one_cycle, warmup_cosine)" in text
-    assert HPARAM_RANGES.keys() - {"dropout_rate"} == set(
+    assert known_hyperparameters().keys() - {"dropout_rate"} == set(
         re.findall(r"--(\w+)\s+Hyperparameter", helped["optimizer"] + helped["loss"])
     )
 

@@ -22,7 +22,6 @@ from PIL import Image
 from saved_runs import starter
 
 from cnn_jax import training
-<<<<<<< HEAD
 from cnn_jax.analysis.explain import (
     Chosen,
     Labeled,
@@ -33,15 +32,8 @@ from cnn_jax.analysis.explain import (
     render_explanations,
     trained_network,
 )
-from cnn_jax.models import Architecture, build_abstract
-from cnn_jax.models.architecture import MODEL_OPTIONS
+from cnn_jax.models import MODELS, Architecture, build_abstract
 from cnn_jax.training.task import normalize
-=======
-from cnn_jax.analysis.explain import page as explain_page
-from cnn_jax.analysis.explain.network import TrainedNetwork, contributions
-from cnn_jax.analysis.explain.sections import Chosen, Labeled, Subject
-from cnn_jax.models import MODELS, Architecture
->>>>>>> 69eb134 (Steps are functions that fit a screen; optimizers speak Optax's protocol; hyperparameters are declared where they are read; configs check themselves)
 from experiments import explain, predict
 
 SIDE = 16

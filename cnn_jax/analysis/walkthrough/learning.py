@@ -75,7 +75,8 @@ def descend(
 
     def step(weights: Array, _: None) -> tuple[Array, Array]:
         grads = jax.grad(loss)(weights)
-        new = updates.gradient_descent(weights, grads, (), learning_rate=learning_rate)[0]
+        moves = updates.gradient_descent(grads, (), learning_rate=learning_rate)[0]
+        new = updates.apply_updates(weights, moves)
         return new, new
 
     _, visited = lax.scan(step, start, length=steps)
@@ -99,7 +100,8 @@ def descend_by_example(
 
     def step(weights: Array, index: Array) -> tuple[Array, Array]:
         grads = jax.grad(loss)(weights, index[None])
-        new = updates.gradient_descent(weights, grads, (), learning_rate=learning_rate)[0]
+        moves = updates.gradient_descent(grads, (), learning_rate=learning_rate)[0]
+        new = updates.apply_updates(weights, moves)
         return new, new
 
     _, visited = lax.scan(step, start, order)
