@@ -205,7 +205,7 @@ def test_another_file_format_is_refused(write_tfds: Write, examples: list):
         ("not a name!", "neither a folder nor a name"),
         ("emnist/leters", "emnist has no configuration leters, but letters"),
         ("mnist:9.9.9", "cannot open mnist:9.9.9: .* 3.0.1"),
-        ("mnist:3.0.1", "mnist:3.0.1 is not prepared in .*data.mnist.3.0.1.*--download"),
+        ("mnist:3.0.1", "mnist:3.0.1 is not prepared in .*data.mnist.3.0.1.*ask for download"),
         ("emnist/letters", "emnist/letters is not prepared in .*data.emnist.letters"),
         ("imdb_reviews", "no image-classification set: it has text, label"),
     ],

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int, PRNGKeyArray, ScalarLike
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from cnn_jax.analysis.figures import image_to_png, to_svg
 from cnn_jax.analysis.walkthrough import drawings
@@ -17,6 +17,7 @@ from cnn_jax.models import Architecture, build_abstract, count_parameters
 from cnn_jax.models import parameters as counting
 from cnn_jax.ops import activations, augment, dense, losses, updates
 from cnn_jax.ops.augment.registry import AUGMENTATIONS
+from cnn_jax.ops.hyperparameters import Number
 
 Loss = Callable[[Float[Array, "2"]], Float[Array, ""]]
 
@@ -69,7 +70,7 @@ def valley(weights: Float[Array, "2"]) -> Float[Array, ""]:
 
 
 def descend(
-    loss: Loss, start: Float[Array, "2"], learning_rate: ScalarLike, steps: int
+    loss: Loss, start: Float[Array, "2"], learning_rate: Number, steps: int
 ) -> Float[Array, "s 2"]:
     """The weights before the first and after each step of gradient descent."""
 
@@ -86,7 +87,7 @@ def descend(
 def descend_by_example(
     loss: Callable[[Array, Array], Array],
     start: Float[Array, "2"],
-    learning_rate: ScalarLike,
+    learning_rate: Number,
     order: Int[Array, " steps"],
 ) -> Float[Array, "s 2"]:
     """The weights before the first and after each step, each by the gradient of one example.
