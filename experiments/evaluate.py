@@ -75,7 +75,7 @@ def main() -> None:
     if not saved.calibrated:
         note = saved_run.UNCALIBRATED.format(saved.config.loss)
         chosen.notes.append(f"{note[0].upper()}{note[1:]}.")
-    logits, speed = predict(saved, chosen.examples)
+    logits, speed = run_timed(saved, chosen.examples)
     held_out, names = saved_run.held_out(saved), saved.dataset.class_names
     found = measure(logits, chosen.examples.labels, names, saved.output, held_out, FLAGS.top)
     found = calibrate(found, logits, saved.output, held_out)
@@ -83,7 +83,9 @@ def main() -> None:
         path = Path(FLAGS.out or saved.path / f"evaluation-{chosen.slug}.html")
         facts = {"Images per second": f"{speed:,.0f}", "Epochs trained": str(saved.state.epoch)}
         title = saved.title, chosen.name
-        write(path, render_evaluation(found, title=title, notes=chosen.notes, facts=facts))
+        saved_run.write_page(
+            path, render_evaluation(found, title=title, notes=chosen.notes, facts=facts)
+        )
     if FLAGS.json:
         record = {"run": str(saved.path), "evaluated_on": chosen.name, "notes": chosen.notes}
         record |= as_json(found) | {"images_per_second": speed}
@@ -158,7 +160,7 @@ def choose(saved: SavedRun) -> EvaluationSet:
     )
 
 
-def predict(saved: SavedRun, examples: data.Split) -> tuple[np.ndarray, float]:
+def run_timed(saved: SavedRun, examples: data.Split) -> tuple[np.ndarray, float]:
     """The logits of all examples, and how many images a second the compiled program takes."""
     images = training.to_device(examples).images
     predict: Callable[..., jax.Array] = (
@@ -251,18 +253,6 @@ def _table(first: str, *others: str) -> Table:
 
 def _cut(name: str) -> str:
     return name if len(name) <= 8 else f"{name[:7]}…"
-
-
-def write(path: Path, page: str) -> None:
-    """Writes a page.
-
-    Raises:
-        UsageError: if it cannot be written there.
-    """
-    try:
-        path.write_text(page)
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}; give another --out") from error
 
 
 def _shape(shape: tuple[int, ...]) -> str:

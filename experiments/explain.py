@@ -82,10 +82,7 @@ def main(paths: list[str]) -> None:
     subject = _subject(saved, chosen, split, theirs)
     page = _explain(console, saved, subject)
     path = Path(FLAGS.out or saved.path / PAGE)
-    try:
-        path.write_text(page)
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}; give another --out") from error
+    saved_run.write_page(path, page)
     console.print(f"page: {path} ({time.perf_counter() - start:.0f} s)")
 
 

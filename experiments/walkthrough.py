@@ -60,10 +60,7 @@ def main() -> None:
     smiles = _learn(console, faces(FLAGS.examples), _FACES)
     with console.status("computing the stations"):
         page = render_walkthrough(_smile_first(smiles), guesser)
-    try:
-        path.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}; give another --out") from error
+    saved_run.write_page(path, page)
     seconds = time.perf_counter() - start
     console.print(f"page: {path} ({len(page.encode()) / 1e6:.1f} MB, {seconds:.0f} s)")
 

@@ -26,7 +26,7 @@ _PLACE_VARIES = 0.05
 _CONTRAST = 24
 
 
-class Frame(NamedTuple):
+class _Frame(NamedTuple):
     """How gray training images on an even ground place what they show.
 
     Attributes:
@@ -59,7 +59,7 @@ class Style(NamedTuple):
     shape: tuple[int, int, int]
     darkest: float
     lightest: float
-    frame: Frame | None
+    frame: _Frame | None
 
 
 class Fitted(NamedTuple):
@@ -144,7 +144,7 @@ def _is_negative(picture: np.ndarray, style: Style) -> bool:
     return outside(255 - level) < outside(level)
 
 
-def _learn_frame(images: UInt8[np.ndarray, "n h w"]) -> Frame | None:
+def _learn_frame(images: UInt8[np.ndarray, "n h w"]) -> _Frame | None:
     border = _border(images[..., None]).astype(float)
     level = float(np.median(border))
     if np.mean(np.abs(border - level) <= _SAME) < _UNIFORM:
@@ -168,7 +168,7 @@ def _learn_frame(images: UInt8[np.ndarray, "n h w"]) -> Frame | None:
         return None
     row, column = np.median(centers[by_mass], axis=0)
     peak = float(np.median(ink[some].max(axis=(1, 2))))
-    return Frame(
+    return _Frame(
         level,
         level + peak if level < 128 else level - peak,
         int(np.median(longest)),
@@ -187,7 +187,7 @@ def _ink(
 
 
 def _place(
-    picture: UInt8[np.ndarray, "h w"], frame: Frame, height: int, width: int
+    picture: UInt8[np.ndarray, "h w"], frame: _Frame, height: int, width: int
 ) -> UInt8[np.ndarray, "height width"] | None:
     """What is drawn in a picture, in the frame; None where nothing is."""
     from PIL import Image

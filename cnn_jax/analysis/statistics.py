@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-CONFIDENCE = 0.95
+_CONFIDENCE = 0.95
 LEVEL = 0.05
-POWER = 0.8
+_POWER = 0.8
 # Accuracies arrive as float32, whose spacing is 6e-8 near 1: closer values are the same.
 SAME = 1e-6
 
@@ -83,7 +83,7 @@ def mean_over_seeds(values: Sequence[float]) -> SeedMean:
         return SeedMean(n, mean, None, None, None)
     if _all_same(array):
         return SeedMean(n, mean, mean, mean, 0.0)
-    low, high = stats.t.interval(CONFIDENCE, n - 1, loc=mean, scale=stats.sem(array))
+    low, high = stats.t.interval(_CONFIDENCE, n - 1, loc=mean, scale=stats.sem(array))
     return SeedMean(n, mean, float(low), float(high), float(array.std(ddof=1)))
 
 
@@ -193,7 +193,7 @@ def interval_half_width(n: int) -> float:
     """Half the 95% Student t interval of a mean of n >= 2 seeds, in standard deviations."""
     from scipy import stats
 
-    return float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) / math.sqrt(n)
+    return float(stats.t.ppf((1 + _CONFIDENCE) / 2, n - 1)) / math.sqrt(n)
 
 
 def detectable_difference(n: int) -> float:
@@ -209,7 +209,7 @@ def detectable_difference(n: int) -> float:
 
     def surplus(effect: float) -> float:
         # The other tail, a find of the wrong sign, is below 1e-4 wherever the power is 80%.
-        return float(stats.nct.sf(critical, n - 1, effect * math.sqrt(n))) - POWER
+        return float(stats.nct.sf(critical, n - 1, effect * math.sqrt(n))) - _POWER
 
     return float(optimize.brentq(surplus, 0.01, 30.0))
 

@@ -235,6 +235,18 @@ def _restore(checkpoint: Path, run: training.Run, hparams: dict[str, float]) -> 
     return state
 
 
+def write_page(path: Path, page: str) -> None:
+    """Writes what --out names, or else a page in the folder of the run.
+
+    Raises:
+        UsageError: if it cannot be written there.
+    """
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}; give another --out") from error
+
+
 def check_flags(flag: str) -> None:
     """Refuses flags of other programs, which would have no effect.
 

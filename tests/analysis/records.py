@@ -1,13 +1,16 @@
 """Records of runs that the tests of pages are made from, and a reader of pages."""
 
 import dataclasses
+import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
 
 import numpy as np
 
+from cnn_jax.analysis import figures
 from cnn_jax.analysis.evaluate import evaluate_classes, evaluate_labels
 from cnn_jax.analysis.report import RunRecord, render_report
 
+RNG = np.random.default_rng(0)
 NAMES = ("smiling", "eyes <open>", "hat")
 
 
@@ -53,6 +56,20 @@ def record(classes=4, examples=200, channels=1, seed=0, **changes):
         "calibrated": True,
     }
     return RunRecord(**(values | changes))
+
+
+def random_probabilities(examples, classes):
+    return RNG.dirichlet(np.ones(classes), examples).astype(np.float32)
+
+
+def random_images(examples, channels):
+    return RNG.integers(0, 256, (examples, 8, 8, channels), dtype=np.uint8)
+
+
+def texts(figure):
+    """All the text of a figure, as a reader sees it."""
+    root = ElementTree.fromstring(figures.to_svg(figure))
+    return ["".join(node.itertext()).strip() for node in root.iter() if node.tag.endswith("}text")]
 
 
 class Page(HTMLParser):

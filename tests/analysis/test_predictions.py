@@ -1,12 +1,12 @@
 """Ranked guesses, temperatures and the numbers of an evaluation."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.special import expit, softmax
-from sklearn.metrics import log_loss, top_k_accuracy_score
+from sklearn.metrics import log_loss
 
 from cnn_jax.analysis import predictions
-from cnn_jax.analysis.evaluate import as_json, calibrate, evaluate, render_evaluation
 from cnn_jax.errors import UsageError
 
 RNG = np.random.default_rng(0)
@@ -67,29 +67,23 @@ def test_temperatures_at_the_end_and_without_meaning():
             predictions.fit_temperature(bad, np.arange(len(bad)))
 
 
-def test_evaluation_and_its_page():
-    logits, labels = draw(3000, 2)
-    held_out = draw(3000, 2)
-    given = logits.astype(np.float32), labels, NAMES, "softmax"
-    result = calibrate(evaluate(*given, top=2), given[0], "softmax", held_out)
-    (calibration,) = result.calibrations
-    guesses = logits.argmax(1)
-    assert result.correct == int((guesses == labels).sum())
-    assert result.interval[0] < result.accuracy < result.interval[1]
-    np.testing.assert_allclose(result.top[2], top_k_accuracy_score(labels, logits, k=2), rtol=1e-6)
+PROBABILITIES = np.array(
+    [[0.5, 0.3, 0.2], [0.1, 0.1, 0.8], [np.nan] * 3, [0.4, 0.4, 0.2], [0.0, 1.0, 0.0]]
+)
+
+
+def test_margin_and_the_most_ambiguous():
+    found = predictions.margin(jnp.asarray(PROBABILITIES))
+    np.testing.assert_allclose(found, [0.2, 0.7, np.nan, 0, 1], atol=1e-6)
+    np.testing.assert_array_equal(predictions.most_ambiguous(PROBABILITIES, 3), [3, 0, 1])
+    np.testing.assert_array_equal(predictions.most_ambiguous(PROBABILITIES, 9), [3, 0, 1, 4, 2])
+    with pytest.raises(UsageError, match="2 classes or more"):
+        predictions.margin(jnp.ones((3, 1)))
+
+
+def test_confident_mistakes_are_wrong_and_the_surest_first():
+    labels = np.array([1, 2, 0, 1, 0])
     np.testing.assert_array_equal(
-        result.confusion, np.histogram2d(labels, guesses, bins=4, range=[[0, 4], [0, 4]])[0]
+        predictions.confident_mistakes(PROBABILITIES, labels, 9), [4, 0, 3]
     )
-    assert calibration.after is not None and calibration.temperature is not None
-    assert 1.8 < calibration.temperature < 2.2
-    assert calibration.after.nll < calibration.before.nll
-    assert calibration.after.ece < 0.03 < calibration.before.ece
-    record = as_json(result)
-    assert record["top_2_accuracy"] == result.top[2]
-    page = render_evaluation(result, title=("a<b", "c"), notes=["mind & heed"], facts={"fact": "1"})
-    assert "a&lt;b" in page and "mind &amp; heed" in page
-    assert page.count("<svg") == 3
-    alone = calibrate(evaluate(logits, labels, NAMES, "softmax", top=4), logits, "softmax")
-    (calibration,) = alone.calibrations
-    assert (alone.top, calibration.temperature, calibration.after) == ({}, None, None)
-    assert as_json(alone)["nll_with_temperature"] is None
+    np.testing.assert_array_equal(predictions.confident_mistakes(PROBABILITIES, labels, 1), [4])

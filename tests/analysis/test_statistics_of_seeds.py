@@ -14,9 +14,11 @@ from cnn_jax.analysis.statistics import (
     detectable_difference,
     holm,
     interval_half_width,
+    mean_interval,
     mean_over_seeds,
     paired_difference,
     smallest_exact_p,
+    wilson_interval,
 )
 
 RNG = np.random.default_rng(0)
@@ -186,3 +188,22 @@ def test_detectable_difference_is_found_in_four_cases_of_five():
         samples = np.random.default_rng(0).normal(detectable_difference(n), 1.0, (n, 20_000))
         found = stats.ttest_1samp(samples, 0.0).pvalue < 0.05
         assert abs(np.mean(found) - 0.8) < 0.01
+
+
+def test_interval_of_independent_answers_is_wilsons_over_all_of_them():
+    rng = np.random.default_rng(0)
+    right = rng.random((4000, 4)) < 0.9
+    low, high = mean_interval(right.mean(axis=1))
+    theirs = math.sqrt(0.9 * 0.1 / right.size) * 1.96
+    np.testing.assert_allclose(high - low, 2 * theirs, rtol=0.05)
+    assert low < right.mean() < high
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_answers_that_are_right_together_count_once(share: float):
+    shares = (np.arange(40) < share * 40).astype(float)
+    ours = mean_interval(shares)
+    # The sample's variance has n - 1 below: one answer fewer where there is any variance.
+    np.testing.assert_allclose(ours, wilson_interval(int(share * 40), 40), atol=3e-3)
+    assert 0 <= ours[0] < ours[1] <= 1
+    assert mean_interval(shares[:1])[1] <= 1

@@ -15,20 +15,20 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SOFT = "#9aa5b1"
+_SOFT = "#9aa5b1"
 _SEED: dict[str, Any] = {
     "marker": "o",
     "linestyle": "none",
     "markersize": 3.6,
     "markerfacecolor": "white",
-    "markeredgecolor": SOFT,
+    "markeredgecolor": _SOFT,
 }
 # verdict -> color and marker; none where the variant is the baseline or there is no baseline
 _VERDICTS = {
     BETTER: (PALETTE["blue"], ">"),
     WORSE: (PALETTE["vermillion"], "<"),
     NO_DIFFERENCE: (INK, "o"),
-    TOO_FEW: (SOFT, "s"),
+    TOO_FEW: (_SOFT, "s"),
 }
 
 
@@ -58,7 +58,9 @@ def dot_plot(record: SweepRecord) -> "Figure":
         if summary.variant == record.baseline:
             axes.get_yticklabels()[place].set_fontweight("bold")
             if summary.mean is not None and summary.mean.mean >= left:
-                axes.axvline(summary.mean.mean, color=SOFT, linestyle="--", linewidth=0.9, zorder=1)
+                axes.axvline(
+                    summary.mean.mean, color=_SOFT, linestyle="--", linewidth=0.9, zorder=1
+                )
     _name_marks(figure, summaries, record.baseline)
     return figure
 

@@ -17,10 +17,10 @@ from cnn_jax.analysis.ablation.records import (
     SweepRecord,
     Trial,
     VariantSummary,
-    candidates,
     label,
     shown_trials,
     summarize,
+    summarize_tuning,
 )
 from cnn_jax.analysis.figures import FAINT, INK, PALETTE, short, tidy
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 # More lines than this in one panel cannot be told apart: each then has a panel of its own.
 MAX_LINES = 7
-COLUMNS = 4
+_COLUMNS = 4
 _STYLES = (
     ("blue", "-", "o"),
     ("vermillion", "--", "s"),
@@ -217,7 +217,7 @@ def _tuned_line(record: SweepRecord, variant: int, name: str) -> _Line:
     values: dict[float, Sequence[float]] = {}
     strip: dict[str, list[float]] = {DIVERGED: [], PRUNED: []}
     chosen = None
-    for candidate in candidates(record, variant):
+    for candidate in summarize_tuning(record, variant):
         at = candidate.tuned[name]
         if candidate.finished and np.mean(candidate.finished) > np.mean(values.get(at, [-1.0])):
             values[at] = candidate.finished
@@ -263,10 +263,10 @@ def _draw_lines(
 
     together = len(lines) <= MAX_LINES
     panels = 1 if together else len(lines)
-    rows = math.ceil(panels / COLUMNS)
+    rows = math.ceil(panels / _COLUMNS)
     size = (6.4, 3.6) if together else (9.6, 1.75 * rows + 0.3)
     figure = Figure(figsize=size, layout="constrained")
-    shape = (1, 1) if together else (rows, COLUMNS)
+    shape = (1, 1) if together else (rows, _COLUMNS)
     every = figure.subplots(*shape, sharex=True, sharey=True, squeeze=False).ravel().tolist()
     for spare in every[panels:]:
         spare.remove()
@@ -302,7 +302,7 @@ def _draw_apart(grid: "Sequence[Axes]", lines: Sequence[_Line], highlight: int |
     behind_y = np.concatenate([[*line.y, math.nan] for line in lines])
     for place, (axes, line) in enumerate(zip(grid, lines, strict=True)):
         tidy(axes, title=_plain(short(line.label, 30)))
-        axes.tick_params(labelsize=7, labelbottom=place + COLUMNS >= len(lines))
+        axes.tick_params(labelsize=7, labelbottom=place + _COLUMNS >= len(lines))
         axes.plot(behind_x, behind_y, color=FAINT, linewidth=0.7, zorder=1)
         if highlight is not None and place != highlight:
             marked = lines[highlight]

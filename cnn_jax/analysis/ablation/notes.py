@@ -9,8 +9,8 @@ from cnn_jax.analysis.ablation.records import (
     PRUNED,
     SweepRecord,
     VariantSummary,
-    candidates,
     label,
+    summarize_tuning,
 )
 from cnn_jax.analysis.pages import duration
 from cnn_jax.analysis.statistics import (
@@ -26,8 +26,8 @@ from cnn_jax.analysis.statistics import (
 )
 
 # Up to so many seeds the page says how little they say.
-FEW_SEEDS = 3
-LISTED = 8
+_FEW_SEEDS = 3
+_LISTED = 8
 
 
 def warnings(record: SweepRecord, summaries: Sequence[VariantSummary]) -> list[str]:
@@ -53,7 +53,7 @@ def _seeds_warning(seeds: int) -> str:
             "One seed per variant: there is no interval and no test, because nothing says how much "
             "another seed would change. The differences may be chance; train with more seeds."
         )
-    if seeds > FEW_SEEDS:
+    if seeds > _FEW_SEEDS:
         return ""
     return (
         f"{seeds} seeds say little: an interval reaches {interval_half_width(seeds):.1f} standard "
@@ -93,7 +93,7 @@ def _edge_warnings(record: SweepRecord) -> list[str]:
     """Where the chosen value of a tuned hyperparameter is the first or last that was tried."""
     edges: dict[tuple[str, str], list[str]] = {}
     for variant in range(len(record.variants)):
-        tried = candidates(record, variant)
+        tried = summarize_tuning(record, variant)
         chosen = next((candidate.tuned for candidate in tried if candidate.chosen), {})
         for name, value in chosen.items():
             grid = {candidate.tuned[name] for candidate in tried}
@@ -276,6 +276,6 @@ def count(number: int, what: str) -> str:
 
 def _listed(names: Sequence[str] | map) -> str:
     names = list(names)
-    if len(names) > LISTED + 1:
-        names = [*names[:LISTED], f"{len(names) - LISTED} more"]
+    if len(names) > _LISTED + 1:
+        names = [*names[:_LISTED], f"{len(names) - _LISTED} more"]
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

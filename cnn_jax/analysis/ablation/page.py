@@ -15,16 +15,16 @@ from cnn_jax.analysis.ablation.records import (
     PRUNED,
     SweepRecord,
     VariantSummary,
-    candidates,
     label,
     summarize,
+    summarize_tuning,
 )
 from cnn_jax.analysis.pages import page_template
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-BASELINE = "baseline"
+_BASELINE = "baseline"
 
 
 class _Table(NamedTuple):
@@ -51,7 +51,7 @@ def _table(record: SweepRecord, summaries: Sequence[VariantSummary]) -> _Table:
     rows = []
     for summary in summaries:
         row = [record.variants[summary.variant][axis] for axis in record.axes]
-        row += [tuned_text(summary, name) for name in record.tuned]
+        row += [_tuned_text(summary, name) for name in record.tuned]
         row += [_seeds_text(summary), _mean_text(summary)]
         if record.baseline is not None:
             row += _comparison_texts(summary)
@@ -65,7 +65,7 @@ def _sizes_differ(record: SweepRecord) -> bool:
     return len(set(record.parameters)) > 1
 
 
-def tuned_text(summary: VariantSummary, name: str) -> str:
+def _tuned_text(summary: VariantSummary, name: str) -> str:
     """The chosen value of a tuned hyperparameter; a dash where there is none."""
     return f"{summary.tuned[name]:g}" if name in summary.tuned else NOT_READ
 
@@ -87,13 +87,13 @@ def _mean_text(summary: VariantSummary) -> str:
 def _comparison_texts(summary: VariantSummary) -> list[str]:
     pair = summary.comparison
     if pair is None:
-        return [BASELINE, NOT_READ, NOT_READ]
+        return [_BASELINE, NOT_READ, NOT_READ]
     difference = NOT_READ
     if pair.difference is not None:
         difference = points(pair.difference)
     if pair.low is not None and pair.high is not None:
         difference += f" [{points(pair.low)}, {points(pair.high)}]"
-    return [difference, p_text(pair.p_holm), pair.verdict]
+    return [difference, _p_text(pair.p_holm), pair.verdict]
 
 
 def points(difference: float) -> str:
@@ -101,14 +101,14 @@ def points(difference: float) -> str:
     return f"{100 * difference:+.2f}".replace("-", "−")
 
 
-def p_text(p: float | None) -> str:
+def _p_text(p: float | None) -> str:
     """A p-value to three digits; a dash where there is none."""
     if p is None:
         return NOT_READ
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def caption(record: SweepRecord, summaries: Sequence[VariantSummary]) -> str:
+def _caption(record: SweepRecord, summaries: Sequence[VariantSummary]) -> str:
     """What the numbers of the table are, in plain words."""
     intervals = any(summary.mean and summary.mean.n > 1 for summary in summaries)
     words = [
@@ -141,7 +141,7 @@ def markdown_table(record: SweepRecord) -> str:
     rows = _written(table, _markdown_text, "**{}**".format)
     lines = [[_markdown_text(name) for name in table.names], marks, *rows]
     text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"{text}\n\n{_markdown_text(caption(record, summaries))}\n"
+    return f"{text}\n\n{_markdown_text(_caption(record, summaries))}\n"
 
 
 def _written(
@@ -205,7 +205,7 @@ def latex_table(record: SweepRecord) -> str:
             r"% \usepackage{booktabs}",
             r"\begin{table}",
             r"\centering",
-            rf"\caption{{{_latex_text(caption(record, summaries))}}}",
+            rf"\caption{{{_latex_text(_caption(record, summaries))}}}",
             rf"\label{{tab:{name}}}",
             rf"\begin{{tabular}}{{@{{}}{columns}@{{}}}}",
             r"\toprule",
@@ -251,9 +251,9 @@ def render_ablation_report(record: SweepRecord) -> str:
         latex=latex_table(record),
         curves_of=ablation_lines.accuracy_key(record).replace("_", " "),
         apart=len(record.variants) > ablation_lines.MAX_LINES,
-        tuned_text=tuned_text,
+        tuned_text=_tuned_text,
         points=points,
-        p_text=p_text,
+        p_text=_p_text,
         dash=NOT_READ,
     )
 
@@ -303,5 +303,5 @@ def _tuning_rows(record: SweepRecord, summaries: Sequence[VariantSummary]) -> li
             candidate.chosen,
         )
         for summary in summaries
-        for candidate in candidates(record, summary.variant)
+        for candidate in summarize_tuning(record, summary.variant)
     ]

@@ -193,7 +193,7 @@ class Candidate(NamedTuple):
         return sum(trial.status == status for trial in self.trials)
 
 
-def candidates(record: SweepRecord, variant: int) -> list[Candidate]:
+def summarize_tuning(record: SweepRecord, variant: int) -> list[Candidate]:
     """The tuned values that a variant was trained with, in rising order."""
     groups: dict[tuple[float, ...], list[Trial]] = {}
     for trial in sorted(record.trials, key=lambda trial: _place(record, trial)):

@@ -22,8 +22,8 @@ BINS = 15
 # From this probability on a label is said to be there, where no threshold was chosen for it.
 EVEN = 0.5
 
-Truth = Int[np.ndarray, "n"] | UInt8[np.ndarray, "n outputs"]
-HeldOut = tuple[Float[np.ndarray, "m outputs"], Int[np.ndarray, "m"] | UInt8[np.ndarray, "m l"]]
+_Truth = Int[np.ndarray, "n"] | UInt8[np.ndarray, "n outputs"]
+_HeldOut = tuple[Float[np.ndarray, "m outputs"], Int[np.ndarray, "m"] | UInt8[np.ndarray, "m l"]]
 
 
 class Row(NamedTuple):
@@ -110,7 +110,7 @@ class Evaluation(NamedTuple):
         calibrations: of all classes, or of each label; none before `calibrate`.
     """
 
-    labels: Truth
+    labels: _Truth
     accuracy: float
     interval: tuple[float, float]
     correct: int
@@ -150,10 +150,10 @@ class Evaluation(NamedTuple):
 
 def evaluate(
     logits: Float[np.ndarray, "n c"],
-    labels: Truth,
+    labels: _Truth,
     names: Sequence[str],
     output: str,
-    held_out: HeldOut | None = None,
+    held_out: _HeldOut | None = None,
     top: int = 5,
 ) -> Evaluation:
     """Measures the logits of a network against what is true.
@@ -218,7 +218,7 @@ def evaluate_labels(
     probabilities: Float[np.ndarray, "n l"],
     labels: UInt8[np.ndarray, "n l"],
     names: Sequence[str],
-    held_out: HeldOut | None = None,
+    held_out: _HeldOut | None = None,
 ) -> Evaluation:
     """Measures what a network says of images with several labels.
 
@@ -253,7 +253,7 @@ def _rows(names: Sequence[str], columns: Sequence[Any]) -> list[Row]:
     return [Row(*row) for row in zip(names, *lists, strict=True)]
 
 
-def choose_thresholds(labels: int, held_out: HeldOut | None) -> Float[np.ndarray, "l"]:
+def choose_thresholds(labels: int, held_out: _HeldOut | None) -> Float[np.ndarray, "l"]:
     """The threshold of the highest F1 for each label on examples held out; `EVEN` without any.
 
     Args:
@@ -270,7 +270,7 @@ def calibrate(
     evaluation: Evaluation,
     logits: Float[np.ndarray, "n c"],
     output: str,
-    held_out: HeldOut | None = None,
+    held_out: _HeldOut | None = None,
 ) -> Evaluation:
     """The evaluation with the reliability of its probabilities, as they are and with a temperature.
 
@@ -300,7 +300,7 @@ def calibrate(
     )
 
 
-def _questions(logits: Float[np.ndarray, "n l"], labels: np.ndarray) -> list[HeldOut]:
+def _questions(logits: Float[np.ndarray, "n l"], labels: np.ndarray) -> list[_HeldOut]:
     """Each label by itself: the logits of no and of yes, and which of them is right.
 
     Their softmax is what the sigmoid of the label's logit says.
@@ -316,7 +316,7 @@ def _calibrate(
     logits: Float[np.ndarray, "n c"],
     truth: Int[np.ndarray, "n"],
     output: str,
-    held_out: HeldOut | None,
+    held_out: _HeldOut | None,
 ) -> Calibration:
     before = reliability(logits, truth, output)
     if held_out is None:

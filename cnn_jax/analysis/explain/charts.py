@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
-FOR = PALETTE["blue"]
-AGAINST = PALETTE["vermillion"]
-MIDDLE = PALETTE["purple"]
-MOST = "#2d0a4e"
+_FOR = PALETTE["blue"]
+_AGAINST = PALETTE["vermillion"]
+_MIDDLE = PALETTE["purple"]
+_MOST = "#2d0a4e"
 # A map is drawn up to this quantile of its absolute values: single pixels would outshine it.
-STRONGEST = 0.995
+_STRONGEST = 0.995
 # Beneath a map the image keeps this much of its contrast, and none of its color.
-CONTRAST = 0.25
+_CONTRAST = 0.25
 
 
 def colors(signed: bool) -> "Colormap":
@@ -33,14 +33,14 @@ def colors(signed: bool) -> "Colormap":
     from matplotlib.colors import LinearSegmentedColormap
 
     if signed:
-        return LinearSegmentedColormap.from_list("against to for", [AGAINST, "white", FOR])
-    return LinearSegmentedColormap.from_list("nothing to most", ["white", MIDDLE, MOST])
+        return LinearSegmentedColormap.from_list("against to for", [_AGAINST, "white", _FOR])
+    return LinearSegmentedColormap.from_list("nothing to most", ["white", _MIDDLE, _MOST])
 
 
 def heat_scale(heat: Float[np.ndarray, "*dims"]) -> float:
     """The absolute value at which a map, or several that are to be compared, has all its color."""
     strength = np.abs(np.where(np.isfinite(heat), heat, 0))
-    return float(np.quantile(strength, STRONGEST) or strength.max() or 1.0)
+    return float(np.quantile(strength, _STRONGEST) or strength.max() or 1.0)
 
 
 def heat_over_image(
@@ -56,7 +56,7 @@ def heat_over_image(
     """
     gray = displayable(image)
     gray = (gray if gray.ndim == 2 else gray[..., :3].mean(-1)) / 255
-    faded = (1 - CONTRAST + CONTRAST * gray)[..., None]
+    faded = (1 - _CONTRAST + _CONTRAST * gray)[..., None]
     values = np.clip(np.where(np.isfinite(heat), heat, 0) / scale, -1, 1)
     return faded * colors(signed)((values + 1) / 2 if signed else values)[..., :3]
 

@@ -12,18 +12,18 @@ from cnn_jax.analysis.explain.sections import Picture, Section, Subject, picture
 from cnn_jax.analysis.predictions import true_names
 
 # What is enough to see, and still quick on two cores.
-NEIGHBORS = 6
-LOOKED_AMONG = 20_000
-MISTAKES = 8
-AMBIGUOUS = 4
+_NEIGHBORS = 6
+_LOOKED_AMONG = 20_000
+_MISTAKES = 8
+_AMBIGUOUS = 4
 # Of more labels than this, the first ones are shown.
-LABELS = 20
+_LABELS = 20
 
 
 def nearest_training_images(subject: Subject) -> Section:
     """The training images nearest to each chosen one in feature space."""
     chosen, train, trained = subject.chosen, subject.train, subject.trained
-    step = -(-len(train.labels) // LOOKED_AMONG)
+    step = -(-len(train.labels) // _LOOKED_AMONG)
     images, labels = train.images[::step], train.labels[::step]
 
     @jax.jit
@@ -33,7 +33,7 @@ def nearest_training_images(subject: Subject) -> Section:
             lambda some: internals.features(network, trained.normalize(some)), images
         )
 
-    k = min(NEIGHBORS, len(labels))
+    k = min(_NEIGHBORS, len(labels))
     # One call, and so one program, for what is looked up and what is looked among.
     rows = features(trained.weights, np.concatenate([chosen.images, images]))
     queries, rows = rows[: len(chosen.images)], rows[len(chosen.images) :]
@@ -66,7 +66,7 @@ def confident_mistakes_of(subject: Subject) -> Section:
     if subject.thresholds is not None:
         return _surest_wrong_answers(subject, subject.thresholds)
     images, labels = subject.split
-    mistakes = surest_mistakes(subject.probabilities, labels, MISTAKES)
+    mistakes = surest_mistakes(subject.probabilities, labels, _MISTAKES)
     found = mistakes.examples
     pictures = []
     if len(found):
@@ -104,7 +104,7 @@ def torn_between_two(subject: Subject) -> Section:
     if subject.thresholds is not None:
         return _answers_in_doubt(subject, subject.thresholds)
     images, labels = subject.split
-    ambiguous = least_sure(subject.probabilities, AMBIGUOUS)
+    ambiguous = least_sure(subject.probabilities, _AMBIGUOUS)
     heats = ambiguous.shown(subject.contribute, images)
     cards = [
         charts.ambiguous_card(
@@ -129,7 +129,7 @@ def torn_between_two(subject: Subject) -> Section:
 def _surest_wrong_answers(subject: Subject, thresholds: Float[np.ndarray, "l"]) -> Section:
     """For each label, the wrong answers farthest from its threshold."""
     errors = predictions.label_error(subject.probabilities, subject.split.labels, thresholds)
-    pictures = _label_pictures(subject, errors, MISTAKES)
+    pictures = _label_pictures(subject, errors, _MISTAKES)
     examples = len(subject.split.labels)
     return Section(
         "mistakes",
@@ -153,7 +153,7 @@ def _answers_in_doubt(subject: Subject, thresholds: Float[np.ndarray, "l"]) -> S
         "There, or not?",
         "For each label, the images whose probability is nearest to its threshold, where the "
         "answer turns, and what in them speaks for the label (blue) and against it (vermillion).",
-        _label_pictures(subject, doubts, AMBIGUOUS),
+        _label_pictures(subject, doubts, _AMBIGUOUS),
     )
 
 
@@ -162,7 +162,7 @@ def _label_pictures(subject: Subject, scores: Float[np.ndarray, "n l"], most: in
     assert subject.thresholds is not None
     images, labels = subject.split
     pictures = []
-    for label, name in enumerate(subject.class_names[:LABELS]):
+    for label, name in enumerate(subject.class_names[:_LABELS]):
         found = predictions.largest(scores[:, label], most)
         if not len(found):
             continue

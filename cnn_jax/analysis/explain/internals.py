@@ -17,7 +17,7 @@ from cnn_jax.errors import UsageError
 
 Tap = Callable[[str, Array], Array]
 Network = Callable[[Float[Array, "n h w c"], Tap], Float[Array, "n classes"]]
-Activations = Callable[[Float[Array, "n h w c"]], Float[Array, " n"]]
+_Activations = Callable[[Float[Array, "n h w c"]], Float[Array, " n"]]
 
 
 def first_kernel(weights: PyTree, channels: int) -> Float[Array, "kh kw c f"]:
@@ -212,7 +212,7 @@ def _chunks(count: int, size: int) -> tuple[Int[Array, "b s"], Bool[Array, "b s"
 
 def filter_activations(
     network: Network, layer: str, filters: Int[Array, " n"] | int
-) -> Activations:
+) -> _Activations:
     """The function from images to the mean of one feature map, the same or another for each image.
 
     Raises:
@@ -227,7 +227,7 @@ def filter_activations(
 
 
 def maximize(
-    activations: Activations,
+    activations: _Activations,
     shape: tuple[int, int, int, int],
     key: PRNGKeyArray,
     *,

@@ -17,7 +17,7 @@ from cnn_jax.analysis.explain.sections import (
 )
 from cnn_jax.analysis.pages import page_template
 
-SECTIONS = (
+_SECTIONS = (
     first_filters,
     maps_of_one_image,
     evidence_in_images,
@@ -30,7 +30,7 @@ SECTIONS = (
 
 def make_sections(subject: Subject) -> Iterator[Section]:
     """The parts of the page, each made when it is asked for."""
-    for make in SECTIONS:
+    for make in _SECTIONS:
         yield make(subject)
 
 

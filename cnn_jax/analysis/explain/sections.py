@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # As many classes as are still seen at a glance.
-MAXIMIZED = 20
+_MAXIMIZED = 20
 # With more layers than this, those inside of blocks are left out.
-LAYERS = 24
+_LAYERS = 24
 _TOTAL_VARIATION = 0.5
 
 
@@ -143,7 +143,7 @@ def maps_of_one_image(subject: Subject) -> Section:
 
     found = look(trained.weights, chosen.images[:1])
     maps = {name: np.asarray(value[0]) for name, value in found.items()}
-    if len(maps) > LAYERS:
+    if len(maps) > _LAYERS:
         maps = {name: value for name, value in maps.items() if "." not in name}
     return Section(
         "maps",
@@ -160,7 +160,7 @@ def evidence_in_images(subject: Subject) -> Section:
     chosen = subject.chosen
     height, width = chosen.images.shape[1:3]
     patch = max(2, min(height, width) // 5)
-    layer = last_activation(subject)
+    layer = _last_activation(subject)
     heats = _heats(subject, patch, max(1, patch // subject.depth.overlap), layer)
     count, each = chosen.targets.shape
     rows = np.arange(count * each).reshape(count, each)
@@ -240,7 +240,7 @@ def _heading(chosen: Chosen, image: int) -> str:
     return chosen.names[image] + ("" if truth is None else f": {truth}")
 
 
-def last_activation(subject: Subject) -> str:
+def _last_activation(subject: Subject) -> str:
     """The last layer with feature maps of several pixels, an activation if there is one."""
     trained = subject.trained
     maps = jax.eval_shape(
@@ -257,7 +257,7 @@ def last_activation(subject: Subject) -> str:
 
 def best_of_each_class(subject: Subject) -> Section:
     """Activation maximization of the logit of each class."""
-    trained, count = subject.trained, min(MAXIMIZED, len(subject.class_names))
+    trained, count = subject.trained, min(_MAXIMIZED, len(subject.class_names))
     shape = (count, *subject.chosen.images.shape[1:])
     channels = shape[-1]
     low, high = (

@@ -13,7 +13,7 @@ from cnn_jax.analysis.walkthrough.lecture import Station, named
 from cnn_jax.ops import activations, losses
 
 # An output says "there" from here on.
-THRESHOLD = 0.5
+_THRESHOLD = 0.5
 # How much the second experiment adds to the score of the bus.
 _RAISE = 2.0
 _SOFT_TARGET = 0.7
@@ -45,13 +45,13 @@ def sigmoid_or_softmax() -> Station:
             "sigmoid": lecture.PRINTED_SIGMOID_SUM,
             "softmax": lecture.PRINTED_SOFTMAX_SUM,
         },
-        "threshold": THRESHOLD,
+        "threshold": _THRESHOLD,
         "raise": _RAISE,
         "raised": lecture.VEHICLES[0],
         "there": [
             name
             for name, probability in zip(lecture.VEHICLES, independent, strict=True)
-            if probability >= THRESHOLD
+            if probability >= _THRESHOLD
         ],
         "chosen": lecture.VEHICLES[int(exclusive.argmax())],
     }

@@ -24,12 +24,12 @@ Loss = Callable[[Float[Array, "2"]], Float[Array, ""]]
 # How sharply the valley bends along its two directions.
 CURVATURES = (1.0, 10.0)
 # The weights that the labels of `noisy_examples` are drawn with.
-TRUE_WEIGHTS = (2.0, -1.0)
+_TRUE_WEIGHTS = (2.0, -1.0)
 
 _START = (-4.0, 1.0)
 _STEPS = 16
 # As parts of the largest rate at which gradient descent on the valley does not diverge.
-RATES = {"small": 0.1, "good": 0.75, "too large": 1.03}
+_RATES = {"small": 0.1, "good": 0.75, "too large": 1.03}
 
 _EXAMPLES = 100
 _DATA_START = (-2.0, 2.5)
@@ -112,10 +112,10 @@ def descend_by_example(
 def noisy_examples(
     key: PRNGKeyArray, count: int
 ) -> tuple[Float[Array, "n 2"], Float[Array, "n 1"]]:
-    """Points, and labels 0 or 1 that a neuron of `TRUE_WEIGHTS` gives them, by chance."""
+    """Points, and labels 0 or 1 that a neuron of `_TRUE_WEIGHTS` gives them, by chance."""
     first, second = jax.random.split(key)
     points = jax.random.normal(first, (count, 2))
-    probability = activations.sigmoid(points @ jnp.asarray(TRUE_WEIGHTS))
+    probability = activations.sigmoid(points @ jnp.asarray(_TRUE_WEIGHTS))
     labels = jax.random.bernoulli(second, probability).astype(jnp.float32)
     return points, labels[:, None]
 
@@ -146,7 +146,7 @@ def gradient_descent() -> Station:
     start = jnp.asarray(_START)
     bends = np.linalg.eigvalsh(np.asarray(jax.jit(jax.hessian(valley))(start)))
     limit = 2 / float(bends[-1])
-    rates = {name: share * limit for name, share in RATES.items()}
+    rates = {name: share * limit for name, share in _RATES.items()}
     found = jax.jit(
         jax.vmap(lambda rate: descend(valley, start, rate, _STEPS)),
     )(jnp.asarray(list(rates.values())))

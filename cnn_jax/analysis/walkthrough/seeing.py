@@ -29,12 +29,12 @@ from cnn_jax.analysis.walkthrough.lecture import (
 from cnn_jax.ops import activations, convolution, dense, pooling
 from cnn_jax.ops.augment import pixels
 
-BITS = np.iinfo(np.uint8).bits
+_BITS = np.iinfo(np.uint8).bits
 _NUMBERED_SIDE = 14
 _PICTURE_SIDE = 96
 
 # Filters that everybody knows, to slide over the smile.
-FILTERS = {
+_FILTERS = {
     "horizontal edges": ((1, 2, 1), (0, 0, 0), (-1, -2, -1)),
     "vertical edges": ((1, 0, -1), (2, 0, -2), (1, 0, -1)),
     "all edges": ((-1, -1, -1), (-1, 8, -1), (-1, -1, -1)),
@@ -49,8 +49,8 @@ def image() -> Station:
     small, colored = gray_smile(_NUMBERED_SIDE), color_smile(_PICTURE_SIDE)
     pink = np.array(lecture.HOT_PINK, np.uint8)
     shown = {
-        "bits": BITS,
-        "shades": 2**BITS,
+        "bits": _BITS,
+        "shades": 2**_BITS,
         "largest": int(np.iinfo(np.uint8).max),
         "ramp": image_to_png(np.arange(256, dtype=np.uint8)[None, :, None], 256),
         "numbered": to_svg(drawings.numbered_image(small), "numbered"),
@@ -58,7 +58,7 @@ def image() -> Station:
         "color": image_to_png(colored),
         "planes": [image_to_png(plane) for plane in planes(colored)],
         "pink": pink.tolist(),
-        "pink_bits": [format(value, f"0{BITS}b") for value in pink.tolist()],
+        "pink_bits": [format(value, f"0{_BITS}b") for value in pink.tolist()],
         "pink_gray": float(pixels.luminance(jnp.asarray(pink, jnp.float32))[0]),
     }
     functions = named(color_smile, pixels.luminance)
@@ -81,7 +81,7 @@ def convolution_() -> Station:
     smile = gray_smile(_PICTURE_SIDE)
     maps = {
         name: _convolve(smile[..., 0] / np.float32(255), np.array(kernel, np.float32))
-        for name, kernel in FILTERS.items()
+        for name, kernel in _FILTERS.items()
     }
     shown = {
         "image": lecture.IMAGE,
@@ -97,7 +97,7 @@ def convolution_() -> Station:
         "same_size": convolution.output_size(*sizes, padding="SAME"),
         "smile": image_to_png(smile),
         "filtered": [
-            (name, FILTERS[name], image_to_png(signed_image(values)))
+            (name, _FILTERS[name], image_to_png(signed_image(values)))
             for name, values in maps.items()
         ],
     }

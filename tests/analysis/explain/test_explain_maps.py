@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 from sklearn.neighbors import NearestNeighbors
 
-from cnn_jax.analysis import explain, predictions
+from cnn_jax.analysis import explain
 from cnn_jax.errors import UsageError
 from cnn_jax.models import Architecture, build, build_abstract
 
@@ -144,25 +144,3 @@ def test_in_chunks_is_the_function_itself(chunk: int):
     rows = RNG.integers(0, 256, (15, 3, 2), dtype=np.uint8)
     found = explain.in_chunks(lambda rows: rows.sum(-1) / 2, jnp.asarray(rows), chunk)
     np.testing.assert_allclose(found, rows.sum(-1) / 2)
-
-
-PROBABILITIES = np.array(
-    [[0.5, 0.3, 0.2], [0.1, 0.1, 0.8], [np.nan] * 3, [0.4, 0.4, 0.2], [0.0, 1.0, 0.0]]
-)
-
-
-def test_margin_and_the_most_ambiguous():
-    found = predictions.margin(jnp.asarray(PROBABILITIES))
-    np.testing.assert_allclose(found, [0.2, 0.7, np.nan, 0, 1], atol=1e-6)
-    np.testing.assert_array_equal(predictions.most_ambiguous(PROBABILITIES, 3), [3, 0, 1])
-    np.testing.assert_array_equal(predictions.most_ambiguous(PROBABILITIES, 9), [3, 0, 1, 4, 2])
-    with pytest.raises(UsageError, match="2 classes or more"):
-        predictions.margin(jnp.ones((3, 1)))
-
-
-def test_confident_mistakes_are_wrong_and_the_surest_first():
-    labels = np.array([1, 2, 0, 1, 0])
-    np.testing.assert_array_equal(
-        predictions.confident_mistakes(PROBABILITIES, labels, 9), [4, 0, 3]
-    )
-    np.testing.assert_array_equal(predictions.confident_mistakes(PROBABILITIES, labels, 1), [4])

@@ -1,87 +1,21 @@
-"""The numbers of several labels against scikit-learn, and their page."""
+"""The report of a run on images with several labels."""
 
 import dataclasses
-import json
 import math
 import re
 
 import numpy as np
 import pytest
 from records import NAMES, Page, label_record, report_page, scored
-from sklearn import metrics as reference
 
-from cnn_jax.analysis.evaluate import as_json, evaluate_labels, precision_recall
+from cnn_jax.analysis.evaluate import evaluate_labels
 from cnn_jax.analysis.report import RunRecord
-from cnn_jax.analysis.statistics import mean_interval, wilson_interval
 from cnn_jax.ops.metrics import best_thresholds
 
 
 @pytest.fixture(scope="module")
 def page() -> str:
     return report_page(label_record(), scored(50, seed=1))
-
-
-def test_numbers_are_those_of_scikit_learn():
-    (probabilities, labels), held_out = scored(80), scored(50, seed=1)
-    found = evaluate_labels(probabilities, labels, NAMES, held_out)
-    thresholds = np.asarray(best_thresholds(*held_out))
-    said = probabilities >= thresholds
-    precision, recall, f1, _ = reference.precision_recall_fscore_support(
-        labels, said, zero_division=0
-    )
-    area = reference.average_precision_score(labels, probabilities, average=None)
-    counts = reference.multilabel_confusion_matrix(labels, said)
-    for index, row in enumerate(found.rows):
-        assert row.name == NAMES[index]
-        ours = [row.threshold, row.precision, row.recall, row.f1, row.average_precision]
-        theirs = [column[index] for column in (thresholds, precision, recall, f1, area)]
-        np.testing.assert_allclose(ours, theirs, rtol=1e-5)
-        np.testing.assert_allclose(row.accuracy, (said == labels)[:, index].mean(), rtol=1e-6)
-        assert [row.denied, row.false_alarms, row.missed, row.found] == [*counts[index].ravel()]
-    right = (probabilities >= 0.5) == labels
-    np.testing.assert_allclose([found.accuracy, found.exact], [right.mean(), right.all(1).mean()])
-    assert found.chosen_on == 50
-    assert json.loads(json.dumps(as_json(found)))["labels"][1]["name"] == NAMES[1]
-
-
-def test_without_examples_held_out_thresholds_are_a_half():
-    found = evaluate_labels(*scored(20), NAMES)
-    assert [row.threshold for row in found.rows] == [0.5] * 3
-    assert found.chosen_on == 0
-
-
-def test_interval_of_independent_answers_is_wilsons_over_all_of_them():
-    rng = np.random.default_rng(0)
-    right = rng.random((4000, 4)) < 0.9
-    low, high = mean_interval(right.mean(axis=1))
-    theirs = math.sqrt(0.9 * 0.1 / right.size) * 1.96
-    np.testing.assert_allclose(high - low, 2 * theirs, rtol=0.05)
-    assert low < right.mean() < high
-
-
-@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
-def test_answers_that_are_right_together_count_once(share: float):
-    shares = (np.arange(40) < share * 40).astype(float)
-    ours = mean_interval(shares)
-    # The sample's variance has n - 1 below: one answer fewer where there is any variance.
-    np.testing.assert_allclose(ours, wilson_interval(int(share * 40), 40), atol=3e-3)
-    assert 0 <= ours[0] < ours[1] <= 1
-    assert mean_interval(shares[:1])[1] <= 1
-
-
-@pytest.mark.parametrize("digits", [1, 8])
-def test_curves_are_those_of_scikit_learn(digits: int):
-    probabilities, labels = scored(80)
-    scores, truth = probabilities[:, 0].round(digits), labels[:, 0]
-    ours = precision_recall(scores, truth)
-    precision, recall, threshold = reference.precision_recall_curve(truth, scores)
-    np.testing.assert_allclose(ours.threshold[::-1], threshold)
-    np.testing.assert_allclose(ours.precision[::-1], precision[:-1])
-    np.testing.assert_allclose(ours.recall[::-1], recall[:-1])
-
-
-def test_a_label_without_positives_has_no_curve():
-    assert not precision_recall(np.ones(3), np.zeros(3, np.uint8)).recall.size
 
 
 def diverged() -> RunRecord:
