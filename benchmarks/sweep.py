@@ -94,12 +94,13 @@ def _lone(run, config, examples) -> Callable[[], None]:
     import jax.numpy as jnp
 
     from cnn_jax import training
+    from cnn_jax.training.programs import compile_epoch
 
     numbers = training.hyperparameters(config)
     hparams = {name: jnp.float32(value) for name, value in numbers.items()}
     key = jax.random.key(0)
     state = jax.jit(run.init)(hparams, key, examples)
-    epoch = training.compile_programs(run, state, hparams, key, examples, None).epochs[1]
+    epoch = compile_epoch(run.epoch, state, hparams, key, examples)
     current = [state]
 
     def advance() -> None:
@@ -122,7 +123,7 @@ def _together(run, config, examples, vectorization, count: int) -> Callable[[], 
     trials = [Trial(0, {}, seed, training.hyperparameters(config)) for seed in range(count)]
     state, standing = trainer.start(trials)
     calls = max(1, LEAST_EPOCHS // count)
-    epochs = trainer.fit(trials, state, standing, calls * FLAGS.rounds + 1)
+    epochs = trainer.fit(state, standing, calls * FLAGS.rounds + 1)
 
     def advance() -> None:
         next(epochs)

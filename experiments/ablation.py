@@ -6,32 +6,35 @@ the test split once, and writes tables (CSV, Markdown, LaTeX) and report.html. E
 experiments.train is a flag here too, for what all networks share.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 from absl import flags
+from rich import box
 from rich.console import Console
 from rich.markdown import Markdown
+from rich.table import Table
 
+from cnn_jax.analysis.pages import duration
 from cnn_jax.errors import UsageError
-from cnn_jax.training.processes import is_first, together
+from cnn_jax.training.devices import mesh_shape
+from cnn_jax.training.grid import UNREAD, Cell, Grid
+from cnn_jax.training.processes import is_first
 from cnn_jax.training.sweep import VECTORIZATIONS, Vectorization, default_vectorization
 
 from . import command, command_line
-from .flags import axes, hosts, machine, options
+from .flags import axes, machine, options
 from .launch import launch, terminal
-from .runs import ablation_costs, ablation_plan, plan, run_directory
-from .runs.ablation_costs import CellCost
-from .runs.ablation_plan import CellPlan, Data, duration
-from .runs.cells import run_cells
-from .runs.progress import Board
+from .runs import hosts, plan, run_directory
+from .runs.cells import Board, run_cells
 from .runs.run_directory import (
     FLAGS_FILE,
     REPORT_FILE,
     RunDirectory,
     environment,
     given_flags_text,
-    open_directory,
 )
+from .runs.study import CellPlan, Prepared, begin, underway
 from .runs.sweep_directory import (
     FIGURE_FILE,
     LATEX_FILE,
@@ -39,6 +42,7 @@ from .runs.sweep_directory import (
     RESULTS_FILE,
     SUMMARY_FILE,
     CellDirectory,
+    CellResult,
 )
 
 FLAGS = flags.FLAGS
@@ -92,43 +96,28 @@ flags.DEFINE_enum(
 _NOT_COMPUTED = frozenset({"plan", "workdir", "resume"})
 
 
-class Prepared(NamedTuple):
-    """A sweep that has all it needs to start."""
-
-    study: axes.Study
-    baseline: int
-    loaded: dict[Any, Data]
-    plans: list[CellPlan]
-
-
 def main() -> None:
     """Sweeps as the flags say."""
     console = terminal()
     hosts.join(console)
-    directory, prepared = together(begin)
-    study, plans = prepared.study, prepared.plans
+    most = FLAGS.trials_per_program
+    directory, prepared = begin("sweep", "ablation", read, choices, machine.shape_for_trials, most)
+    plans = prepared.plans
     if FLAGS.plan:
-        costs = measure(console, prepared)
-        ablation_plan.print_plan(console, study, plans, sum(cost.seconds for cost in costs))
-        ablation_costs.print_costs(console, costs)
+        with console.status("compiling"):
+            costs = [plan.measure(item, vectorization(), most) for item in plans]
+        describe(console, prepared, sum(cost.seconds for cost in costs))
+        plan.print_plan(console, plans, costs)
         return
-    ablation_plan.print_plan(console, study, plans, ablation_plan.estimate_seconds(plans))
-    hosts.check_data(loaded.dataset for loaded in prepared.loaded.values())
-    if not FLAGS.resume:
-        content = given_flags_text("vary", _NOT_COMPUTED | machine.names() | hosts.names())
-        together(lambda: directory.create(content, describe(prepared)))
-    together(directory.check_there)
-    with hosts.going_on_with(
-        f"{command('ablation')} --workdir={directory.path} --resume{machine.given_text()}"
-    ):
+    describe(console, prepared, plan.estimate_seconds(plans))
+    content = given_flags_text("vary", _NOT_COMPUTED | machine.names() | hosts.names())
+    with underway("ablation", directory, content, choices(prepared)):
         results = run_cells(
-            Board(console, study.grid, plans),
+            Board(console, prepared.study.grid, plans),
             [CellDirectory(directory.path, index) for index in range(len(plans))],
-            plans,
-            prepared.loaded,
+            prepared,
             vectorization=vectorization(),
-            shard_data=FLAGS.shard_data,
-            most=FLAGS.trials_per_program,
+            most=most,
             prune=FLAGS.prune,
             must_stop=hosts.must_stop,
         )
@@ -136,56 +125,80 @@ def main() -> None:
         conclude(console, directory, prepared, results)
 
 
-def begin() -> tuple[RunDirectory, Prepared]:
-    """The folder to write to and the sweep, before anything is written.
+def read() -> axes.Study:
+    """The study that the flags describe.
 
     Raises:
-        UsageError: for whatever cannot work.
+        UsageError: for impossible flags.
     """
-    directory = open_directory("sweep", "ablation", FLAGS.plan)
-    prepared = prepare()
-    if FLAGS.resume:
-        directory.check_same(describe(prepared))
-    return directory, prepared
-
-
-def prepare() -> Prepared:
-    """Reads flags and data and plans every cell; refuses whatever cannot work.
-
-    Raises:
-        UsageError: for impossible flags or data.
-    """
-    study = axes.read_study(FLAGS.vary, FLAGS.tune, FLAGS.seeds, options.given())
+    study = axes.read_study(FLAGS.vary, FLAGS.tune, FLAGS.seeds, options.given(), FLAGS.baseline)
     if FLAGS.prune and not study.tuned:
         raise UsageError(
             "--prune stops tuned values that fall behind, but nothing is tuned, and the rows that "
             "are compared all train to the end; give --tune=learning_rate, or leave --prune out"
         )
-    baseline = axes.find_variant(FLAGS.baseline, study) if FLAGS.baseline else 0
-    loaded = ablation_plan.load_data(study.grid)
-    if study.tuned and not all(len(item.validation) for item in loaded.values()):
-        raise UsageError(
-            "--tune chooses on the validation split, but --validation_fraction=0 leaves none"
+    return study
+
+
+def describe(console: Console, prepared: Prepared, seconds: float) -> None:
+    """Prints cells, trials, parameters, memory, about how long all take, and on which devices."""
+    study, plans, grid = prepared.study, prepared.plans, prepared.study.grid
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("cell", justify="right")
+    table.add_column("what is compiled in")
+    for heading in ("rows", "trials", "parameters", "memory of the states"):
+        table.add_column(heading, justify="right")
+    for number, item in enumerate(plans, start=1):
+        # Two copies: the state that an epoch reads and the one that it writes.
+        states = 2 * item.state_bytes * len(item.cell.trials)
+        table.add_row(
+            str(number),
+            _shared_values(grid, item.cell),
+            str(len(item.cell.variants)),
+            str(len(item.cell.trials)),
+            f"{item.parameters:,}",
+            f"{states / 2**20:,.1f} MiB",
         )
-    plans = ablation_plan.plan_cells(study.grid, loaded, FLAGS.trials_per_program)
-    return Prepared(study, baseline, loaded, plans)
+    console.print(table, soft_wrap=False)
+    trials = sum(len(item.cell.trials) for item in plans)
+    console.print(
+        f"[bold]{_count(trials, 'network')}[/] in {_count(len(plans), 'program')}: "
+        f"{_count(len(grid.variants), 'row')} of the table, {_count(len(study.seeds), 'seed')}; "
+        f"about {duration(seconds)} on this machine"
+    )
+    _describe_devices(console, plans)
+    if not study.tuned and "learning_rate" not in (axis.name for axis in study.axes):
+        console.print(
+            "[yellow]note:[/] nothing is tuned. All rows train at the numbers given or at their "
+            "optimizer's defaults, which suit some better than others; --tune=learning_rate "
+            "compares each row at its own best"
+        )
 
 
-def measure(console: Console, prepared: Prepared) -> list[CellCost]:
-    """Compiles and times what every cell needs."""
-    costs = []
-    with console.status("compiling"):
-        for item in prepared.plans:
-            costs.append(
-                ablation_costs.cost_of_cell(
-                    item,
-                    prepared.loaded[item.cell.data],
-                    vectorization(),
-                    FLAGS.shard_data,
-                    FLAGS.trials_per_program,
-                )
-            )
-    return costs
+def _describe_devices(console: Console, plans: Sequence[CellPlan]) -> None:
+    cells: dict[str, list[str]] = {}
+    for number, item in enumerate(plans, start=1):
+        text = machine.describe_shape(mesh_shape(item.mesh), item.together)
+        cells.setdefault(text, []).append(str(number))
+    for text, numbers in cells.items():
+        if text:
+            which = f"cell {', '.join(numbers)}: " if len(cells) > 1 else ""
+            console.print(f"{which}{text}")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _shared_values(grid: Grid, cell: Cell) -> str:
+    """The values of the compared axes that all rows of a cell have in common."""
+    rows = [grid.variants[variant] for variant in cell.variants]
+    common = [
+        f"{name}={value}"
+        for name, value in rows[0].items()
+        if all(row[name] == value for row in rows) and value != UNREAD
+    ]
+    return " ".join(common) or "all"
 
 
 def vectorization() -> Vectorization:
@@ -193,12 +206,12 @@ def vectorization() -> Vectorization:
     return FLAGS.vectorization or default_vectorization()
 
 
-def describe(prepared: Prepared) -> dict[str, Any]:
+def choices(prepared: Prepared) -> dict[str, Any]:
     """What must be the same to go on with a sweep: its rows, and its trials cell by cell."""
-    grid = prepared.study.grid
+    study, grid = prepared.study, prepared.study.grid
     described: dict[str, Any] = {
         "rows": grid.variants,
-        "baseline": prepared.baseline,
+        "baseline": study.baseline,
         "prune": FLAGS.prune,
         "vectorization": FLAGS.vectorization,
     }
@@ -214,7 +227,7 @@ def conclude(
     console: Console,
     directory: RunDirectory,
     prepared: Prepared,
-    results: list[dict[str, Any]],
+    results: Sequence[CellResult],
 ) -> None:
     """Writes the tables and the report."""
     from cnn_jax.analysis import ablation, figures
@@ -236,47 +249,34 @@ def conclude(
     console.print(f"repeat it: {command('ablation')} --flagfile={directory.path / FLAGS_FILE}")
 
 
-def _record(directory: RunDirectory, prepared: Prepared, results: list[dict[str, Any]]) -> Any:
-    from cnn_jax.analysis.ablation import SweepRecord, Trial
+def _record(directory: RunDirectory, prepared: Prepared, results: Sequence[CellResult]) -> Any:
+    from cnn_jax.analysis.ablation import SweepRecord
 
-    study, grid = prepared.study, prepared.study.grid
-    trials = [trial for result in results for trial in result["trials"]]
+    study, grid, loaded = prepared.study, prepared.study.grid, prepared.loaded
+    trials = [trial for result in results for trial in result.trials]
     spent = [0.0] * len(grid.variants)
     parameters = [0] * len(grid.variants)
     for result in results:
-        for trial in result["trials"]:
-            spent[trial["variant"]] += trial["seconds"]
-            parameters[trial["variant"]] = result["parameters"]
-    loaded = next(iter(prepared.loaded.values()))
+        for trial in result.trials:
+            spent[trial.variant] += trial.seconds
+            parameters[trial.variant] = result.parameters
     return SweepRecord(
-        dataset=" / ".join(dict.fromkeys(d.dataset.name for d in prepared.loaded.values())),
+        dataset=" / ".join(dict.fromkeys(item.dataset.name for item in loaded)),
         model=" / ".join(dict.fromkeys(c.config.architecture.model for c in grid.cells)),
         axes={axis.name: _values(axis.name, grid.variants) for axis in study.compared},
         variants=grid.variants,
         tuned={
-            name: sorted({trial["tuned"][name] for trial in trials if name in trial["tuned"]})
+            name: sorted({trial.tuned[name] for trial in trials if name in trial.tuned})
             for name in study.tuned
         },
         seeds=study.seeds,
-        baseline=prepared.baseline if len(grid.variants) > 1 else None,
-        trials=[
-            Trial(
-                variant=trial["variant"],
-                tuned=trial["tuned"],
-                seed=trial["seed"],
-                history=trial["history"],
-                status=trial["status"],
-                chosen=trial["chosen"],
-                test_accuracy=trial["test"] and trial["test"]["accuracy"],
-                test_loss=trial["test"] and trial["test"]["loss"],
-            )
-            for trial in trials
-        ],
+        baseline=study.baseline if len(grid.variants) > 1 else None,
+        trials=trials,
         seconds=spent,
-        test_examples=len(loaded.dataset.test),
-        validation_examples=len(loaded.validation),
-        programs=sum(result["programs"] for result in results),
-        total_seconds=sum(spent) + sum(result["compile_seconds"] for result in results),
+        test_examples=len(loaded[0].dataset.test),
+        validation_examples=len(loaded[0].validation),
+        programs=sum(result.programs for result in results),
+        total_seconds=sum(spent) + sum(result.compile_seconds for result in results),
         parameters=parameters,
         flags=(directory.path / FLAGS_FILE).read_text(),
         environment=environment(),

@@ -4,6 +4,9 @@ Every choice is a flag. The run directory holds flags.txt (a flagfile that repea
 metrics.jsonl (one line an epoch), the checkpoint, environment.json, result.json and report.html.
 """
 
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,22 +20,25 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from cnn_jax import data, training
+from cnn_jax import training
 from cnn_jax.analysis import report
 from cnn_jax.analysis.evaluate import Evaluation, evaluate, labels_json
 from cnn_jax.analysis.explain import TrainedNetwork, trained_network
+from cnn_jax.analysis.pages import duration
 from cnn_jax.models import build_abstract
 from cnn_jax.ops.activations import OUTPUT_ACTIVATIONS
 from cnn_jax.ops.losses import CALIBRATED, LOSS_OUTPUT
 from cnn_jax.training.devices import mesh_shape
-from cnn_jax.training.processes import fetch, is_first, together
+from cnn_jax.training.grid import Trial
+from cnn_jax.training.loop import Standing
+from cnn_jax.training.processes import fetch, is_first
+from cnn_jax.training.sweep import SweepState
 from cnn_jax.training.task import normalize
 
 from . import command, command_line
-from .flags import hosts, machine, options
+from .flags import axes, machine, options
 from .launch import launch, terminal
-from .runs import plan, run_directory, train_plan
-from .runs.prepared import Prepared, prepare
+from .runs import hosts, plan, run_directory
 from .runs.run_directory import (
     FLAGS_FILE,
     METRICS_FILE,
@@ -42,8 +48,8 @@ from .runs.run_directory import (
     RunDirectory,
     environment,
     flags_text,
-    open_directory,
 )
+from .runs.study import CellPlan, Placed, Prepared, begin, underway
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(command_line)
@@ -60,52 +66,46 @@ flags.DEFINE_bool("tensorboard", False, "Write TensorBoard event files to the ru
 
 
 def main() -> None:
-    """Trains as the flags say."""
+    """Trains as the flags say: the study of one trial."""
     console = terminal()
     hosts.join(console)
-    directory, prepared = together(begin)
-    hosts.check_data([prepared.dataset])
-    describe(console, prepared)
-    if FLAGS.plan:
-        train_plan.print_plan(console, prepared, train_plan.plan_run(prepared))
-        return
-    if not FLAGS.resume:
-        resolved: dict[str, float | str] = {**prepared.hparams, "loss": prepared.config.loss}
-        content = flags_text(options.__name__, resolved)
-        together(lambda: directory.create(content, prepared.choices))
-    together(directory.check_there)
-    with hosts.going_on_with(
-        f"{command('train')} --workdir={directory.path} --resume{machine.given_text()}"
-    ):
-        state, timing = train(console, directory, prepared)
-        conclude(console, directory, prepared, state, timing)
-
-
-def begin() -> tuple[RunDirectory, Prepared]:
-    """The folder to write to and the run, before anything is written.
-
-    Raises:
-        UsageError: for whatever cannot work.
-    """
-    directory = open_directory(
-        "run", f"{Path(FLAGS.dataset).name.split(':')[0]}-{FLAGS.model}", FLAGS.plan
+    directory, prepared = begin(
+        "run",
+        f"{Path(FLAGS.dataset).name.split(':')[0]}-{FLAGS.model}",
+        lambda: axes.lone_study(options.given()),
+        choices,
+        lambda trials, together: machine.shape_for_run(together),
     )
-    prepared = prepare()
-    if FLAGS.resume:
-        directory.check_same(prepared.choices)
-    return directory, prepared
+    (lone,) = prepared.plans
+    describe(console, lone)
+    if FLAGS.plan:
+        plan.print_plan(console, [lone], [plan.measure(lone, "map")])
+        return
+    (trial,), config = lone.cell.trials, lone.cell.config
+    content = flags_text(options.__name__, {**trial.hparams, "loss": config.loss})
+    with underway("train", directory, content, choices(prepared)):
+        placed = lone.place()
+        conclude(console, directory, lone, placed, train(console, directory, lone, placed))
 
 
-def describe(console: Console, prepared: Prepared) -> None:
+def choices(prepared: Prepared) -> dict[str, Any]:
+    """What must be the same to go on with a run."""
+    (cell,) = prepared.study.grid.cells
+    (trial,) = cell.trials
+    given = {**dict(cell.data), "seed": trial.seed}
+    return options.describe(given, cell.config, trial.hparams)
+
+
+def describe(console: Console, lone: CellPlan) -> None:
     """Prints the data set, the parameter table and what the devices share."""
-    dataset = prepared.dataset
+    dataset, validation, _ = lone.loaded
     height, width, channels = dataset.image_shape
     kinds = f"{dataset.num_classes} classes"
     if dataset.multi_label:
         kinds = f"any of {dataset.num_classes} labels each: {', '.join(dataset.class_names)}"
     console.print(
         f"[bold]{dataset.name}[/]: {len(dataset.train):,} training, "
-        f"{len(prepared.validation):,} validation and {len(dataset.test):,} test images, "
+        f"{len(validation):,} validation and {len(dataset.test):,} test images, "
         f"{height}x{width}x{channels}, {kinds}"
     )
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -113,48 +113,39 @@ def describe(console: Console, prepared: Prepared) -> None:
         table.add_column(heading)
     for heading in ("formula", "parameters", "counted"):
         table.add_column(heading, justify="right")
-    for row in prepared.parameters:
+    for row in lone.rows:
         shape = "x".join(map(str, row.output_shape))
         table.add_row(row.name, row.kind, shape, row.formula, f"{row.count:,}", f"{row.counted:,}")
     table.add_section()
-    total = sum(row.count for row in prepared.parameters)
-    counted = sum(row.counted for row in prepared.parameters)
-    table.add_row("total", "", "", "", f"{total:,}", f"{counted:,}")
+    total = sum(row.count for row in lone.rows)
+    table.add_row("total", "", "", "", f"{total:,}", f"{lone.parameters:,}")
     console.print(table, soft_wrap=False)
-    numbers = ", ".join(f"{name} {value:g}" for name, value in prepared.hparams.items())
-    config = prepared.config
+    (trial,), config = lone.cell.trials, lone.cell.config
+    numbers = ", ".join(f"{name} {value:g}" for name, value in trial.hparams.items())
     console.print(
         f"{config.loss}, {config.optimizer} ({numbers}), {config.schedule} schedule, "
         f"batches of {config.batch_size}"
     )
-    if devices := machine.describe_shape(mesh_shape(prepared.mesh)):
+    if devices := machine.describe_shape(mesh_shape(lone.mesh)):
         console.print(devices)
 
 
-class Timing(NamedTuple):
-    """Seconds of wall time: training passes without compilation, and compilation."""
+class Trained(NamedTuple):
+    """What training ends with: the state, the trial with its history, seconds of compilation."""
 
-    train: float
-    compilation: float
+    state: training.TrainState
+    trial: Trial
+    compile_seconds: float
 
 
-def train(
-    console: Console, directory: RunDirectory, prepared: Prepared
-) -> tuple[training.TrainState, Timing]:
+def train(console: Console, directory: RunDirectory, lone: CellPlan, placed: Placed) -> Trained:
     """Trains to the last epoch, writing metrics and checkpoints after each."""
-    config = prepared.config
-    state, hparams, key, examples, held_out = prepared.begin()
-    if FLAGS.resume:
-        state = directory.restore(state)
-    done = int(state.epoch)
-    directory.history(METRICS_FILE, done)
-    seconds = sum(line["seconds"] for line in directory.history(TIMINGS_FILE, done))
-    if done:
-        console.print(f"going on after epoch {done} of {config.epochs}")
+    trainer = training.Trainer(lone.run, placed.train, placed.validation, mesh=lone.mesh)
+    state, standing = _begin(console, directory, trainer, lone.cell.trials[0])
+    epochs, images = lone.cell.config.epochs, len(lone.loaded.dataset.train)
     with console.status("compiling"):
-        programs = training.compile_programs(prepared.run, state, hparams, key, examples, held_out)
-    console.print(f"compiled in {programs.seconds:.1f} s")
-    board = _tensorboard(directory) if FLAGS.tensorboard and is_first() else None
+        trainer.compile(standing)
+    console.print(f"compiled in {trainer.compile_seconds:.1f} s")
     columns = (
         SpinnerColumn(),
         TextColumn("epoch {task.completed:.0f} of {task.total:.0f}"),
@@ -162,58 +153,67 @@ def train(
         TextColumn("{task.fields[left]}"),
         TimeElapsedColumn(),
     )
-    try:
-        with Progress(*columns, console=console, transient=True) as progress:
-            bar = progress.add_task("", total=config.epochs, completed=done, left="")
-            for epoch in training.fit(
-                programs, state, hparams, key, examples, held_out, config.epochs
-            ):
-                state, done = epoch.state, int(epoch.metrics["epoch"])
-                seconds += epoch.seconds
-                rate = len(prepared.dataset.train) / epoch.seconds
-                timing = {"epoch": done, "seconds": epoch.seconds, "images_per_second": rate}
-                directory.append(METRICS_FILE, epoch.metrics)
-                directory.append(TIMINGS_FILE, timing)
-                stop = hosts.must_stop()
-                if stop or done % FLAGS.checkpoint_every == 0 or done == config.epochs:
-                    directory.save(state)
-                if board is not None:
-                    for name, value in epoch.metrics.items():
-                        board.add_scalar(name, value, done)
-                progress.console.print(_line(epoch.metrics, config.epochs, rate))
-                left = (config.epochs - done) * epoch.seconds
-                progress.update(bar, completed=done, left=f"about {left:.0f} s left")
-                if stop:
-                    raise KeyboardInterrupt
-    finally:
-        if board is not None:
-            board.close()
-    return state, Timing(seconds, programs.seconds)
+    with (
+        _tensorboard(directory) as write_scalars,
+        Progress(*columns, console=console, transient=True) as progress,
+    ):
+        bar = progress.add_task("", total=epochs, completed=standing.epoch, left="")
+        for end in trainer.fit(state, standing, epochs, stop_diverged=False):
+            state, standing = end.state, end.standing
+            done, metrics = standing.epoch, standing.trials[0].history[-1]
+            rate = images / end.train_seconds
+            timing = {"epoch": done, "seconds": end.train_seconds, "images_per_second": rate}
+            directory.append(METRICS_FILE, metrics)
+            directory.append(TIMINGS_FILE, timing)
+            stop = hosts.must_stop()
+            if stop or done % FLAGS.checkpoint_every == 0 or done == epochs:
+                directory.save(trainer.alone(state))
+            write_scalars(metrics)
+            progress.console.print(_line(metrics, epochs, rate))
+            left = duration((epochs - done) * end.seconds)
+            progress.update(bar, completed=done, left=f"about {left} left")
+            if stop:
+                raise KeyboardInterrupt
+    return Trained(trainer.alone(state), standing.trials[0], trainer.compile_seconds)
+
+
+def _begin(
+    console: Console, directory: RunDirectory, trainer: training.Trainer, trial: Trial
+) -> tuple[SweepState, Standing]:
+    """Before the first epoch, or with --resume after the last checkpoint."""
+    held = directory.restore(trainer.like_alone(trial)) if FLAGS.resume else None
+    done = 0 if held is None else int(held.epoch)
+    directory.history(TIMINGS_FILE, done)
+    trial = replace(trial, history=tuple(directory.history(METRICS_FILE, done)))
+    if held is None:
+        return trainer.start([trial])
+    console.print(f"going on after epoch {done} of {len(trainer.sizes)}")
+    return trainer.resume(held, trial)
 
 
 def conclude(
-    console: Console,
-    directory: RunDirectory,
-    prepared: Prepared,
-    state: training.TrainState,
-    timing: Timing,
+    console: Console, directory: RunDirectory, lone: CellPlan, placed: Placed, trained: Trained
 ) -> None:
     """Reads the test split, once, and writes the result and the report."""
-    config, dataset = prepared.config, prepared.dataset
-    predict = jax.jit(prepared.run.predict)
+    config, dataset = lone.cell.config, lone.loaded.dataset
+    state, trial, compile_seconds = trained
+    predict = jax.jit(lone.run.predict)
 
-    def logits_of(split: data.Split) -> jax.Array:
-        return jnp.asarray(fetch(predict(state, prepared.place(split).images))[: len(split)])
+    def logits_of(examples: training.Examples) -> jax.Array:
+        return jnp.asarray(fetch(predict(state, examples.images))[: len(examples)])
 
     output = "sigmoid" if dataset.multi_label else LOSS_OUTPUT[config.loss]
-    logits = logits_of(dataset.test)
-    scores = prepared.run.score(logits, jnp.asarray(dataset.test.labels), prepared.traced())
+    logits = logits_of(placed.test)
+    hparams = {name: jnp.float32(value) for name, value in trial.hparams.items()}
+    scores = lone.run.score(logits, jnp.asarray(dataset.test.labels), hparams)
     held_out = None
-    if dataset.multi_label and len(prepared.validation):
-        held_out = np.asarray(logits_of(prepared.validation)), prepared.validation.labels
+    if dataset.multi_label and placed.validation is not None:
+        held_out = np.asarray(logits_of(placed.validation)), lone.loaded.validation.labels
     found = evaluate(np.asarray(logits), dataset.test.labels, dataset.class_names, output, held_out)
     if not is_first():
         return
+    timings = directory.history(TIMINGS_FILE, config.epochs)
+    seconds = sum(line["seconds"] for line in timings)
     low, high = found.interval
     directory.write_json(
         RESULT_FILE,
@@ -222,26 +222,42 @@ def conclude(
             "test_accuracy_interval_95": [low, high],
             "test_loss": float(scores["loss"]),
             "test_examples": len(dataset.test),
-            "train_seconds": timing.train,
-            "compile_seconds": timing.compilation,
+            "train_seconds": seconds,
+            "compile_seconds": compile_seconds,
             **labels_json(found),
         },
     )
     console.print(
         f"[bold]test accuracy {found.accuracy:.2%}[/]{_of_labels(found)} "
         f"(95% interval {low:.2%} to {high:.2%}, {len(dataset.test):,} images) "
-        f"after {timing.train:.1f} s of training"
+        f"after {seconds:.1f} s of training"
     )
     with console.status("writing the report"):
         probabilities = np.asarray(OUTPUT_ACTIVATIONS[output](logits))
         seen = report.look(
-            _network(prepared, state),
+            _network(lone, state),
             dataset.test.images,
             probabilities,
             dataset.test.labels,
             found.thresholds,
         )
-        record = _record(directory, prepared, probabilities, float(scores["loss"]), timing, seen)
+        record = report.RunRecord(
+            dataset=dataset.name,
+            model=config.architecture.model,
+            class_names=dataset.class_names,
+            history=[m | t for m, t in zip(trial.history, timings, strict=True)],
+            test_loss=float(scores["loss"]),
+            test_probabilities=probabilities,
+            test_labels=dataset.test.labels,
+            test_images=dataset.test.images,
+            parameters=lone.rows,
+            flags=(directory.path / FLAGS_FILE).read_text(),
+            environment=environment(),
+            train_seconds=seconds,
+            compile_seconds=compile_seconds,
+            calibrated=config.loss in CALIBRATED,
+            insight=seen,
+        )
         directory.write(REPORT_FILE, report.render_report(record, found))
     console.print(f"report: {directory.path / REPORT_FILE}")
     console.print(f"repeat it: {command('train')} --flagfile={directory.path / FLAGS_FILE}")
@@ -255,41 +271,11 @@ def _of_labels(found: Evaluation) -> str:
     return f", the mean over {len(found.rows)} labels, F1 of {f1}"
 
 
-def _network(prepared: Prepared, state: training.TrainState) -> TrainedNetwork:
+def _network(lone: CellPlan, state: training.TrainState) -> TrainedNetwork:
     """What the report looks into."""
-    task = prepared.task
-    model = build_abstract(prepared.config.architecture, task.image_shape, task.num_classes)
-    images = prepared.dataset.train.images
-    return trained_network(model, state.weights, partial(normalize, task), images)
-
-
-def _record(
-    directory: RunDirectory,
-    prepared: Prepared,
-    probabilities: np.ndarray,
-    test_loss: float,
-    timing: Timing,
-    seen: report.Insight,
-) -> report.RunRecord:
-    metrics = directory.history(METRICS_FILE, prepared.config.epochs)
-    timings = directory.history(TIMINGS_FILE, prepared.config.epochs)
-    return report.RunRecord(
-        dataset=prepared.dataset.name,
-        model=prepared.config.architecture.model,
-        class_names=prepared.dataset.class_names,
-        history=[m | t for m, t in zip(metrics, timings, strict=True)],
-        test_loss=test_loss,
-        test_probabilities=probabilities,
-        test_labels=prepared.dataset.test.labels,
-        test_images=prepared.dataset.test.images,
-        parameters=prepared.parameters,
-        flags=(directory.path / FLAGS_FILE).read_text(),
-        environment=environment(),
-        train_seconds=timing.train,
-        compile_seconds=timing.compilation,
-        calibrated=prepared.config.loss in CALIBRATED,
-        insight=seen,
-    )
+    dataset, _, task = lone.loaded
+    model = build_abstract(lone.cell.config.architecture, task.image_shape, task.num_classes)
+    return trained_network(model, state.weights, partial(normalize, task), dataset.train.images)
 
 
 def _line(metrics: dict[str, float], epochs: int, rate: float) -> str:
@@ -305,10 +291,20 @@ def _line(metrics: dict[str, float], epochs: int, rate: float) -> str:
     return f"{text}  {rate:,.0f} images/s"
 
 
-def _tensorboard(directory: RunDirectory) -> Any:
+@contextlib.contextmanager
+def _tensorboard(directory: RunDirectory) -> Iterator[Callable[[dict[str, float]], None]]:
+    """Writes the metrics of an epoch for TensorBoard, with --tensorboard and on one process."""
+    if not (FLAGS.tensorboard and is_first()):
+        yield lambda metrics: None
+        return
     from tensorboardX import SummaryWriter
 
-    return SummaryWriter(str(directory.path / "tensorboard"))
+    def write(metrics: dict[str, float]) -> None:
+        for name, value in metrics.items():
+            board.add_scalar(name, value, int(metrics["epoch"]))
+
+    with SummaryWriter(str(directory.path / "tensorboard")) as board:
+        yield write
 
 
 if __name__ == "__main__":

@@ -86,17 +86,12 @@ def faces(examples: int) -> data.Dataset:
 def _learn(console: Console, dataset: data.Dataset, config: training.Config) -> Trained:
     """A small network, trained now, and what it says of the test images."""
     task = options.read_task(dataset)
-    run = training.make_run(config, task)
-    chosen = training.hyperparameters(config, {"learning_rate": _LEARNING_RATE})
-    hparams = {name: jnp.float32(value) for name, value in chosen.items()}
-    key, train = jax.random.key(0), training.to_device(dataset.train)
-    state = jax.jit(run.init)(hparams, key, train)
+    train = training.to_device(dataset.train)
     start = time.perf_counter()
     with console.status(f"training on {dataset.name}"):
-        programs = training.compile_programs(run, state, hparams, key, train, None)
-        for epoch in training.fit(programs, state, hparams, key, train, None, config.epochs):
-            state = epoch.state
-        logits = jax.jit(run.predict)(state, jnp.asarray(dataset.test.images))
+        *_, end = training.fit(config, task, train, chosen={"learning_rate": _LEARNING_RATE})
+        predict = jax.jit(training.make_run(config, task).predict)
+        logits = predict(end.state, jnp.asarray(dataset.test.images))
     seconds = time.perf_counter() - start
     console.print(
         f"{seconds:5.1f} s  {config.architecture.model} on {len(dataset.train):,} {dataset.name}"
@@ -104,7 +99,7 @@ def _learn(console: Console, dataset: data.Dataset, config: training.Config) -> 
     probabilities = np.asarray(activations.softmax(logits))
     model = build_abstract(config.architecture, task.image_shape, task.num_classes)
     images = dataset.train.images
-    network = trained_network(model, state.weights, partial(normalize, task), images)
+    network = trained_network(model, end.state.weights, partial(normalize, task), images)
     return _trained(config, network, dataset, dataset.test, probabilities, True)
 
 

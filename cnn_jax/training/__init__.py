@@ -8,7 +8,7 @@ from cnn_jax.training.config import (
     hyperparameters,
     known_hyperparameters,
 )
-from cnn_jax.training.fit import Epoch, Programs, compile_programs, fit, to_device
+from cnn_jax.training.loop import Epoch, Trainer, fit, to_device
 from cnn_jax.training.optimizers import OPTIMIZERS
 from cnn_jax.training.run import Run, make_run
 from cnn_jax.training.schedules import SCHEDULES
@@ -22,12 +22,11 @@ __all__ = [
     "Config",
     "Epoch",
     "Examples",
-    "Programs",
     "Run",
     "Task",
     "TrainState",
+    "Trainer",
     "augmentations",
-    "compile_programs",
     "examples_together",
     "fit",
     "hyperparameters",

@@ -7,8 +7,8 @@ choices and their data, and so one program.
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 
@@ -104,21 +104,57 @@ class Resolved(NamedTuple):
     unread: frozenset[str]
 
 
+Status = Literal["training", "finished", "diverged", "pruned"]
+
+
 @dataclass(frozen=True)
 class Trial:
-    """One run of a sweep.
+    """One run, and what has come of it so far; builtins only, so that it can be written down.
 
     Attributes:
         variant: index of its row in the table.
         tuned: values of the tuned hyperparameters that it reads.
         seed: of initialization, data order and every other draw.
         hparams: all its numbers, the tuned ones among them.
+        status: "training" until it is "finished", or "diverged" (its loss or its parameters are not
+            finite) or "pruned".
+        history: one record an epoch, up to that at which it was stopped: epoch, learning_rate,
+            train_loss, train_accuracy and, where examples are held out, validation_loss and
+            validation_accuracy; accuracies in [0, 1].
+        seconds: its share of the wall time of training, evaluation on validation included.
+        chosen: whether its tuned values are those chosen for its variant.
+        test_accuracy: in [0, 1]; None unless chosen and finished.
+        test_loss: mean over the test examples; None unless chosen and finished.
     """
 
     variant: int
     tuned: dict[str, float]
     seed: int
     hparams: dict[str, float]
+    status: Status = "training"
+    history: tuple[dict[str, float], ...] = ()
+    seconds: float = 0.0
+    chosen: bool = False
+    test_accuracy: float | None = None
+    test_loss: float | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still trains."""
+        return self.status == "training"
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as what JSON can hold."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Self:
+        """What `to_json` gave.
+
+        Raises:
+            TypeError: if the record is not of a trial.
+        """
+        return cls(**{**record, "history": tuple(record.get("history", ()))})
 
 
 @dataclass(frozen=True)

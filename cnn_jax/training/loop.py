@@ -1,10 +1,10 @@
-"""The loop around the compiled epoch of many trials: divergence, pruning, memory."""
+"""The loop around the compiled epoch of many trials, or one: divergence, pruning, memory."""
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -12,17 +12,26 @@ import numpy as np
 from jax.sharding import Mesh, Sharding
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
+from cnn_jax.data import Split
 from cnn_jax.training.batches import Size
-from cnn_jax.training.devices import TRIAL_AXIS, mesh_shape, put, split, whole
-from cnn_jax.training.grid import Trial
+from cnn_jax.training.config import Config, hyperparameters
+from cnn_jax.training.devices import (
+    BATCH_AXIS,
+    TRIAL_AXIS,
+    mesh_shape,
+    place,
+    put,
+    split,
+    whole,
+)
+from cnn_jax.training.grid import Status, Trial
 from cnn_jax.training.processes import fetch, least
 from cnn_jax.training.programs import compile_epoch, program_cost
-from cnn_jax.training.run import Run
+from cnn_jax.training.run import Run, TrainState, make_run
 from cnn_jax.training.selection import losers
 from cnn_jax.training.sweep import SweepState, Trials, Vectorization, make_sweep
-from cnn_jax.training.task import Examples
+from cnn_jax.training.task import Examples, Task
 
-Status = Literal["training", "diverged", "pruned"]
 FILLER = -1
 Arrays = TypeVar("Arrays", bound=PyTree)
 # The share of a device's memory that a program may fill; the rest is for the runtime.
@@ -30,37 +39,60 @@ _MEMORY_SHARE = 0.8
 _MEBIBYTE = 2**20
 
 
+def to_device(examples: Split, mesh: Mesh | None = None, shard: bool = False) -> Examples:
+    """A split of the data set as arrays on the devices.
+
+    Args:
+        examples: the split.
+        mesh: the devices, or None for a single one.
+        shard: whether each device along the axis `batch` has its part of the examples only, the
+            last one's filled up with zeros, and a batch is gathered from all of them; if not, every
+            device has them whole.
+    """
+    where = split(mesh, BATCH_AXIS) if shard else whole(mesh)
+    filling = -len(examples) % mesh_shape(mesh).batch if shard else 0
+
+    def put(array: np.ndarray) -> jax.Array:
+        padding = [(0, filling)] + [(0, 0)] * (array.ndim - 1)
+        return place(np.pad(array, padding) if filling else array, where)
+
+    return Examples(put(examples.images), put(examples.labels), len(examples) if filling else None)
+
+
 @dataclass(frozen=True)
 class Standing:
-    """How the trials of a group stand after an epoch; builtins only, so it can be written down.
+    """How the trials of a group stand after an epoch.
 
     Attributes:
         epoch: epochs done.
         places: the trial at each place of the program, an index; `FILLER` where a place only makes
             the number of places a multiple of the devices.
-        status: per trial.
-        histories: per trial, one record an epoch, up to the epoch at which it was stopped.
+        trials: with all that has come of them.
     """
 
     epoch: int
     places: tuple[int, ...]
-    status: tuple[Status, ...]
-    histories: tuple[tuple[dict[str, float], ...], ...]
+    trials: tuple[Trial, ...]
 
     @property
-    def alive(self) -> list[bool]:
-        """Which trials still train."""
-        return [status == "training" for status in self.status]
+    def alive(self) -> list[int]:
+        """The trials that still train, as indices."""
+        return [index for index, trial in enumerate(self.trials) if trial.alive]
 
 
 class CellEpoch(NamedTuple):
-    """What one epoch of a group of trials left behind, and the seconds that it took.
+    """What one epoch of a group of trials left behind.
 
-    The state's memory is reused by the next epoch, so save it before going on.
+    Attributes:
+        state: its memory is reused by the next epoch, so save it before going on.
+        standing: of the trials.
+        train_seconds: wall time of the training pass.
+        seconds: of all of it, the evaluation on validation included.
     """
 
     state: SweepState
     standing: Standing
+    train_seconds: float
     seconds: float
 
 
@@ -68,8 +100,9 @@ class Trainer:
     """Trains groups of trials that share their static choices and their data.
 
     Attributes:
-        programs: compiled so far; one per number of places and size of images.
-        compile_seconds: spent on that.
+        programs: of epochs compiled so far; one per number of places and size of images.
+        sizes: of the images in each epoch of the run.
+        compile_seconds: spent on compilation.
     """
 
     def __init__(
@@ -77,38 +110,36 @@ class Trainer:
         run: Run,
         train: Examples,
         validation: Examples | None,
-        vectorization: Vectorization,
+        vectorization: Vectorization = "map",
         mesh: Mesh | None = None,
     ):
         self.compile_seconds = 0.0
         self._run, self._sweep = run, make_sweep(run, vectorization, mesh)
         self._train, self._validation = train, validation
         self._vectorization, self._mesh = vectorization, mesh
-        self._sizes = run.sizes
-        self._compiled: dict[tuple[int, Size], jax.stages.Compiled] = {}
+        self.sizes = run.sizes
+        self._epochs: dict[tuple[int, Size], jax.stages.Compiled] = {}
+        self._evaluations: dict[int, jax.stages.Compiled] = {}
 
     @property
     def programs(self) -> int:
         """How many were compiled."""
-        return len(self._compiled)
+        return len(self._epochs)
 
     def start(self, trials: Sequence[Trial]) -> tuple[SweepState, Standing]:
         """The state and the standing of some trials before the first epoch."""
-        count = len(trials)
-        status: list[Status] = ["training"] * count
-        standing = Standing(0, self._fill(range(count)), tuple(status), ((),) * count)
+        standing = Standing(0, self._fill(range(len(trials))), tuple(trials))
         init = jax.jit(self._sweep.init, out_shardings=split(self._mesh, TRIAL_AXIS))
-        state = init(self._stack(trials, standing.places), self._train)
-        return self._mask(state, standing, range(count)), standing
+        return self._mask(init(self._stack(standing), self._train), standing), standing
 
-    def like(self, trials: Sequence[Trial], standing: Standing) -> SweepState:
+    def like(self, standing: Standing) -> SweepState:
         """Shapes, types and places of the state at a standing, for reading a checkpoint.
 
         Where other devices wrote it, and its places cannot be split over these, it is read whole.
         """
         even = len(standing.places) % mesh_shape(self._mesh).trial == 0
         where = split(self._mesh, TRIAL_AXIS) if even else whole(self._mesh)
-        return self._abstract(trials[0], len(standing.places), where)
+        return self._abstract_places(standing, where)
 
     def adopt(self, state: SweepState, standing: Standing) -> tuple[SweepState, Standing]:
         """What `like` read, with as many places as these devices ask for."""
@@ -116,7 +147,25 @@ class Trainer:
         if standing.places == self._fill(members):
             return state, standing
         state, standing = self._arrange(state, standing, members)
-        return self._mask(state, standing, np.flatnonzero(standing.alive)), standing
+        return self._mask(state, standing), standing
+
+    def alone(self, state: SweepState) -> TrainState:
+        """The state of the only trial of a program as that of a lone run, whole on every device."""
+        return jax.jit(_first, out_shardings=whole(self._mesh))(state.states)
+
+    def like_alone(self, trial: Trial) -> TrainState:
+        """Shapes, types and places of what `alone` gives, for reading a checkpoint."""
+        where = whole(self._mesh)
+        return jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where),
+            self._abstract(trial).states,
+        )
+
+    def resume(self, state: TrainState, trial: Trial) -> tuple[SweepState, Standing]:
+        """What `alone` gave as the state of a program again, with its trial's standing."""
+        states = jax.jit(_stacked, out_shardings=split(self._mesh, TRIAL_AXIS))(state)
+        standing = Standing(int(state.epoch), (0,), (trial,))
+        return self._mask(SweepState(states, jnp.ones(1, bool)), standing), standing
 
     def memory(self, trials: Sequence[Trial]) -> int:
         """Bytes that their program needs on each device, 0 if unknown; compiles it."""
@@ -124,73 +173,83 @@ class Trainer:
 
     def program(self, trials: Sequence[Trial]) -> jax.stages.Compiled:
         """The compiled program of these trials' last epoch, whose images are the largest."""
-        stacked = self._stack(trials, self._fill(range(len(trials))))
-        return self._program(stacked, trials[0], self._sizes[-1])
+        standing = Standing(0, self._fill(range(len(trials))), tuple(trials))
+        return self._epoch(standing, self._stack(standing), self.sizes[-1])
+
+    def compile(self, standing: Standing) -> None:
+        """Compiles all that `fit` needs from a standing on, which otherwise does it as it goes."""
+        stacked, sizes = self._stack(standing), self.sizes[standing.epoch :]
+        for size in dict.fromkeys(sizes):
+            self._epoch(standing, stacked, size)
+        if sizes:
+            self._evaluation(standing, stacked)
 
     def fit(
         self,
-        trials: Sequence[Trial],
         state: SweepState,
         standing: Standing,
         epochs: int,
         prune: bool = False,
+        stop_diverged: bool = True,
     ) -> Iterator[CellEpoch]:
         """Trains from a standing until `epochs` epochs are done or no trial is alive.
 
-        With `prune`, tuned values that fall behind are stopped as `selection.losers` says.
+        Args:
+            state: before the first epoch or from a checkpoint; its memory is given up.
+            standing: of the trials.
+            epochs: in all, those that are done included.
+            prune: whether tuned values that fall behind are stopped as `selection.losers` says.
+            stop_diverged: whether trials that diverged are; if not they go on to the end.
         """
-        stacked = self._stack(trials, standing.places)
-        while standing.epoch < epochs and any(standing.alive):
-            program = self._program(stacked, trials[0], self._sizes[standing.epoch])
+        stacked = self._stack(standing)
+        while standing.epoch < epochs and standing.alive:
+            train = self._epoch(standing, stacked, self.sizes[standing.epoch])
+            validate = self._evaluation(standing, stacked)
             start = time.perf_counter()
-            state, metrics = jax.block_until_ready(
-                program(state, stacked, self._train, self._validation)
-            )
+            state, metrics = jax.block_until_ready(train(state, stacked, self._train))
+            train_seconds = time.perf_counter() - start
+            finite, metrics = fetch((state.alive, metrics))
+            rows = _rows(metrics, standing, standing.alive)
+            if validate is not None:
+                held_out = fetch(validate(self._mask(state, standing), stacked, self._validation))
+                for index, row in _rows(held_out, standing, standing.alive).items():
+                    rows[index] |= {f"validation_{name}": value for name, value in row.items()}
             seconds = time.perf_counter() - start
-            standing = _advance(standing, *fetch((state.alive, metrics)))
+            lost = [i for i in standing.alive if not finite[standing.places.index(i)]]
+            standing = _advance(standing, rows, seconds)
+            if stop_diverged:
+                standing = _stopped(standing, lost, "diverged")
+            elif lost:
+                state = self._mask(state, standing)
             if prune:
                 places = standing.places
-                state, standing = self._prune(trials, state, standing, epochs)
+                state, standing = self._prune(state, standing, epochs)
                 if standing.places != places:
-                    stacked = self._stack(trials, standing.places)
-            yield CellEpoch(state, standing, seconds)
+                    stacked = self._stack(standing)
+            yield CellEpoch(state, standing, train_seconds, seconds)
 
     def evaluate(
-        self,
-        trials: Sequence[Trial],
-        state: SweepState,
-        standing: Standing,
-        chosen: Iterable[int],
-        examples: Examples,
+        self, state: SweepState, standing: Standing, chosen: Iterable[int], examples: Examples
     ) -> dict[int, dict[str, float]]:
-        """Loss and accuracy over a whole split, of the chosen trials that are alive."""
-        wanted = {index for index in chosen if standing.alive[index]}
+        """Loss and accuracy over a whole split, of the chosen trials that are alive, by index."""
+        wanted = {index for index in chosen if standing.trials[index].alive}
         if not wanted:
             return {}
         state = self._mask(state, standing, wanted)
-        stacked = self._stack(trials, standing.places)
-        metrics = fetch(jax.jit(self._sweep.evaluate)(state, stacked, examples))
-        return {
-            index: {name: float(values[spot]) for name, values in metrics.items()}
-            for spot, index in enumerate(standing.places)
-            if index in wanted
-        }
+        metrics = jax.jit(self._sweep.evaluate)(state, self._stack(standing), examples)
+        return _rows(fetch(metrics), standing, wanted)
 
     def _prune(
-        self, trials: Sequence[Trial], state: SweepState, standing: Standing, epochs: int
+        self, state: SweepState, standing: Standing, epochs: int
     ) -> tuple[SweepState, Standing]:
-        stopped = losers(trials, standing.alive, standing.histories, standing.epoch, epochs)
+        stopped = losers(standing.trials, standing.epoch, epochs)
         if not stopped:
             return state, standing
-        status: list[Status] = list(standing.status)
-        for index in stopped:
-            status[index] = "pruned"
-        standing = replace(standing, status=tuple(status))
-        survivors = [index for index, alive in enumerate(standing.alive) if alive]
+        standing = _stopped(standing, stopped, "pruned")
         # A map skips trials that are not alive; from vmapped operations they have to be taken out.
-        if self._vectorization == "vmap" and survivors:
-            state, standing = self._arrange(state, standing, survivors)
-        return self._mask(state, standing, survivors), standing
+        if self._vectorization == "vmap" and standing.alive:
+            state, standing = self._arrange(state, standing, standing.alive)
+        return self._mask(state, standing), standing
 
     def _arrange(
         self, state: SweepState, standing: Standing, members: Sequence[int]
@@ -209,16 +268,18 @@ class Trainer:
         devices = mesh_shape(self._mesh).trial
         return (*members, *[FILLER] * (-len(members) % devices))
 
-    def _mask(self, state: SweepState, standing: Standing, living: Iterable[int]) -> SweepState:
-        wanted = set(living)
+    def _mask(
+        self, state: SweepState, standing: Standing, living: Iterable[int] | None = None
+    ) -> SweepState:
+        wanted = set(standing.alive if living is None else living)
         alive = jnp.asarray([index in wanted for index in standing.places])
         return state._replace(alive=self._place(alive))
 
     def _place(self, arrays: Arrays) -> Arrays:
         return put(arrays, split(self._mesh, TRIAL_AXIS))
 
-    def _stack(self, trials: Sequence[Trial], places: Sequence[int]) -> Trials:
-        members = [trials[max(index, 0)] for index in places]
+    def _stack(self, standing: Standing) -> Trials:
+        members = [standing.trials[max(index, 0)] for index in standing.places]
         hparams = {
             name: jnp.asarray([trial.hparams[name] for trial in members], jnp.float32)
             for name in members[0].hparams
@@ -226,26 +287,93 @@ class Trainer:
         keys = jax.vmap(jax.random.key)(jnp.asarray([trial.seed for trial in members]))
         return self._place(Trials(hparams, keys))
 
-    def _abstract(self, trial: Trial, places: int, where: Sharding) -> SweepState:
+    def _abstract(self, trial: Trial) -> SweepState:
+        """Shapes and types of the state of one trial."""
+
         def one(hparams: dict[str, Array], key: PRNGKeyArray) -> SweepState:
             return SweepState(self._run.init(hparams, key), jnp.asarray(True))
 
-        def stacked(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-            return jax.ShapeDtypeStruct((places, *leaf.shape), leaf.dtype, sharding=where)
-
         hparams = {name: jnp.float32(value) for name, value in trial.hparams.items()}
-        return jax.tree.map(stacked, jax.eval_shape(one, hparams, jax.random.key(0)))
+        return jax.eval_shape(one, hparams, jax.random.key(0))
 
-    def _program(self, stacked: Trials, like: Trial, size: Size) -> jax.stages.Compiled:
-        which = len(stacked.keys), size
-        if which not in self._compiled:
-            start = time.perf_counter()
-            state = self._abstract(like, len(stacked.keys), split(self._mesh, TRIAL_AXIS))
-            self._compiled[which] = compile_epoch(
-                self._sweep.epoch[size], state, stacked, self._train, self._validation
+    def _abstract_places(self, standing: Standing, where: Sharding) -> SweepState:
+        """Shapes, types and places of the state at a standing."""
+        count = len(standing.places)
+
+        def stacked(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct((count, *leaf.shape), leaf.dtype, sharding=where)
+
+        return jax.tree.map(stacked, self._abstract(standing.trials[0]))
+
+    def _epoch(self, standing: Standing, stacked: Trials, size: Size) -> jax.stages.Compiled:
+        which = len(standing.places), size
+        if which not in self._epochs:
+            arguments = stacked, self._train
+            self._epochs[which] = self._compile(self._sweep.epoch[size], standing, *arguments)
+        return self._epochs[which]
+
+    def _evaluation(self, standing: Standing, stacked: Trials) -> jax.stages.Compiled | None:
+        """On the examples held out, if there are any."""
+        if self._validation is None:
+            return None
+        which = len(standing.places)
+        if which not in self._evaluations:
+            arguments = stacked, self._validation
+            self._evaluations[which] = self._compile(
+                self._sweep.evaluate, standing, *arguments, donate=False
             )
-            self.compile_seconds += time.perf_counter() - start
-        return self._compiled[which]
+        return self._evaluations[which]
+
+    def _compile(
+        self, function: Callable, standing: Standing, *arguments: PyTree, donate: bool = True
+    ) -> jax.stages.Compiled:
+        start = time.perf_counter()
+        state = self._abstract_places(standing, split(self._mesh, TRIAL_AXIS))
+        program = compile_epoch(function, state, *arguments, donate=donate)
+        self.compile_seconds += time.perf_counter() - start
+        return program
+
+
+class Epoch(NamedTuple):
+    """What one epoch of a lone run left behind.
+
+    Attributes:
+        state: after the epoch.
+        metrics: the last record of the history of a `Trial`.
+        seconds: wall time of the training pass.
+    """
+
+    state: TrainState
+    metrics: dict[str, float]
+    seconds: float
+
+
+def fit(
+    config: Config,
+    task: Task,
+    train: Examples,
+    validation: Examples | None = None,
+    chosen: Mapping[str, float] | None = None,
+    seed: int = 0,
+) -> Iterator[Epoch]:
+    """Trains one network, a sweep of one trial, and pauses after every epoch.
+
+    Args:
+        config: the static choices.
+        task: the shape of the problem.
+        train: the training set.
+        validation: examples held out, or None.
+        chosen: hyperparameters by name; the others have their defaults.
+        seed: of initialization, data order and every other draw.
+
+    Raises:
+        UsageError: if a number is chosen that the config does not read, or what `make_run` raises.
+    """
+    trainer = Trainer(make_run(config, task), train, validation)
+    state, standing = trainer.start([Trial(0, {}, seed, hyperparameters(config, chosen or {}))])
+    for end in trainer.fit(state, standing, config.epochs, stop_diverged=False):
+        (trial,) = end.standing.trials
+        yield Epoch(trainer.alone(end.state), trial.history[-1], end.train_seconds)
 
 
 def fitting(trainer: Trainer, trials: Sequence[Trial], most: int | None) -> int:
@@ -270,14 +398,38 @@ def memory_limit() -> int:
     return least(limit // _MEBIBYTE) * _MEBIBYTE
 
 
-def _advance(standing: Standing, alive: np.ndarray, metrics: dict[str, np.ndarray]) -> Standing:
-    epoch = standing.epoch + 1
-    status, histories = list(standing.status), list(standing.histories)
-    for spot, index in enumerate(standing.places):
-        if index == FILLER or status[index] != "training":
-            continue
-        row = {name: float(values[spot]) for name, values in metrics.items()}
-        histories[index] += ({"epoch": epoch, **row},)
-        if not alive[spot]:
-            status[index] = "diverged"
-    return Standing(epoch, standing.places, tuple(status), tuple(histories))
+def _rows(
+    metrics: Mapping[str, np.ndarray], standing: Standing, wanted: Collection[int]
+) -> dict[int, dict[str, float]]:
+    """The metrics of these trials, by their index."""
+    return {
+        index: {name: float(values[spot]) for name, values in metrics.items()}
+        for spot, index in enumerate(standing.places)
+        if index in wanted
+    }
+
+
+def _advance(standing: Standing, rows: Mapping[int, dict[str, float]], seconds: float) -> Standing:
+    """After one more epoch that these trials took part in."""
+    epoch, trials = standing.epoch + 1, list(standing.trials)
+    for index, row in rows.items():
+        history = (*trials[index].history, {"epoch": epoch, **row})
+        spent = trials[index].seconds + seconds / len(rows)
+        trials[index] = replace(trials[index], history=history, seconds=spent)
+    return Standing(epoch, standing.places, tuple(trials))
+
+
+def _stopped(standing: Standing, members: Collection[int], status: Status) -> Standing:
+    trials = [
+        replace(trial, status=status) if index in members else trial
+        for index, trial in enumerate(standing.trials)
+    ]
+    return replace(standing, trials=tuple(trials))
+
+
+def _first(state: TrainState) -> TrainState:
+    return jax.tree.map(lambda leaf: leaf[0], state)
+
+
+def _stacked(state: TrainState) -> TrainState:
+    return jax.tree.map(lambda leaf: leaf[None], state)

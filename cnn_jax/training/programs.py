@@ -17,18 +17,19 @@ _EIGEN: dict[str, str | bool] = {"xla_cpu_experimental_ynn_fusion_type": ""}
 _NARROW = 16
 
 
-def compile_epoch(epoch: Callable, state: PyTree, *arguments: Any) -> jax.stages.Compiled:
-    """Compiles `epoch(state, *arguments)`, which gives up the memory of `state`.
-
-    Its results lie on the devices as the state does.
+def compile_epoch(
+    epoch: Callable, state: PyTree, *arguments: Any, donate: bool = True
+) -> jax.stages.Compiled:
+    """Compiles `epoch(state, *arguments)`; its results lie on the devices as the state does.
 
     Args:
-        epoch: of a run or of a sweep.
+        epoch: of a run or of a sweep, or the evaluation after it.
         state: holds the parameters; arrays, or their shapes, types and places.
         *arguments: likewise.
+        donate: whether the program takes the memory of `state` for its results.
     """
     where = jax.tree.leaves(state)[0].sharding
-    program = jax.jit(epoch, donate_argnums=0, out_shardings=where)
+    program = jax.jit(epoch, donate_argnums=(0,) if donate else (), out_shardings=where)
     lowered = program.lower(state, *arguments)
     if jax.default_backend() != "cpu" or _widest_convolution(state) > _NARROW:
         return lowered.compile()

@@ -5,10 +5,8 @@ from collections.abc import Mapping, Sequence
 
 from cnn_jax.training.grid import Trial
 
-History = Sequence[Mapping[str, float]]
 
-
-def candidates(trials: Sequence[Trial], variant: int) -> dict[tuple, list[int]]:
+def tuned_groups(trials: Sequence[Trial], variant: int) -> dict[tuple, list[int]]:
     """The trials of a variant by their tuned values: indices into `trials`, one per seed."""
     found: dict[tuple, list[int]] = {}
     for index, trial in enumerate(trials):
@@ -17,17 +15,21 @@ def candidates(trials: Sequence[Trial], variant: int) -> dict[tuple, list[int]]:
     return found
 
 
-def ranking(found: Mapping[tuple, Sequence[int]], histories: Sequence[History]) -> list[tuple]:
+def ranking(found: Mapping[tuple, Sequence[int]], trials: Sequence[Trial]) -> list[tuple]:
     """Tuned values from the best to the worst, judged by their last epoch on validation.
 
     First come those of which fewer seeds diverged, then the higher mean accuracy over seeds, then
     the lower mean loss, then the value named first. A single candidate needs no validation.
+
+    Args:
+        found: what `tuned_groups` found among the trials.
+        trials: with their histories.
     """
     if len(found) == 1:
         return list(found)
 
     def badness(values: tuple) -> tuple[int, float, float]:
-        last = [histories[index][-1] for index in found[values]]
+        last = [trials[index].history[-1] for index in found[values]]
         fine = [row for row in last if math.isfinite(row["validation_loss"])]
         if not fine:
             return len(last), 0.0, 0.0
@@ -38,18 +40,16 @@ def ranking(found: Mapping[tuple, Sequence[int]], histories: Sequence[History]) 
     return sorted(found, key=badness)
 
 
-def choose(
-    trials: Sequence[Trial], status: Sequence[str], histories: Sequence[History]
-) -> set[int]:
+def choose(trials: Sequence[Trial]) -> set[int]:
     """The trials of the best tuned values of every variant, of those not pruned: indices."""
     chosen: set[int] = set()
     for variant in dict.fromkeys(trial.variant for trial in trials):
         found = {
             values: members
-            for values, members in candidates(trials, variant).items()
-            if not any(status[index] == "pruned" for index in members)
+            for values, members in tuned_groups(trials, variant).items()
+            if not any(trials[index].status == "pruned" for index in members)
         }
-        chosen.update(found[ranking(found, histories)[0]])
+        chosen.update(found[ranking(found, trials)[0]])
     return chosen
 
 
@@ -95,24 +95,18 @@ def rungs(epochs: int, values: int) -> dict[int, int]:
     }
 
 
-def losers(
-    trials: Sequence[Trial],
-    alive: Sequence[bool],
-    histories: Sequence[History],
-    epoch: int,
-    epochs: int,
-) -> list[int]:
+def losers(trials: Sequence[Trial], epoch: int, epochs: int) -> list[int]:
     """The trials to stop after `epoch`: all seeds of the tuned values that halving drops.
 
     A value counts as in the running while any of its seeds is alive.
     """
     stopped = []
     for variant in dict.fromkeys(trial.variant for trial in trials):
-        found = candidates(trials, variant)
+        found = tuned_groups(trials, variant)
         keep = rungs(epochs, len(found)).get(epoch)
         if keep is None:
             continue
-        running = {v: members for v, members in found.items() if any(alive[i] for i in members)}
-        for values in ranking(running, histories)[keep:] if running else ():
-            stopped += [index for index in found[values] if alive[index]]
+        running = {v: group for v, group in found.items() if any(trials[i].alive for i in group)}
+        for values in ranking(running, trials)[keep:] if running else ():
+            stopped += [index for index in found[values] if trials[index].alive]
     return stopped

@@ -49,7 +49,7 @@ class SweepState(NamedTuple):
 Metrics = dict[str, Float[Array, " trials"]]
 
 
-Epoch = Callable[[SweepState, Trials, Examples, Examples | None], tuple[SweepState, Metrics]]
+Epoch = Callable[[SweepState, Trials, Examples], tuple[SweepState, Metrics]]
 
 
 class Sweep(NamedTuple):
@@ -60,9 +60,8 @@ class Sweep(NamedTuple):
 
     Attributes:
         init: `(trials, train) -> state` before the first step.
-        epoch: `(state, trials, train, validation) -> (state, metrics)`: one pass of every trial
-            over the training set, then over the examples held out (None for none). A function for
-            each size that the images have in some epoch.
+        epoch: `(state, trials, train) -> (state, metrics)`: one pass of every trial over the
+            training set. A function for each size that the images have in some epoch.
         evaluate: `(state, trials, examples) -> metrics` over a whole split.
     """
 
@@ -95,17 +94,10 @@ def make_sweep(run: Run, vectorization: Vectorization, mesh: Mesh | None = None)
         return SweepState(states, jnp.ones(trials.keys.shape, bool))
 
     def epoch(
-        size: Size,
-        state: SweepState,
-        trials: Trials,
-        train: Examples,
-        validation: Examples | None,
+        size: Size, state: SweepState, trials: Trials, train: Examples
     ) -> tuple[SweepState, Metrics]:
         def advance(state: TrainState, hparams: dict[str, Array], key: PRNGKeyArray) -> tuple:
             state, metrics = run.epoch(state, hparams, key, train, size)
-            if validation is not None:
-                held_out = run.evaluate(state, hparams, validation)
-                metrics |= {f"validation_{name}": value for name, value in held_out.items()}
             return state, _finite(metrics["train_loss"], state.params), metrics
 
         def one(alive: Array, state: TrainState, hparams: dict, key: PRNGKeyArray) -> tuple:
@@ -152,7 +144,7 @@ def make_sweep(run: Run, vectorization: Vectorization, mesh: Mesh | None = None)
     return Sweep(
         sharded(init, (split, whole), split),
         {
-            size: sharded(epoch, (split, split, whole, whole), (split, split))
+            size: sharded(epoch, (split, split, whole), (split, split))
             for size, epoch in epochs.items()
         },
         sharded(evaluate, (split, split, whole), split),

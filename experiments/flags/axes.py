@@ -1,4 +1,7 @@
-"""What --vary, --tune, --seeds and the fixed flags say, as the grid of a sweep."""
+"""What --vary, --tune, --seeds and the fixed flags say, as the grid of a study.
+
+A lone run is the study of one trial: nothing varies.
+"""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -9,7 +12,7 @@ from absl import flags
 
 from cnn_jax.errors import UsageError
 from cnn_jax.training import OPTIMIZERS, Config, hyperparameters, known_hyperparameters
-from cnn_jax.training.grid import Axis, Grid, Resolved, Value, make_grid, split_axis
+from cnn_jax.training.grid import Axis, Cell, Grid, Resolved, Trial, Value, make_grid, split_axis
 
 from . import options
 
@@ -31,15 +34,15 @@ class Study(NamedTuple):
         axes: every axis, tuned ones included.
         tuned: names of those that are tuned.
         seeds: of every combination.
-        fixed: the other options that were given.
         grid: all of it, split into cells.
+        baseline: index of the variant that the others are compared with.
     """
 
     axes: tuple[Axis, ...]
     tuned: tuple[str, ...]
     seeds: tuple[int, ...]
-    fixed: dict[str, Any]
     grid: Grid
+    baseline: int = 0
 
     @property
     def compared(self) -> tuple[Axis, ...]:
@@ -47,8 +50,28 @@ class Study(NamedTuple):
         return tuple(axis for axis in self.axes if axis.name not in self.tuned)
 
 
+def lone_study(choices: options.Choices) -> Study:
+    """The study of one trial.
+
+    Args:
+        choices: options that were given, by name.
+
+    Raises:
+        UsageError: if one has no effect with the others, or is out of range.
+    """
+    config = options.read_config(choices)
+    seed = choices.get("seed", 0)
+    trial = Trial(0, {}, seed, options.read_hparams(config, choices))
+    cell = Cell(options.data_choices(choices), config, (trial,))
+    return Study((), (), (seed,), Grid(({},), (cell,)))
+
+
 def read_study(
-    vary: Sequence[str], tune: Sequence[str], seeds: int, fixed: options.Choices
+    vary: Sequence[str],
+    tune: Sequence[str],
+    seeds: int,
+    fixed: options.Choices,
+    baseline: str | None = None,
 ) -> Study:
     """The grid that the flags describe.
 
@@ -57,6 +80,7 @@ def read_study(
         tune: names of hyperparameters to tune.
         seeds: how many, counted from the fixed `seed`.
         fixed: options given once for all trials.
+        baseline: the variant to compare with, as `name=value,name=value`; the first if None.
 
     Raises:
         UsageError: for an unknown or doubled axis, an impossible value, or one that has no effect.
@@ -84,7 +108,8 @@ def read_study(
     first = fixed.get("seed", 0)
     numbers = tuple(range(first, first + seeds))
     grid = make_grid(axes, tune, numbers, lambda values: _resolve(values, fixed, axes))
-    return Study(tuple(axes), tuple(tune), numbers, dict(fixed), grid)
+    study = Study(tuple(axes), tuple(tune), numbers, grid)
+    return study._replace(baseline=find_variant(baseline, study)) if baseline else study
 
 
 def read_axis(text: str) -> Axis:

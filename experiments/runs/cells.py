@@ -1,19 +1,75 @@
 """Trains the cells of a sweep one after another, writing down all that a kill must not lose."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-from jax.sharding import Mesh
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from cnn_jax import data, training
+from cnn_jax import training
+from cnn_jax.analysis.pages import duration
 from cnn_jax.training import selection
-from cnn_jax.training.grid import Trial
+from cnn_jax.training.grid import UNREAD, Grid, Trial
 from cnn_jax.training.loop import Standing, Trainer, fitting
 from cnn_jax.training.sweep import SweepState, Vectorization
 
-from .ablation_plan import CellPlan, Data
-from .progress import Board
-from .sweep_directory import CellDirectory
+from .study import CellPlan, Prepared
+from .sweep_directory import CellDirectory, CellResult
+
+
+class Board:
+    """The live progress of a sweep, a bar whose length is the work done.
+
+    It says cells done, trials alive, the best so far and the time left. Work is counted in
+    floating-point operations.
+    """
+
+    def __init__(self, console: Console, grid: Grid, plans: Sequence[CellPlan]):
+        self._grid, self._plans = grid, plans
+        self._total = sum(plan.cost for plan in plans)
+        self._done = self._worked = self._seconds = 0.0
+        self._best: tuple[float, int] | None = None
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[left]}"),
+            TimeElapsedColumn(),
+        )
+        self.progress = Progress(*columns, console=console, transient=True)
+        self._bar = self.progress.add_task("", total=self._total, left="")
+
+    def show(self, cell: int, text: str) -> None:
+        """Says what is going on in a cell."""
+        description = f"cell {cell + 1} of {len(self._plans)}, {text}"
+        if self._best is not None:
+            row = self._grid.variants[self._best[1]].items()
+            named = " ".join(f"{name}={value}" for name, value in row if value != UNREAD)
+            description += f", best {self._best[0]:.2%} ({named})"
+        left = ""
+        if self._worked:
+            remaining = (self._total - self._done) * self._seconds / self._worked
+            left = f"about {duration(remaining)} left"
+        self.progress.update(self._bar, description=description, completed=self._done, left=left)
+
+    def worked(self, cost: float, seconds: float) -> None:
+        """Counts work that was done now."""
+        self._done += cost
+        self._worked += cost
+        self._seconds += seconds
+
+    def skipped(self, cost: float) -> None:
+        """Counts work that was done before, or need not be done."""
+        self._done += cost
+
+    def finished(self, trials: Sequence[Trial]) -> None:
+        """Keeps the best last accuracy: on validation, or where nothing is held out on train."""
+        for trial in trials:
+            if trial.status == "finished":
+                last = trial.history[-1]
+                score = last.get("validation_accuracy", last["train_accuracy"])
+                if self._best is None or score > self._best[0]:
+                    self._best = score, trial.variant
 
 
 class CellRun:
@@ -32,10 +88,9 @@ class CellRun:
         self._index, self._plan, self._trainer = index, plan, trainer
         self._directory, self._board, self._prune = directory, board, prune
         self._must_stop = must_stop
-        self._trials = plan.cell.trials
-        self._seconds = [0.0] * len(self._trials)
+        self._trials = list(plan.cell.trials)
 
-    def run(self, most: int | None, test: training.Examples) -> dict[str, Any]:
+    def run(self, most: int | None, test: training.Examples) -> CellResult:
         """Trains all trials, chooses on validation, and only then reads the test split.
 
         Args:
@@ -44,42 +99,27 @@ class CellRun:
         """
         groups = self._groups(most)
         ends = [self._train(number, members) for number, members in enumerate(groups)]
-        status = [""] * len(self._trials)
-        histories: list[tuple] = [()] * len(self._trials)
         for members, (_, standing) in zip(groups, ends, strict=True):
-            for place, index in enumerate(members):
-                ended = standing.status[place]
-                status[index] = "finished" if ended == "training" else ended
-                histories[index] = standing.histories[place]
-        chosen = selection.choose(self._trials, status, histories)
-        tested: dict[int, dict[str, float]] = {}
+            for index, trial in zip(members, standing.trials, strict=True):
+                self._trials[index] = trial
+        chosen = selection.choose(self._trials)
+        for index in chosen:
+            self._trials[index] = replace(self._trials[index], chosen=True)
         for members, (state, standing) in zip(groups, ends, strict=True):
-            scores = self._trainer.evaluate(
-                [self._trials[index] for index in members],
-                state,
-                standing,
-                [place for place, index in enumerate(members) if index in chosen],
-                test,
-            )
-            tested |= {members[place]: score for place, score in scores.items()}
-        return {
-            "trials": [
-                {
-                    "variant": trial.variant,
-                    "tuned": trial.tuned,
-                    "seed": trial.seed,
-                    "status": status[index],
-                    "chosen": index in chosen,
-                    "history": list(histories[index]),
-                    "test": tested.get(index),
-                    "seconds": self._seconds[index],
-                }
-                for index, trial in enumerate(self._trials)
-            ],
-            "parameters": self._plan.parameters,
-            "programs": self._trainer.programs,
-            "compile_seconds": self._trainer.compile_seconds,
-        }
+            tested = [place for place, index in enumerate(members) if index in chosen]
+            for place, score in self._trainer.evaluate(state, standing, tested, test).items():
+                self._trials[members[place]] = replace(
+                    self._trials[members[place]],
+                    test_accuracy=score["accuracy"],
+                    test_loss=score["loss"],
+                )
+        ended = [replace(t, status="finished") if t.alive else t for t in self._trials]
+        return CellResult(
+            tuple(ended),
+            self._plan.parameters,
+            self._trainer.programs,
+            self._trainer.compile_seconds,
+        )
 
     def _groups(self, most: int | None) -> list[list[int]]:
         """The trials that share a program call, as the cell was started with or now decided."""
@@ -92,66 +132,50 @@ class CellRun:
         return selection.partition(self._trials, size, whole_variants=self._prune)
 
     def _train(self, number: int, members: list[int]) -> tuple[SweepState, Standing]:
-        trials = [self._trials[index] for index in members]
         epochs = self._plan.cell.config.epochs
         cost = self._plan.operations / epochs
-        self._board.show(self._index, f"compiling for {len(trials)} trials")
-        restored = self._directory.restore(number, self._trainer, trials)
-        if restored is None:
-            state, standing = self._trainer.start(trials)
-            seconds = [0.0] * len(trials)
-        else:
-            state, standing, seconds = restored
-            self._board.skipped(cost * sum(map(len, standing.histories)))
-        for end in self._trainer.fit(trials, state, standing, epochs, self._prune):
-            trained = [
-                place
-                for place, history in enumerate(end.standing.histories)
-                if len(history) > len(standing.histories[place])
-            ]
+        self._board.show(self._index, f"compiling for {len(members)} trials")
+        restored = self._directory.restore(number, self._trainer)
+        state, standing = restored or self._trainer.start([self._trials[i] for i in members])
+        self._board.skipped(cost * _trained(standing))
+        for end in self._trainer.fit(state, standing, epochs, self._prune):
+            self._board.worked(cost * (_trained(end.standing) - _trained(standing)), end.seconds)
             state, standing = end.state, end.standing
-            for place in trained:
-                seconds[place] += end.seconds / len(trained)
             if standing.epoch < epochs or len(members) < len(self._trials):
-                self._directory.save(number, state, standing, seconds)
+                self._directory.save(number, state, standing)
                 if self._must_stop():
                     raise KeyboardInterrupt
-            self._board.worked(cost * len(trained), end.seconds)
-            self._show(standing, epochs, trials)
-        self._board.skipped(cost * sum(epochs - len(h) for h in standing.histories))
-        for index, spent in zip(members, seconds, strict=True):
-            self._seconds[index] = spent
+            self._board.show(
+                self._index,
+                f"epoch {standing.epoch} of {epochs}, {len(standing.alive)} of {len(members)} "
+                "trials alive",
+            )
+        self._board.skipped(cost * (epochs * len(members) - _trained(standing)))
         return state, standing
 
-    def _show(self, standing: Standing, epochs: int, trials: list[Trial]) -> None:
-        self._board.show(
-            self._index,
-            f"epoch {standing.epoch} of {epochs}, {sum(standing.alive)} of {len(trials)} trials "
-            "alive",
-        )
+
+def _trained(standing: Standing) -> int:
+    """The epochs of all trials."""
+    return sum(len(trial.history) for trial in standing.trials)
 
 
 def run_cells(
     board: Board,
     directories: list[CellDirectory],
-    plans: list[CellPlan],
-    loaded: dict[Any, Data],
+    prepared: Prepared,
     *,
     vectorization: Vectorization,
-    shard_data: bool,
     most: int | None,
     prune: bool,
     must_stop: Callable[[], bool],
-) -> list[dict[str, Any]]:
+) -> list[CellResult]:
     """Trains every cell that is not finished; the results of all, in order.
 
     Args:
         board: shows what goes on.
         directories: where each cell is written down.
-        plans: of each cell.
-        loaded: data sets by what identifies them.
+        prepared: the cells.
         vectorization: how the trials of a program run.
-        shard_data: whether devices that share batches have their part of the data set only.
         most: trials per program, or None for what the memory holds.
         prune: whether tuned values that fall behind are stopped.
         must_stop: asked when all that was trained is written down.
@@ -160,35 +184,23 @@ def run_cells(
         KeyboardInterrupt: if it says so.
     """
     results = []
-    placed: tuple[Any, training.Examples, training.Examples | None, training.Examples] | None = None
+    where: object = None
     with board.progress:
-        for index, (plan, directory) in enumerate(zip(plans, directories, strict=True)):
+        for index, (plan, directory) in enumerate(zip(prepared.plans, directories, strict=True)):
             result = directory.result()
             if result is not None:
                 board.skipped(plan.cost)
             else:
-                where = plan.cell.data, plan.mesh
-                if placed is None or placed[0] != where:
-                    placed = (where, *place(loaded[plan.cell.data], plan.mesh, shard_data))
-                _, train, validation, test = placed
-                trainer = Trainer(plan.run, train, validation, vectorization, plan.mesh)
+                if where != (plan.cell.data, plan.mesh):
+                    where, placed = (plan.cell.data, plan.mesh), plan.place()
+                trainer = Trainer(
+                    plan.run, placed.train, placed.validation, vectorization, plan.mesh
+                )
                 cell = CellRun(index, plan, trainer, directory, board, prune, must_stop)
-                result = cell.run(most, test)
+                result = cell.run(most, placed.test)
                 directory.finish(result)
                 if must_stop():
                     raise KeyboardInterrupt
-            board.finished(result["trials"])
+            board.finished(result.trials)
             results.append(result)
     return results
-
-
-def place(
-    loaded: Data, mesh: Mesh | None, shard: bool
-) -> tuple[training.Examples, training.Examples | None, training.Examples]:
-    """The training, validation and test split on the devices, None where nothing is held out."""
-
-    def put(split: data.Split) -> training.Examples:
-        return training.to_device(split, mesh, shard)
-
-    validation = put(loaded.validation) if len(loaded.validation) else None
-    return put(loaded.dataset.train), validation, put(loaded.dataset.test)

@@ -1,22 +1,30 @@
-"""What the plans of a run and of a sweep share: the flag, and one step, compiled and timed."""
+"""What a study needs, from its compiled programs and from one step of each cell, timed."""
 
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from absl import flags
-from jax.sharding import Mesh
+from rich import box
+from rich.console import Console
+from rich.table import Table
 
 from cnn_jax import data, training
+from cnn_jax.analysis.pages import duration
 from cnn_jax.ops.augment.batch import TEST_TIME
 from cnn_jax.training.batches import sizes
-from cnn_jax.training.devices import replicate
-from cnn_jax.training.programs import compile_epoch, one_step, program_cost
+from cnn_jax.training.devices import MeshShape, make_mesh, mesh_shape, replicate
+from cnn_jax.training.loop import Trainer, fitting
+from cnn_jax.training.programs import Cost, collective_bytes, compile_epoch, one_step, program_cost
+from cnn_jax.training.sweep import Vectorization
 
+from .study import CellPlan
+
+FLAGS = flags.FLAGS
 flags.DEFINE_bool(
     "plan",
     False,
@@ -28,6 +36,12 @@ flags.DEFINE_bool(
 _SECONDS, _CALLS = 2.0, 20
 # A training step goes through the network forward, and back for two gradients.
 _PASSES_PER_STEP = 3
+# What a training step reaches of the speed of a large matrix product: 0.15 to 0.25 was measured on
+# CPU for the networks of `benchmarks.train_step`.
+_EFFICIENCY = 0.2
+_SECONDS_PER_PROGRAM = 6.0
+# What is left out where several cells stand below each other.
+_ONLY_ALONE = frozenset({"parameters", "outputs", "aliased"})
 
 
 class Step(NamedTuple):
@@ -44,28 +58,58 @@ class Step(NamedTuple):
     seconds: float
 
 
-def measure_step(
-    config: training.Config,
-    task: training.Task,
-    mesh: Mesh | None,
-    hparams: dict[str, float],
-    train: data.Split,
-    place: Callable[[data.Split], training.Examples],
-) -> Step:
-    """Compiles and times one training step.
+class CellCost(NamedTuple):
+    """What is known of a cell from its compiled programs.
+
+    Attributes:
+        trials: that share a program.
+        cost: of the program of the last epoch of them.
+        collective_bytes: that each device gives into exchanges in a step.
+        step: of one trial, as measured.
+        seconds: about what all its trials take here, if one trained after another on each device.
+    """
+
+    trials: int
+    cost: Cost
+    collective_bytes: float
+    step: Step
+    seconds: float
+
+
+def measure(plan: CellPlan, vectorization: Vectorization, most: int | None = None) -> CellCost:
+    """Compiles a cell's program and one trial's step, and times the step.
 
     Args:
-        config: of the run.
-        task: the shape of the problem.
-        mesh: the devices that share a batch, or None for one.
-        hparams: the numbers that the run reads.
-        train: the training split, of which the step sees the first examples.
-        place: puts a split on the devices of the mesh.
+        plan: of the cell.
+        vectorization: how the trials of a program run.
+        most: trials per program, or None for what the memory holds.
     """
-    alone, images = one_step(config)
-    run = training.make_run(alone, task, mesh)
-    examples = place(data.Split(train.images[:images], train.labels[:images]))
-    numbers = {name: jnp.float32(value) for name, value in hparams.items()}
+    trials, config, (dataset, validation, task) = plan.cell.trials, plan.cell.config, plan.loaded
+    placed = plan.place()
+    trainer = Trainer(plan.run, placed.train, placed.validation, vectorization, plan.mesh)
+    together = fitting(trainer, trials, most)
+    program = trainer.program(trials[:together])
+    step = _measure_step(plan)
+    one = run_seconds(config, task, step, len(dataset.train), len(validation))
+    steps = training.steps_per_epoch(config, len(dataset.train))
+    return CellCost(
+        together,
+        program_cost(program),
+        collective_bytes(program.as_text(), steps),
+        step,
+        one * len(trials) / min(mesh_shape(plan.mesh).trial, len(trials)),
+    )
+
+
+def _measure_step(plan: CellPlan) -> Step:
+    """Compiles and times one training step of one trial."""
+    alone, images = one_step(plan.cell.config)
+    mesh = make_mesh(MeshShape(batch=mesh_shape(plan.mesh).batch))
+    run = training.make_run(alone, plan.loaded.task, mesh)
+    train = plan.loaded.dataset.train
+    first = data.Split(train.images[:images], train.labels[:images])
+    examples = training.to_device(first, mesh, FLAGS.shard_data)
+    numbers = {name: jnp.float32(value) for name, value in plan.cell.trials[0].hparams.items()}
     traced, key = replicate((numbers, jax.random.key(0)), mesh)
     state = replicate(jax.jit(run.init)(traced, key, examples), mesh)
     program = compile_epoch(run.epoch, state, traced, key, examples)
@@ -74,8 +118,7 @@ def measure_step(
         start = time.perf_counter()
         state, _ = jax.block_until_ready(program(state, traced, key, examples))
         seconds.append(time.perf_counter() - start)
-    devices = mesh.size if mesh else 1
-    flops = program_cost(program).flops * devices / images
+    flops = program_cost(program).flops * mesh_shape(mesh).size / images
     return Step(images, flops, statistics.median(seconds[1:]))
 
 
@@ -103,6 +146,77 @@ def run_seconds(
     height, width, _ = task.image_shape
     full = sum(rows * columns for rows, columns in sizes(config, task)) / (height * width)
     return (full * parts + config.epochs * evaluated) * step.seconds
+
+
+def estimate_seconds(plans: Sequence[CellPlan]) -> float:
+    """About how long all cells take here, from a matrix product that is timed now."""
+    side, repeats = 1024, 5
+    product = jax.jit(jnp.dot)
+    matrix = jnp.ones((side, side))
+    product(matrix, matrix).block_until_ready()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        product(matrix, matrix).block_until_ready()
+        times.append(time.perf_counter() - start)
+    speed = _EFFICIENCY * 2 * side**3 / min(times)
+    return sum(plan.cost for plan in plans) / speed + _SECONDS_PER_PROGRAM * len(plans)
+
+
+def print_plan(console: Console, plans: Sequence[CellPlan], costs: Sequence[CellCost]) -> None:
+    """Prints what every cell needs: of one, what each number means too."""
+    columns = [_quantities(plan, cost) for plan, cost in zip(plans, costs, strict=True)]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    if len(columns) == 1:
+        table.add_column("what is compiled")
+        table.add_column("", justify="right")
+        table.add_column("")
+        for row in columns[0]:
+            table.add_row(*row)
+    else:
+        table.add_column("cell", justify="right")
+        for name in (name for name, *_ in columns[0] if name not in _ONLY_ALONE):
+            table.add_column(name, justify="right")
+        for number, column in enumerate(columns, start=1):
+            values = (value for name, value, _ in column if name not in _ONLY_ALONE)
+            table.add_row(str(number), *values)
+    console.print(table, soft_wrap=False)
+
+
+def _quantities(plan: CellPlan, found: CellCost) -> list[tuple[str, str, str]]:
+    """Names, values and what is to be said of them."""
+    cost, devices, trials = found.cost, mesh_shape(plan.mesh).size, len(plan.cell.trials)
+    return [
+        ("trials per program", f"{found.trials:,}", f"of {trials:,}"),
+        ("parameters", f"{plan.parameters:,}", "of a trial"),
+        ("arguments", size(cost.argument_bytes), "data set, state"),
+        ("outputs", size(cost.output_bytes), "state, metrics"),
+        ("aliased", size(cost.aliased_bytes), "outputs in the memory of arguments"),
+        ("activations", size(cost.temporary_bytes), "all temporaries, gradients too"),
+        ("bytes per device", size(cost.device_bytes), "the sum of these, less what is aliased"),
+        (
+            "FLOPs per image",
+            f"{found.step.flops_per_image:,.0f}",
+            "forward, backward, update",
+        ),
+        (
+            "collective bytes per step",
+            f"{found.collective_bytes:,.0f}",
+            f"each of {devices} devices" if devices > 1 else "one device",
+        ),
+        (
+            "step",
+            brief(found.step.seconds),
+            f"measured, {found.step.images:,} images of a trial, warm, median",
+        ),
+        (
+            "time",
+            duration(found.seconds),
+            "on this machine, trials one after another, compilation apart"
+            if trials > 1
+            else f"on this machine for {plan.cell.config.epochs} epochs, compilation apart",
+        ),
+    ]
 
 
 def size(count: float) -> str:

@@ -82,6 +82,35 @@ def _has_effect(flag: flags.Flag) -> bool:
     return flag.name not in specific - MODELS[flags.FLAGS.model].options
 
 
+def read_flags(path: Path, known: Collection[str]) -> dict[str, list[str]]:
+    """The texts of every flag in `path`/flags.txt by its name, without setting any.
+
+    Args:
+        path: of a run or a sweep.
+        known: names of the flags that may be there.
+
+    Raises:
+        UsageError: if there is no such file, or it has another flag.
+    """
+    file = path / FLAGS_FILE
+    try:
+        lines = file.read_text().splitlines()
+    except FileNotFoundError:
+        raise UsageError(f"{path} is not the folder of a run: it has no {FLAGS_FILE}") from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read {file}: {error}") from error
+    stored: dict[str, list[str]] = {}
+    for line in filter(str.strip, lines):
+        given, equals, text = line.strip().removeprefix("--").partition("=")
+        name = given if given in known else given.removeprefix("no")
+        if name not in known:
+            raise UsageError(
+                f"{file} gives --{given}, which is not an option of a run in this version"
+            )
+        stored.setdefault(name, []).append(text if equals else str(given == name).lower())
+    return stored
+
+
 def adopt_flags(path: Path) -> None:
     """Gives every flag that the command line left out the value it has in `path`/flags.txt.
 
@@ -92,14 +121,7 @@ def adopt_flags(path: Path) -> None:
     file = path / FLAGS_FILE
     if not file.is_file():
         raise UsageError(f"--resume found no {FLAGS_FILE} in {path}; give the folder of a run")
-    stored: dict[str, list[str]] = {}
-    for line in file.read_text().splitlines():
-        name, equals, value = line.strip().removeprefix("--").partition("=")
-        known = name if name in flags.FLAGS else name.removeprefix("no")
-        if known not in flags.FLAGS:
-            raise UsageError(f"{file} gives --{name}, which is not a flag of this version")
-        stored.setdefault(known, []).append(value if equals else str(name == known).lower())
-    for name, texts in stored.items():
+    for name, texts in read_flags(path, list(flags.FLAGS)).items():
         flag = flags.FLAGS[name]
         try:
             if not flag.present:
@@ -123,6 +145,32 @@ def _serialized(flag: flags.Flag, texts: list[str]) -> str:
     twin.unparse()
     twin.parse(texts if isinstance(flag, flags.MultiFlag) else texts[-1])
     return twin.serialize()
+
+
+def first_difference(
+    path: Path, choices: Mapping[str, Any], only_common: bool = False
+) -> tuple[str, Any, Any] | None:
+    """Where `path`/config.json and these choices differ: a name, its value there and here.
+
+    Args:
+        path: of a run or a sweep.
+        choices: by name.
+        only_common: whether names that one of them lacks are passed over.
+
+    Raises:
+        UsageError: if the file cannot be read.
+    """
+    file = path / CONFIG_FILE
+    try:
+        stored = dict(json.loads(file.read_text()))
+    except (OSError, TypeError, ValueError) as error:
+        raise UsageError(f"cannot read {file}: {error}; start the run anew") from error
+    wanted = json.loads(json.dumps(choices))
+    names = stored.keys() & wanted.keys() if only_common else stored.keys() | wanted.keys()
+    for name in sorted(names):
+        if stored.get(name) != wanted.get(name):
+            return name, stored.get(name), wanted.get(name)
+    return None
 
 
 class RunDirectory:
@@ -184,23 +232,17 @@ class RunDirectory:
         Raises:
             UsageError: naming what differs, or if it cannot be known.
         """
-        file = self.path / CONFIG_FILE
-        try:
-            stored = json.loads(file.read_text())
-        except (OSError, ValueError) as error:
-            raise UsageError(f"cannot read {file}: {error}; start the run anew") from error
-        wanted = json.loads(json.dumps(choices))
-        for name in sorted(stored.keys() | wanted.keys()):
-            if stored.get(name) != wanted.get(name):
-                raise UsageError(
-                    f"the run in {self.path} has {name}={plain(stored.get(name))}, but the flags "
-                    f"say {name}={plain(wanted.get(name))}; leave the flag out to go on with it"
-                )
+        if difference := first_difference(self.path, choices):
+            name, stored, wanted = difference
+            raise UsageError(
+                f"the run in {self.path} has {name}={plain(stored)}, but the flags say "
+                f"{name}={plain(wanted)}; leave the flag out to go on with it"
+            )
 
-    def restore(self, like: TrainState) -> TrainState:
-        """The state of the last checkpoint, or `like` where there is none yet."""
+    def restore(self, like: TrainState) -> TrainState | None:
+        """The state of the last checkpoint, with the places of `like`, or None without one."""
         path = checkpoints.latest(self.checkpoints)
-        return like if path is None else checkpoints.restore(path, like)
+        return None if path is None else checkpoints.restore(path, like)
 
     def save(self, state: TrainState) -> None:
         """Writes a checkpoint, all processes together."""

@@ -1,6 +1,5 @@
 """A run that has been trained: read back from its folder, for the programs that use one."""
 
-import json
 import math
 from collections.abc import Mapping
 from functools import partial
@@ -24,7 +23,7 @@ from cnn_jax.training import checkpoints
 from cnn_jax.training.task import normalize
 
 from ..flags import options
-from .run_directory import CHECKPOINTS, CONFIG_FILE, FLAGS_FILE
+from .run_directory import CHECKPOINTS, CONFIG_FILE, FLAGS_FILE, first_difference, read_flags
 
 FLAGS = flags.FLAGS
 # The package of the programs, under whatever name it is installed.
@@ -176,45 +175,28 @@ def read_choices(path: Path) -> dict[str, Any]:
     Raises:
         UsageError: if there is no such file, or this version lacks an option or a value in it.
     """
-    file = path / FLAGS_FILE
-    try:
-        lines = file.read_text().splitlines()
-    except FileNotFoundError:
-        raise UsageError(f"{path} is not the folder of a run: it has no {FLAGS_FILE}") from None
-    except (OSError, ValueError) as error:
-        raise UsageError(f"cannot read {file}: {error}") from error
     known = {flag.name: flag for flag in FLAGS.flags_by_module_dict()[options.__name__]}
     choices = {}
-    for line in filter(str.strip, lines):
-        given, equals, text = line.strip().removeprefix("--").partition("=")
-        name = given if given in known else given.removeprefix("no")
-        if name not in known:
-            raise UsageError(
-                f"{file} gives --{given}, which is not an option of a run in this version"
-            )
+    for name, texts in read_flags(path, known).items():
         try:
-            choices[name] = known[name].parser.parse(text if equals else str(given == name))
+            choices[name] = known[name].parser.parse(texts[-1])
         except (TypeError, ValueError) as error:
-            raise UsageError(f"{file}: {line.strip()} is not possible here: {error}") from error
+            raise UsageError(
+                f"{path / FLAGS_FILE}: --{name}={texts[-1]} is not possible here: {error}"
+            ) from error
     return choices
 
 
 def _check_unchanged(path: Path, choices: Mapping[str, Any]) -> None:
     """Refuses a folder whose two records disagree: a shape would not tell one tanh from a relu."""
-    file = path / CONFIG_FILE
-    if not file.is_file():
+    if not (path / CONFIG_FILE).is_file():
         return
-    try:
-        stored = dict(json.loads(file.read_text()))
-    except (OSError, TypeError, ValueError) as error:
-        raise UsageError(f"cannot read {file}: {error}") from error
-    wanted = json.loads(json.dumps(choices))
-    for name in sorted(stored.keys() & wanted.keys()):
-        if stored[name] != wanted[name]:
-            raise UsageError(
-                f"the run in {path} was changed: {FLAGS_FILE} says {name}={wanted[name]}, but "
-                f"{CONFIG_FILE} {name}={stored[name]}; put the file back as the run wrote it"
-            )
+    if difference := first_difference(path, choices, only_common=True):
+        name, stored, wanted = difference
+        raise UsageError(
+            f"the run in {path} was changed: {FLAGS_FILE} says {name}={wanted}, but "
+            f"{CONFIG_FILE} {name}={stored}; put the file back as the run wrote it"
+        )
 
 
 def _restore(checkpoint: Path, run: training.Run, hparams: dict[str, float]) -> training.TrainState:

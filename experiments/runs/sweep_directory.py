@@ -2,10 +2,10 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from cnn_jax.errors import UsageError
 from cnn_jax.training import checkpoints
@@ -24,6 +24,22 @@ LATEX_FILE = "table.tex"
 FIGURE_FILE = "means.png"
 
 
+class CellResult(NamedTuple):
+    """What has come of a cell.
+
+    Attributes:
+        trials: to their end.
+        parameters: of its network.
+        programs: that were compiled for its epochs.
+        compile_seconds: spent on compilation.
+    """
+
+    trials: tuple[Trial, ...]
+    parameters: int
+    programs: int
+    compile_seconds: float
+
+
 class CellDirectory:
     """One cell's files: `cells/000.json` when finished, `cells/000/` while in flight.
 
@@ -35,27 +51,27 @@ class CellDirectory:
         self._name = f"{index:03d}"
         self._flight = RunDirectory(sweep / CELLS / self._name)
 
-    def result(self) -> dict[str, Any] | None:
+    def result(self) -> CellResult | None:
         """What was written when the cell was finished, or None.
 
         Raises:
-            UsageError: if the file is damaged.
+            UsageError: if the file is damaged, or of another version.
         """
         file = self._cells.path / f"{self._name}.json"
         if not file.is_file():
             return None
+        record = _read(file)
         try:
-            return json.loads(file.read_text())
-        except ValueError as error:
-            raise UsageError(
-                f"{file} is damaged ({error}); remove it to run its cell anew"
-            ) from error
+            return CellResult(**record | {"trials": _trials(record)})
+        except TypeError as error:
+            raise _damaged(file, error) from error
 
-    def finish(self, result: dict[str, Any]) -> None:
+    def finish(self, result: CellResult) -> None:
         """Writes the result, then removes what was in flight."""
         if is_first():
             self._cells.path.mkdir(parents=True, exist_ok=True)
-            self._cells.write_json(f"{self._name}.json", result)
+            trials = [trial.to_json() for trial in result.trials]
+            self._cells.write_json(f"{self._name}.json", result._asdict() | {"trials": trials})
             shutil.rmtree(self._flight.path, ignore_errors=True)
 
     def group_size(self) -> int | None:
@@ -70,35 +86,54 @@ class CellDirectory:
             self._flight.path.mkdir(parents=True, exist_ok=True)
         self._flight.write_json("cell.json", {"trials_per_program": group_size})
 
-    def save(
-        self, number: int, state: SweepState, standing: Standing, seconds: list[float]
-    ) -> None:
+    def save(self, number: int, state: SweepState, standing: Standing) -> None:
         """Writes down a group of trials after an epoch: standing first, arrays last."""
         group = self._group(number)
         if is_first():
             group.path.mkdir(parents=True, exist_ok=True)
         name = f"standing_{standing.epoch:05d}.json"
-        group.write_json(name, {**asdict(standing), "seconds": seconds})
+        group.write_json(name, asdict(standing))
         checkpoints.save(group.path, state, standing.epoch)
         if is_first():
             for other in group.path.glob("standing_*.json"):
                 if other.name != name:
                     other.unlink()
 
-    def restore(
-        self, number: int, trainer: Trainer, trials: Sequence[Trial]
-    ) -> tuple[SweepState, Standing, list[float]] | None:
-        """What `save` wrote last for a group of trials, or None where there is nothing."""
+    def restore(self, number: int, trainer: Trainer) -> tuple[SweepState, Standing] | None:
+        """What `save` wrote last for a group of trials, or None where there is nothing.
+
+        Raises:
+            UsageError: if it is damaged, or of another version.
+        """
         folder = self._group(number).path
         path = checkpoints.latest(folder)
         if path is None:
             return None
-        record = json.loads((folder / f"standing_{path.name[-5:]}.json").read_text())
-        seconds = record.pop("seconds")
-        record["histories"] = map(tuple, record["histories"])
-        standing = Standing(record.pop("epoch"), **{k: tuple(v) for k, v in record.items()})
-        state = checkpoints.restore(path, trainer.like(trials, standing))
-        return *trainer.adopt(state, standing), seconds
+        file = folder / f"standing_{path.name[-5:]}.json"
+        record = _read(file)
+        try:
+            standing = Standing(record["epoch"], tuple(record["places"]), _trials(record))
+        except (KeyError, TypeError) as error:
+            raise _damaged(file, error) from error
+        return trainer.adopt(checkpoints.restore(path, trainer.like(standing)), standing)
 
     def _group(self, number: int) -> RunDirectory:
         return RunDirectory(self._flight.path / f"group_{number}")
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(file.read_text()))
+    except (OSError, TypeError, ValueError) as error:
+        raise _damaged(file, error) from error
+
+
+def _trials(record: Mapping[str, Any]) -> tuple[Trial, ...]:
+    return tuple(map(Trial.from_json, record.get("trials", ())))
+
+
+def _damaged(file: Path, error: Exception) -> UsageError:
+    cell = file if file.parent.name == CELLS else file.parents[1]
+    return UsageError(
+        f"{file} is damaged or of another version ({error}); remove {cell} to run its cell anew"
+    )

@@ -58,7 +58,7 @@ def test_a_command_is_its_program():
 
 def test_a_preset_is_its_flagfile(program, elsewhere: Path, monkeypatch: pytest.MonkeyPatch):
     given = []
-    monkeypatch.setattr(train, "begin", lambda: given.append(options.given()) or sys.exit())
+    monkeypatch.setattr(train, "begin", lambda *_: given.append(options.given()) or sys.exit())
     file = PRESETS / "mnist.flags"
     for start in (["--preset=mnist"], ["--preset", "mnist"], [f"--flagfile={file}"]):
         assert program("--seed=3", *start, "--epochs=1").code == 0

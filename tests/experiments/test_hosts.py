@@ -19,7 +19,7 @@ import pytest
 
 from cnn_jax.errors import UsageError
 from cnn_jax.training import checkpoints, processes
-from experiments.flags import hosts
+from experiments.runs import hosts
 
 TRAIN = (
     "--filters=4", "--hidden=8", "--normalization=batch", "--dropout_rate=0.2",

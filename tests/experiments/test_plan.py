@@ -30,7 +30,7 @@ def test_plan_of_a_run(program: Callable, digits: Path, tmp_path: Path, elsewher
     assert products < number(outcome.out, "FLOPs per image") < 1.5 * products
     assert number(outcome.out, "collective bytes per step") == 0
     assert re.search(r"step +[\d.]+ ms +measured, 16 images", outcome.out)
-    assert re.search(r"about \d+ s on this machine for 3 epochs", outcome.out)
+    assert re.search(r"time +[\d.]+ s +on this machine for 3 epochs", outcome.out)
     assert not (tmp_path / "w").exists()
     assert not list(elsewhere.iterdir())
 
@@ -58,8 +58,18 @@ def test_plan_of_a_sweep(sweep: Callable, digits: Path, tmp_path: Path, elsewher
     )  # fmt: skip
     assert (outcome.code, outcome.err) == (0, "")
     assert "6 networks in 1 program" in outcome.out
+    assert re.search(r"trials per program +6 +of 6", outcome.out)
+    assert re.search(r"step +\S+ ms +measured, 16 images of a trial", outcome.out)
+    assert re.search(r"time +[\d.]+ s .*trials one after another", outcome.out)
+    several = sweep(
+        f"--dataset={digits}", "--plan", f"--workdir={tmp_path / 'w'}", *NETWORK,
+        "--vary=activation=relu,tanh", "--vary=learning_rate=0.1,0.2", "--seeds=3",
+    )  # fmt: skip
+    assert "12 networks in 2 programs" in several.out
     # Trials of the program, bytes thrice, operations, nothing exchanged, and how long.
-    assert re.search(r"\n +1 +6 +(\S+ [KM]iB +){3}[\d,]+ +0 +\S+ ms +\d+ s", outcome.out)
+    for cell in (1, 2):
+        row = rf"\n +{cell} +6 +(\S+ [KM]iB +){{3}}[\d,]+ +0 +\S+ ms +[\d.]+ s"
+        assert re.search(row, several.out), several.out
     assert not (tmp_path / "w").exists()
     assert not list(elsewhere.iterdir())
 

@@ -11,7 +11,6 @@ import tempfile
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from cnn_jax.data import Split
@@ -21,13 +20,11 @@ from cnn_jax.training import (
     Examples,
     Task,
     checkpoints,
-    compile_programs,
-    fit,
     hyperparameters,
     make_run,
     to_device,
 )
-from cnn_jax.training.devices import MeshShape, make_mesh, replicate
+from cnn_jax.training.devices import MeshShape, make_mesh
 from cnn_jax.training.grid import Trial
 from cnn_jax.training.loop import Trainer
 
@@ -68,27 +65,35 @@ def host_copy(tree):
 
 
 class Lone:
-    """One run on the devices of a mesh."""
+    """One run on the devices of a mesh: a sweep of one trial."""
 
     def __init__(self, config: Config, shape: MeshShape, shard: bool = False):
-        self.mesh = make_mesh(shape)
-        self.run = make_run(config, TASK, self.mesh)
-        numbers = {k: jnp.float32(v) for k, v in hyperparameters(config).items()}
-        self.hparams, self.key = replicate((numbers, jax.random.key(0)), self.mesh)
-        self.train = to_device(DATA, self.mesh, shard)
-        self.arguments = self.hparams, self.key, self.train, to_device(HELD_OUT, self.mesh, shard)
-        self.programs = compile_programs(self.run, self.start(), *self.arguments)
+        mesh = make_mesh(shape)
+        self.train = to_device(DATA, mesh, shard)
+        self.held_out = to_device(HELD_OUT, mesh, shard)
+        run = make_run(config, TASK, mesh)
+        self.trainer = Trainer(run, self.train, self.held_out, "map", mesh)
+        self.trial = Trial(0, {}, 0, hyperparameters(config))
+        self.program = self.trainer.program([self.trial])
 
     def start(self):
-        state = jax.jit(self.run.init)(self.hparams, self.key, self.train)
-        return replicate(state, self.mesh)
+        return self.trainer.start([self.trial])
 
-    def go_on(self, state, epochs: int):
-        metrics = []
-        for epoch in fit(self.programs, state, *self.arguments, epochs):
-            self.donated = all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
-            state, _ = epoch.state, metrics.append(epoch.metrics)
-        return state, metrics
+    def go_on(self, state, standing, epochs: int):
+        for end in self.trainer.fit(state, standing, epochs):
+            self.donated = all(leaf.is_deleted() for leaf in jax.tree.leaves(state.states))
+            state, standing = end.state, end.standing
+        return state, standing
+
+    def end(self, state, standing):
+        """The state as that of a lone run, and the metrics of every epoch."""
+        return host_copy((self.trainer.alone(state), standing.trials[0].history))
+
+    def guarded(self, state, standing) -> None:
+        """Runs an epoch where nothing may come from or go to the host."""
+        stacked = self.trainer._stack(standing)
+        with jax.transfer_guard("disallow"):
+            jax.block_until_ready(self.program(state, stacked, self.train))
 
 
 def lone_runs(folder: Path) -> tuple[dict, dict]:
@@ -103,16 +108,15 @@ def lone_runs(folder: Path) -> tuple[dict, dict]:
             several = {"whole": eight}
             if optimizer == "momentum":
                 several["sharded"] = Lone(config, MeshShape(batch=8), shard=True)
-            end = host_copy(one.go_on(one.start(), EPOCHS))
+            end = one.end(*one.go_on(*one.start(), EPOCHS))
             for data, here in several.items():
-                start = here.start()
-                with jax.transfer_guard("disallow"):
-                    state, metrics = here.go_on(start, EPOCHS)
-                images = re.findall(r"u8\[(\d+),8,8,1", here.programs.epochs[1].as_text())
+                here.guarded(*here.start())
+                found = here.end(*here.go_on(*here.start(), EPOCHS))
+                images = re.findall(r"u8\[(\d+),8,8,1", here.program.as_text())
                 results[f"{normalization} {optimizer} {data}"] = {
-                    "difference": difference((state, metrics), end),
+                    "difference": difference(found, end),
                     "donated": here.donated,
-                    "collectives": collectives(here.programs.epochs[1]),
+                    "collectives": collectives(here.program),
                     "images on each": shares(here.train),
                     "images in the program": sorted(set(map(int, images))),
                 }
@@ -121,16 +125,20 @@ def lone_runs(folder: Path) -> tuple[dict, dict]:
 
 def restored_runs(folder: Path, config: Config, one: Lone, eight: Lone) -> dict:
     """From eight devices after one epoch to four and to one, and to the end."""
-    state, _ = eight.go_on(eight.start(), 1)
-    checkpoints.save(folder, state, 1)
-    held = host_copy(state)
-    end = host_copy(eight.go_on(state, EPOCHS)[0])
+    state, standing = eight.go_on(*eight.start(), 1)
+    alone, (trial,) = eight.trainer.alone(state), standing.trials
+    checkpoints.save(folder, alone, 1)
+    held = host_copy(alone)
+    end = eight.end(*eight.go_on(state, standing, EPOCHS))
     results = {}
     for fewer in (one, Lone(config, MeshShape(batch=4), shard=True)):
-        restored = checkpoints.restore(checkpoints.latest(folder), fewer.start())
+        like = fewer.trainer.like_alone(trial)
+        restored = checkpoints.restore(checkpoints.latest(folder), like)
         results[len(restored.epoch.sharding.device_set)] = {
             "same bits": same_bits(restored, held),
-            "difference": difference(fewer.go_on(restored, EPOCHS)[0], end),
+            "difference": difference(
+                fewer.end(*fewer.go_on(*fewer.trainer.resume(restored, trial), EPOCHS)), end
+            ),
         }
     return results
 
@@ -155,25 +163,24 @@ class Together:
         ]
 
     def go_on(self, state, standing, epochs: int):
-        for end in self.trainer.fit(self.trials, state, standing, epochs):
+        for end in self.trainer.fit(state, standing, epochs):
             self.donated = all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
             state, standing = end.state, end.standing
         return state, standing
 
     def end(self, state, standing) -> tuple:
         """What a table is made of, of those that did not diverge."""
-        scores = self.trainer.evaluate(self.trials, state, standing, range(5), self.held_out)
-        spots = [standing.places.index(i) for i, alive in enumerate(standing.alive) if alive]
+        scores = self.trainer.evaluate(state, standing, range(5), self.held_out)
+        spots = [standing.places.index(index) for index in standing.alive]
         states = host_copy(jax.tree.map(lambda leaf: leaf[np.array(spots)], state.states))
-        histories = [h for h, a in zip(standing.histories, standing.alive, strict=True) if a]
+        histories = [standing.trials[index].history for index in standing.alive]
         return states, histories, scores
 
     def collectives(self, state, standing) -> list[str]:
         """Of an epoch, run once where nothing may come from or go to the host."""
-        stacked = self.trainer._stack(self.trials, standing.places)
-        program = self.trainer._program(stacked, self.trials[0], TASK.image_shape[:2])
+        stacked, program = self.trainer._stack(standing), self.trainer.program(self.trials)
         with jax.transfer_guard("disallow"):
-            jax.block_until_ready(program(state, stacked, self.train, self.held_out))
+            jax.block_until_ready(program(state, stacked, self.train))
         return collectives(program)
 
 
@@ -191,7 +198,7 @@ def sweeps(folder: Path) -> tuple[dict, dict]:
         state, standing = several.go_on(*several.trainer.start(several.trials), EPOCHS)
         results[name] = {
             "difference": difference(several.end(state, standing), expected),
-            "status": standing.status,
+            "status": [trial.status for trial in standing.trials],
             "places": len(standing.places),
             "donated": several.donated,
             "collectives": several.collectives(state, standing),
@@ -208,7 +215,7 @@ def restored_sweeps(folder: Path, eight: Together, fewer: dict, expected: tuple)
     held = host_copy(state)
     results = {}
     for name, other in fewer.items():
-        like = other.trainer.like(other.trials, standing)
+        like = other.trainer.like(standing)
         read = checkpoints.restore(checkpoints.latest(folder), like)
         same = same_bits(read, held)
         adopted, there = other.trainer.adopt(read, standing)

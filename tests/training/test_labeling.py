@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -16,7 +15,6 @@ from cnn_jax.training import (
     Examples,
     Task,
     augmentations,
-    compile_programs,
     fit,
     hyperparameters,
     make_run,
@@ -24,7 +22,6 @@ from cnn_jax.training import (
 from cnn_jax.training.task import ONE_CLASS, labeling
 
 LABELS = 3
-KEY = jax.random.key(2)
 TASK = Task((6, 6, 1), LABELS, (0.4,), (0.2,), multi_label=True)
 CONFIG = Config(
     Architecture(filters=(), hidden=()), loss="binary_cross_entropy", optimizer="adam",
@@ -46,11 +43,7 @@ def traced(config: Config, **chosen: float) -> dict:
 
 def train(config: Config, **chosen: float) -> list[dict[str, float]]:
     """The metrics of every epoch."""
-    run, hparams, train, validation = make_run(config, TASK), traced(config, **chosen), *DATA
-    state = run.init(hparams, KEY)
-    programs = compile_programs(run, state, hparams, KEY, train, validation)
-    epochs = fit(programs, state, hparams, KEY, train, validation, config.epochs)
-    return [epoch.metrics for epoch in epochs]
+    return [epoch.metrics for epoch in fit(config, TASK, *DATA, chosen, seed=2)]
 
 
 DATA = draw(200), draw(60, seed=1)

@@ -15,7 +15,6 @@ from cnn_jax.training import (
     Config,
     Examples,
     Task,
-    compile_programs,
     fit,
     hyperparameters,
     make_run,
@@ -64,23 +63,20 @@ def test_an_epoch_on_small_images_is_one_on_images_made_small(
 def test_a_run_goes_on_after_any_stage_and_is_a_trial_of_a_sweep(
     enlarged_task: Task, examples: Examples
 ):
-    run = make_run(CONFIG, enlarged_task)
-    state = run.init(HPARAMS, KEY, examples)
-    programs = compile_programs(run, state, HPARAMS, KEY, examples, None)
-    assert len(set(programs.epochs.values())) == 2
-    epochs = fit(programs, state, HPARAMS, KEY, examples, None, CONFIG.epochs)
-    ends = [end._replace(state=jax.tree.map(np.array, end.state)) for end in epochs]
-    resumed = jax.tree.map(jnp.asarray, ends[0].state)
-    programs = compile_programs(run, resumed, HPARAMS, KEY, examples, None)
-    assert programs.epochs.keys() == {2}
-    again = list(fit(programs, resumed, HPARAMS, KEY, examples, None, CONFIG.epochs))
-    assert [end.metrics for end in again] == [end.metrics for end in ends[1:]]
-    trainer = Trainer(run, examples, None, "map")
-    trials = [Trial(0, {}, 0, hyperparameters(CONFIG))]
-    for end in trainer.fit(trials, *trainer.start(trials), CONFIG.epochs):
-        standing = end.standing
+    ends = list(fit(CONFIG, enlarged_task, examples))
+    trainer = Trainer(make_run(CONFIG, enlarged_task), examples, None)
+    trial = Trial(0, {}, 0, hyperparameters(CONFIG), history=(ends[0].metrics,))
+    resumed = trainer.resume(ends[0].state, trial)
+    trainer.compile(resumed[1])
+    assert trainer.programs == 1
+    (again,) = trainer.fit(*resumed, CONFIG.epochs)
+    assert trainer.programs == 1
+    assert again.standing.trials[0].history == tuple(end.metrics for end in ends)
+    trainer = Trainer(make_run(CONFIG, enlarged_task), examples, None)
+    trials = [Trial(0, {}, seed, hyperparameters(CONFIG)) for seed in (1, 0)]
+    *_, end = trainer.fit(*trainer.start(trials), CONFIG.epochs)
     assert trainer.programs == 2
-    for ours, alone in zip(standing.histories[0], ends, strict=True):
+    for ours, alone in zip(end.standing.trials[1].history, ends, strict=True):
         np.testing.assert_allclose(ours["train_loss"], alone.metrics["train_loss"], rtol=1e-4)
 
 

@@ -1,11 +1,12 @@
 """Choosing tuned values on validation, successive halving, and groups of trials."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from cnn_jax.training.grid import Trial
-from cnn_jax.training.selection import candidates, choose, losers, partition, ranking, rungs
+from cnn_jax.training.selection import choose, losers, partition, ranking, rungs, tuned_groups
 
 RATES = (0.1, 0.2, 0.3)
 
@@ -26,8 +27,12 @@ def history(accuracy: float, loss: float = 1.0) -> tuple[dict[str, float], ...]:
 DIVERGED = history(0.9, math.nan)
 
 
-def test_candidates_are_the_seeds_of_each_value():
-    found = candidates(grid(variants=2), 1)
+def with_histories(trials: list[Trial], histories: list) -> list[Trial]:
+    return [replace(t, history=h) for t, h in zip(trials, histories, strict=True)]
+
+
+def test_groups_of_tuned_values_are_the_seeds_of_each():
+    found = tuned_groups(grid(variants=2), 1)
     assert found == {
         (("learning_rate", rate),): [6 + 2 * i, 7 + 2 * i] for i, rate in enumerate(RATES)
     }
@@ -45,9 +50,9 @@ def test_candidates_are_the_seeds_of_each_value():
     ],
 )
 def test_the_best_has_the_highest_mean_accuracy_of_the_fewest_diverged(histories, best):
-    trials = grid()
-    assert dict(ranking(candidates(trials, 0), histories)[0])["learning_rate"] == best
-    chosen = choose(trials, ["finished"] * 6, histories)
+    trials = with_histories(grid(), histories)
+    assert dict(ranking(tuned_groups(trials, 0), trials)[0])["learning_rate"] == best
+    chosen = choose(trials)
     assert {trials[index].tuned["learning_rate"] for index in chosen} == {best}
     assert len(chosen) == 2
 
@@ -55,8 +60,11 @@ def test_the_best_has_the_highest_mean_accuracy_of_the_fewest_diverged(histories
 def test_pruned_values_are_not_chosen():
     trials = grid(variants=2)
     histories = [history(0.9 if t.tuned["learning_rate"] == 0.1 else 0.5) for t in trials]
-    status = ["pruned" if t.tuned["learning_rate"] == 0.1 else "finished" for t in trials]
-    chosen = choose(trials, status, histories)
+    trials = [
+        replace(t, status="pruned") if t.tuned["learning_rate"] == 0.1 else t
+        for t in with_histories(trials, histories)
+    ]
+    chosen = choose(trials)
     assert {(trials[i].variant, trials[i].tuned["learning_rate"]) for i in chosen} == {
         (0, 0.2),
         (1, 0.2),
@@ -64,8 +72,8 @@ def test_pruned_values_are_not_chosen():
 
 
 def test_a_single_candidate_needs_no_validation():
-    trials = [Trial(0, {}, seed, {}) for seed in range(3)]
-    assert choose(trials, ["finished"] * 3, [({"epoch": 1},)] * 3) == {0, 1, 2}
+    trials = [Trial(0, {}, seed, {}, history=({"epoch": 1},)) for seed in range(3)]
+    assert choose(trials) == {0, 1, 2}
 
 
 @pytest.mark.parametrize(
@@ -88,12 +96,13 @@ def test_the_worse_half_loses():
     trials = grid(rates=(0.1, 0.2, 0.3, 0.4))
     accuracies = {0.1: 0.5, 0.2: 0.8, 0.3: 0.7, 0.4: 0.1}
     histories = [history(accuracies[t.tuned["learning_rate"]]) for t in trials]
-    stopped = losers(trials, [True] * 8, histories, 2, 8)
+    trials = with_histories(trials, histories)
+    stopped = losers(trials, 2, 8)
     assert {trials[i].tuned["learning_rate"] for i in stopped} == {0.1, 0.4}
-    assert losers(trials, [True] * 8, histories, 3, 8) == []
+    assert losers(trials, 3, 8) == []
     # A value of which one seed diverged is still in the running with the other, but ranks last.
-    histories[2] = DIVERGED
-    stopped = losers(trials, [i != 2 for i in range(8)], histories, 2, 8)
+    trials[2] = replace(trials[2], history=DIVERGED, status="diverged")
+    stopped = losers(trials, 2, 8)
     assert set(stopped) == {3, 6, 7}
 
 

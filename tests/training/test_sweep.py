@@ -48,9 +48,13 @@ def train_together(
 ) -> Standing:
     """How the trials stand after the last epoch."""
     state, standing = trainer.start(trials)
-    for end in trainer.fit(trials, state, standing, epochs, prune):
-        state, standing = end.state, end.standing
+    for end in trainer.fit(state, standing, epochs, prune):
+        standing = end.standing
     return standing
+
+
+def histories(standing: Standing) -> list[tuple[dict[str, float], ...]]:
+    return [trial.history for trial in standing.trials]
 
 
 @pytest.mark.parametrize(
@@ -73,8 +77,8 @@ def test_a_member_of_a_sweep_is_the_lone_run(
     alone = train_alone(config, task, trials[1], train, validation)
     trainer = Trainer(make_run(config, task), train, validation, vectorization)
     standing = train_together(trainer, trials)
-    assert standing.alive == [True] * 3
-    for ours, theirs in zip(standing.histories[1], alone, strict=True):
+    assert standing.alive == [0, 1, 2]
+    for ours, theirs in zip(standing.trials[1].history, alone, strict=True):
         assert ours.keys() == theirs.keys()
         for name in ours:
             np.testing.assert_allclose(ours[name], theirs[name], rtol=TOLERANCE, err_msg=name)
@@ -90,9 +94,26 @@ def test_a_diverging_trial_leaves_its_neighbors_the_same_bits(task: Task, draw: 
         trainer = Trainer(run, train, validation, vectorization)
         with_wild = train_together(trainer, [good[0], wild, good[1]])
         without = train_together(Trainer(run, train, validation, vectorization), good)
-        assert with_wild.status == ("training", "diverged", "training")
-        assert with_wild.histories[::2] == without.histories
-        assert len(with_wild.histories[1]) == 1
+        status = [trial.status for trial in with_wild.trials]
+        assert status == ["training", "diverged", "training"]
+        assert histories(with_wild)[::2] == histories(without)
+        assert len(with_wild.trials[1].history) == 1
+
+
+@pytest.mark.parametrize("vectorization", ["map", "vmap"])
+def test_diverged_trials_may_go_on(task: Task, draw: Draw, vectorization: str):
+    config = Config(TINY, "cross_entropy", "sgd", batch_size=8, epochs=3)
+    trials = [trial(config, learning_rate=rate) for rate in (1e30, 0.05)]
+    trainer = Trainer(make_run(config, task), draw(70), draw(30), vectorization)
+    start = trainer.start(trials)
+    *_, end = trainer.fit(*start, config.epochs, stop_diverged=False)
+    assert end.standing.alive == [0, 1] and end.state.alive.tolist() == [True, True]
+    assert [len(member.history) for member in end.standing.trials] == [3, 3]
+    assert end.state.states.epoch.tolist() == [3, 3]
+    lost, fine = (member.history[-1] for member in end.standing.trials)
+    assert np.isnan([lost["train_loss"], lost["validation_loss"]]).all()
+    assert lost["validation_accuracy"] == 0
+    assert np.isfinite(list(fine.values())).all()
 
 
 def test_a_trial_that_is_not_alive_keeps_its_state(task: Task, draw: Draw):
@@ -105,7 +126,7 @@ def test_a_trial_that_is_not_alive_keeps_its_state(task: Task, draw: Draw):
     )
     before = sweep.init(trials, draw(40))._replace(alive=jnp.array([True, False]))
     (epoch,) = sweep.epoch.values()
-    after, metrics = jax.jit(epoch)(before, trials, draw(40), None)
+    after, metrics = jax.jit(epoch)(before, trials, draw(40))
     scores = jax.jit(sweep.evaluate)(after, trials, draw(40))
     assert after.alive.tolist() == [True, False]
     assert int(after.states.epoch[0]) == 1 and int(after.states.epoch[1]) == 0
@@ -128,11 +149,11 @@ def test_pruned_values_stop_and_the_rest_go_on_undisturbed(
     whole = train_together(Trainer(run, train, validation, vectorization), trials, 4)
     trainer = Trainer(run, train, validation, vectorization)
     halved = train_together(trainer, trials, 4, prune=True)
-    survivors = [index for index, status in enumerate(halved.status) if status == "training"]
+    survivors = halved.alive
     assert len(survivors) == 2 and len({trials[i].tuned["learning_rate"] for i in survivors}) == 1
-    lengths = sorted(len(history) for history in halved.histories)
+    lengths = sorted(len(history) for history in histories(halved))
     assert lengths == [1, 1, 1, 1, 2, 2, 4, 4]
-    for ours, theirs in zip(halved.histories, whole.histories, strict=True):
+    for ours, theirs in zip(histories(halved), histories(whole), strict=True):
         for mine, other in zip(ours, theirs, strict=False):
             np.testing.assert_allclose(list(mine.values()), list(other.values()), rtol=TOLERANCE)
     # Vmapped survivors move to a smaller program; a map skips the others in the same one.
@@ -148,7 +169,7 @@ def test_only_chosen_trials_are_evaluated(task: Task, draw: Draw):
     trainer = Trainer(run, train, None, "map")
     trials = [trial(config, seed=seed) for seed in range(3)]
     state, standing = trainer.start(trials)
-    scores = trainer.evaluate(trials, state, standing, [2, 0], test)
+    scores = trainer.evaluate(state, standing, [2, 0], test)
     hparams = {name: jnp.float32(value) for name, value in trials[2].hparams.items()}
     expected = run.evaluate(run.init(hparams, jax.random.key(2), train), hparams, test)
     assert set(scores) == {0, 2}

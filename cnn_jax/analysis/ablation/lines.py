@@ -15,7 +15,7 @@ from cnn_jax.analysis.ablation.records import (
     NOT_READ,
     PRUNED,
     SweepRecord,
-    Trial,
+    TrialRecord,
     VariantSummary,
     label,
     shown_trials,
@@ -146,7 +146,7 @@ def _learning_line(record: SweepRecord, variant: int, key: str) -> _Line:
     )
 
 
-def _curve(trial: Trial, key: str) -> np.ndarray:
+def _curve(trial: TrialRecord, key: str) -> np.ndarray:
     """(epoch, value) where the value is finite."""
     points = [(row["epoch"], row.get(key, math.nan)) for row in trial.history]
     return np.array([point for point in points if math.isfinite(point[1])], float).reshape(-1, 2)

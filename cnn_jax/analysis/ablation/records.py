@@ -5,7 +5,7 @@ import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from cnn_jax.analysis.statistics import Comparison, SeedMean, compare_to_baseline, mean_over_seeds
 
@@ -15,31 +15,44 @@ PRUNED = "pruned"
 NOT_READ = "–"
 
 
-@dataclass(frozen=True, eq=False)
-class Trial:
-    """One training of a sweep: a variant, its tuned values, a seed.
+class TrialRecord(Protocol):
+    """What a table reads of one training of a sweep, as `cnn_jax.training.grid.Trial` has it."""
 
-    Attributes:
-        variant: index into SweepRecord.variants.
-        tuned: value per tuned hyperparameter that the variant reads; empty if none is tuned.
-        seed: draws the initialization and the order of the data.
-        history: one mapping per epoch: epoch, learning_rate, train_loss, train_accuracy and, with
-            a validation split, validation_loss and validation_accuracy; accuracies in [0, 1]. It
-            ends where the trial diverged or was pruned.
-        status: "finished", "diverged" (its loss was not finite) or "pruned".
-        chosen: whether its tuned values are those chosen for its variant; always, if none is tuned.
-        test_accuracy: in [0, 1]; None unless chosen and finished.
-        test_loss: mean over the test examples; None unless chosen and finished.
-    """
+    @property
+    def variant(self) -> int:
+        """Index into SweepRecord.variants."""
 
-    variant: int
-    tuned: Mapping[str, float]
-    seed: int
-    history: Sequence[Mapping[str, float]]
-    status: str
-    chosen: bool
-    test_accuracy: float | None
-    test_loss: float | None
+    @property
+    def tuned(self) -> Mapping[str, float]:
+        """Value per tuned hyperparameter that the variant reads; empty if none is tuned."""
+
+    @property
+    def seed(self) -> int:
+        """Draws the initialization and the order of the data."""
+
+    @property
+    def history(self) -> Sequence[Mapping[str, float]]:
+        """One mapping per epoch, up to that at which it ended.
+
+        Epoch, learning_rate, train_loss, train_accuracy and, with a validation split,
+        validation_loss and validation_accuracy; accuracies in [0, 1].
+        """
+
+    @property
+    def status(self) -> str:
+        """One of "finished", "diverged" (its loss was not finite) and "pruned"."""
+
+    @property
+    def chosen(self) -> bool:
+        """Whether its tuned values are those of its variant; always, if none is tuned."""
+
+    @property
+    def test_accuracy(self) -> float | None:
+        """In [0, 1]; None unless chosen and finished."""
+
+    @property
+    def test_loss(self) -> float | None:
+        """Mean over the test examples; None unless chosen and finished."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +89,7 @@ class SweepRecord:
     tuned: Mapping[str, Sequence[float]]
     seeds: Sequence[int]
     baseline: int | None
-    trials: Sequence[Trial]
+    trials: Sequence[TrialRecord]
     seconds: Sequence[float]
     test_examples: int
     validation_examples: int
@@ -134,7 +147,7 @@ def label(record: SweepRecord, variant: int) -> str:
     return " · ".join(value for value in values if value != NOT_READ) or NOT_READ
 
 
-def shown_trials(record: SweepRecord, variant: int) -> list[Trial]:
+def shown_trials(record: SweepRecord, variant: int) -> list[TrialRecord]:
     """The chosen trials of a variant by seed; all its trials where none could be chosen."""
     trials = [trial for trial in record.trials if trial.variant == variant]
     chosen = [trial for trial in trials if trial.chosen]
@@ -184,7 +197,7 @@ class Candidate(NamedTuple):
 
     tuned: Mapping[str, float]
     chosen: bool
-    trials: Sequence[Trial]
+    trials: Sequence[TrialRecord]
     finished: Sequence[float]
     pruned: Sequence[float]
 
@@ -195,7 +208,7 @@ class Candidate(NamedTuple):
 
 def summarize_tuning(record: SweepRecord, variant: int) -> list[Candidate]:
     """The tuned values that a variant was trained with, in rising order."""
-    groups: dict[tuple[float, ...], list[Trial]] = {}
+    groups: dict[tuple[float, ...], list[TrialRecord]] = {}
     for trial in sorted(record.trials, key=lambda trial: _place(record, trial)):
         if trial.variant == variant:
             groups.setdefault(_place(record, trial)[1], []).append(trial)
@@ -211,12 +224,12 @@ def summarize_tuning(record: SweepRecord, variant: int) -> list[Candidate]:
     ]
 
 
-def _place(record: SweepRecord, trial: Trial) -> tuple[int, tuple[float, ...], int]:
+def _place(record: SweepRecord, trial: TrialRecord) -> tuple[int, tuple[float, ...], int]:
     """Where a trial stands among the others; a hyperparameter that is not read counts as lowest."""
     return trial.variant, tuple(trial.tuned.get(n, -math.inf) for n in record.tuned), trial.seed
 
 
-def _last_validation(trials: Sequence[Trial], status: str) -> list[float]:
+def _last_validation(trials: Sequence[TrialRecord], status: str) -> list[float]:
     rows = [trial.history[-1] for trial in trials if trial.status == status and trial.history]
     return [row["validation_accuracy"] for row in rows if "validation_accuracy" in row]
 

@@ -4,7 +4,8 @@ import math
 
 import numpy as np
 
-from cnn_jax.analysis.ablation.records import NOT_READ, SweepRecord, Trial
+from cnn_jax.analysis.ablation.records import NOT_READ, SweepRecord
+from cnn_jax.training.grid import Trial
 
 ACTIVATIONS = (
     *("relu", "leaky_relu", "elu", "selu", "gelu", "silu", "mish", "softplus", "tanh", "sigmoid"),
@@ -70,11 +71,12 @@ def sweep(
                     variant,
                     {"learning_rate": rate} if rates else {},
                     seed,
-                    curve(end, what, rate or 0.1, validated),
+                    {},
                     what,
-                    place == chosen,
-                    round(end - 0.001, 4) if tested else None,
-                    -math.log(end) if tested else None,
+                    tuple(curve(end, what, rate or 0.1, validated)),
+                    chosen=place == chosen,
+                    test_accuracy=round(end - 0.001, 4) if tested else None,
+                    test_loss=-math.log(end) if tested else None,
                 )
             )
     fields = {

@@ -16,12 +16,12 @@ from cnn_jax.analysis.ablation.notes import method, warnings
 from cnn_jax.analysis.ablation.page import latex_table, markdown_table, render_ablation_report
 from cnn_jax.analysis.ablation.records import (
     SweepRecord,
-    Trial,
     results_csv,
     results_rows,
     summarize,
     summary_csv,
 )
+from cnn_jax.training.grid import Trial
 
 
 @functools.cache
@@ -107,7 +107,7 @@ def test_results_have_one_row_per_trial_and_epoch():
 
 def test_results_of_trials_that_did_not_finish():
     record = sweeps.diverged()
-    trials = [*record.trials, Trial(0, {}, 99, [], "diverged", False, None, None)]
+    trials = [*record.trials, Trial(0, {}, 99, {}, "diverged")]
     rows = read(results_csv(dataclasses.replace(record, trials=trials)))
     lost = [row for row in rows if row["status"] == "diverged"]
     assert {row["test_accuracy"] for row in lost} == {""}
@@ -397,7 +397,7 @@ def test_csv_keeps_what_the_user_wrote():
         ({"seconds": [1.0]}, "equally many"),
         ({"variants": [{"loss": "mse"}] * 4}, r"a value for each of \['activation'\]"),
         ({"baseline": 4}, "one of 4 variants"),
-        ({"trials": [Trial(0, {}, 0, [], "finished", True, 0.5, 1.0)] * 2}, "at most one chosen"),
+        ({"trials": [Trial(0, {}, 0, {}, "finished", chosen=True)] * 2}, "at most one chosen"),
     ],
 )
 def test_record_rejects_what_disagrees(changes, message):

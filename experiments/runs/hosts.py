@@ -24,7 +24,7 @@ from cnn_jax import data
 from cnn_jax.errors import UsageError
 from cnn_jax.training import processes
 
-from ..runs.run_directory import plain, versions
+from .run_directory import plain, versions
 
 FLAGS = flags.FLAGS
 
