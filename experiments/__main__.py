@@ -1,8 +1,9 @@
 """The console command `cnn_jax`, which `python -m experiments` is in a checkout."""
 
-import difflib
 import runpy
 import sys
+
+from cnn_jax.errors import did_you_mean
 
 from . import COMMANDS
 from . import __name__ as _package
@@ -21,9 +22,8 @@ def main() -> None:
         sys.argv[1:] = arguments
         runpy.run_module(f"{_package}.{COMMANDS[name][0]}", run_name="__main__", alter_sys=True)
     else:
-        close = difflib.get_close_matches(name, COMMANDS, 1)
-        hint = f"; did you mean {close[0]}?" if close else ""
-        print(f"error: {name} is none of {', '.join(COMMANDS)}{hint}", file=sys.stderr)
+        hint = did_you_mean(name, COMMANDS)
+        print(f"error: {name} is not one of {', '.join(COMMANDS)}{hint}", file=sys.stderr)
         sys.exit(2)
 
 

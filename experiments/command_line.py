@@ -1,6 +1,5 @@
 """What stands on a command line: presets by name, the nearest right word, and --help in groups."""
 
-import difflib
 import re
 import shutil
 import sys
@@ -11,7 +10,7 @@ from typing import NoReturn
 
 from absl import app, flags
 
-from cnn_jax.errors import UsageError
+from cnn_jax.errors import UsageError, did_you_mean
 from cnn_jax.ops.hyperparameters import declared
 from cnn_jax.ops.losses import LOSSES
 from cnn_jax.training import known_hyperparameters
@@ -116,26 +115,12 @@ def parse(module: str, arguments: list[str]) -> list[str]:
     try:
         return FLAGS(list(_with_presets(arguments, own)))
     except flags.UnrecognizedFlagError as error:
-        hint = nearest(error.flagname, own, "--")
+        hint = did_you_mean(f"--{error.flagname}", [f"--{name}" for name in own])
         raise UsageError(f"--{error.flagname} is not a flag of {_program(module)}{hint}") from error
     except flags.IllegalFlagValueError as error:
         _refuse_choice(error)
     except flags.Error as error:
         raise UsageError(str(error)) from error
-
-
-def nearest(word: str, words: Collection[str], before: str = "") -> str:
-    """The end of a message that says which of the words may have been meant, if one is near.
-
-    Args:
-        word: what was written.
-        words: what could have been.
-        before: to write before the word that is found.
-    """
-    close = difflib.get_close_matches(word, words, 1)
-    starting = sorted(w for w in words if word and w.startswith(word))
-    found = close or starting[:1]
-    return f"; did you mean {before}{found[0]}?" if found else ""
 
 
 def describe(module: str) -> str:
@@ -193,7 +178,7 @@ def _preset(name: str, own: Collection[str]) -> Path:
         sys.exit()
     names = _presets(own)
     if name not in names:
-        raise UsageError(f"--preset={name} is none of {', '.join(names)}{nearest(name, names)}")
+        raise UsageError(f"--preset={name} is not one of {', '.join(names)}{did_you_mean(name, names)}")
     return PRESETS / f"{name}.flags"
 
 
@@ -219,7 +204,7 @@ def _refuse_choice(error: flags.IllegalFlagValueError) -> NoReturn:
     name, value = found.groups()
     choices = _choices(FLAGS[name])
     raise UsageError(
-        f"--{name}={value} is none of {', '.join(choices)}{nearest(value, choices)}"
+        f"--{name}={value} is not one of {', '.join(choices)}{did_you_mean(value, choices)}"
     ) from error
 
 

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from cnn_jax.errors import UsageError
 from cnn_jax.models.architecture import Architecture, ImageShape
-from cnn_jax.ops import activations, dense, pooling
+from cnn_jax.ops import activations, dense, dropout, flatten, pooling
 from cnn_jax.ops.convolution import Lowering, Padding, conv_general_dilated
 
 _GROUPS = 8
@@ -115,7 +115,7 @@ class Dense(Layer):
 
     def __call__(self, x: Float[Array, "n p"], mode: Mode) -> Float[Array, "n c"]:
         bias = jnp.zeros(self.kernel.shape[1]) if self.bias is None else self.bias[...]
-        return dense.dense(x, self.kernel[...], bias)
+        return dense(x, self.kernel[...], bias)
 
     def formula(self) -> tuple[str, int]:
         inputs, outputs = self.kernel.shape
@@ -216,7 +216,7 @@ class Flatten(Layer):
     kind = "flatten"
 
     def __call__(self, x: Float[Array, "n *dims"], mode: Mode) -> Float[Array, "n d"]:
-        return dense.flatten(x)
+        return flatten(x)
 
 
 class Scaling(Layer):
@@ -244,7 +244,7 @@ class Dropout(Layer):
             return x
         if mode.dropout_key is None:
             raise ValueError("a model with dropout needs a dropout_key in training")
-        return dense.dropout(jax.random.fold_in(mode.dropout_key, self.index), x, mode.dropout_rate)
+        return dropout(jax.random.fold_in(mode.dropout_key, self.index), x, mode.dropout_rate)
 
 
 class Sequential(nnx.Module):

@@ -24,7 +24,6 @@ def identity(x: Float[Array, "..."]) -> Float[Array, "..."]:
     return x
 
 
-@jax.custom_jvp
 def step(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """Heaviside step: 1 where x >= 0, so at 0 too, else 0.
 
@@ -38,10 +37,11 @@ def step(x: Float[Array, "..."]) -> Float[Array, "..."]:
         Neftci et al. 2019, arXiv:1901.09948 (surrogate gradients);
         Zenke and Ganguli 2018, arXiv:1705.11146 (this surrogate).
     """
-    return jnp.heaviside(x, 1)
+    return _step(x)
 
 
-step.defjvps(lambda tangent, _, x: tangent / jnp.square(1 + jnp.abs(x)))
+_step = jax.custom_jvp(lambda x: jnp.heaviside(x, 1))
+_step.defjvps(lambda tangent, _, x: tangent / jnp.square(1 + jnp.abs(x)))
 
 
 def sigmoid(x: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -128,18 +128,18 @@ def silu(x: Float[Array, "..."]) -> Float[Array, "..."]:
     return x * lax.logistic(x)
 
 
-@jax.custom_jvp
 def softplus(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """Softplus log(1 + exp(x)): a smooth ReLU; at -x it is -log sigmoid(x), with no overflow.
 
     References:
         Dugas et al. 2001, "Incorporating second-order functional knowledge".
     """
-    return jnp.maximum(x, 0) + jnp.log1p(jnp.exp(-jnp.abs(x)))
+    return _softplus(x)
 
 
+_softplus = jax.custom_jvp(lambda x: jnp.maximum(x, 0) + jnp.log1p(jnp.exp(-jnp.abs(x))))
 # The derivative of the stable form has a tie at 0, and costs three times this one.
-softplus.defjvps(lambda tangent, _, x: tangent * lax.logistic(x))
+_softplus.defjvps(lambda tangent, _, x: tangent * lax.logistic(x))
 
 
 def mish(x: Float[Array, "..."]) -> Float[Array, "..."]:

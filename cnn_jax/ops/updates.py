@@ -9,19 +9,21 @@ from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float
 
 from cnn_jax.ops.hyperparameters import Number
 
+# Any pytree of arrays.
+Params = TypeVar("Params")
 State = TypeVar("State")
 
 
-def init_velocity(params: PyTree) -> PyTree:
+def init_velocity(params: Params) -> Params:
     """The velocity before the first step: zeros of the shapes and dtypes of params."""
     return jax.tree.map(jnp.zeros_like, params)
 
 
-def apply_updates(params: PyTree, updates: PyTree) -> PyTree:
+def apply_updates(params: Params, updates: Params) -> Params:
     """The params moved by the updates, in the dtypes of params.
 
     Args:
@@ -32,8 +34,8 @@ def apply_updates(params: PyTree, updates: PyTree) -> PyTree:
 
 
 def gradient_descent(
-    grads: PyTree, state: State, params: PyTree | None = None, *, learning_rate: Number
-) -> tuple[PyTree, State]:
+    grads: Params, state: State, params: Params | None = None, *, learning_rate: Number
+) -> tuple[Params, State]:
     """One step against the gradient: W_new = W_old - learning_rate * dLoss/dW_old.
 
     Gradient descent and stochastic gradient descent (SGD) are this same update. What differs is
@@ -55,13 +57,13 @@ def gradient_descent(
 
 
 def momentum(
-    grads: PyTree,
-    velocity: PyTree,
-    params: PyTree | None = None,
+    grads: Params,
+    velocity: Params,
+    params: Params | None = None,
     *,
     learning_rate: Number,
     momentum: Number = 0.9,
-) -> tuple[PyTree, PyTree]:
+) -> tuple[Params, Params]:
     """One heavy-ball step: V_new = momentum * V_old + dLoss/dW, W_new = W_old - alpha * V_new.
 
     The gradient enters whole (not times 1 - momentum), as in optax and PyTorch, so in the long
@@ -85,13 +87,13 @@ def momentum(
 
 
 def nesterov(
-    grads: PyTree,
-    velocity: PyTree,
-    params: PyTree | None = None,
+    grads: Params,
+    velocity: Params,
+    params: Params | None = None,
     *,
     learning_rate: Number,
     momentum: Number = 0.9,
-) -> tuple[PyTree, PyTree]:
+) -> tuple[Params, Params]:
     """One step of Nesterov's momentum: the heavy ball, looking one step of velocity ahead.
 
     V_new = momentum * V_old + dLoss/dW, W_new = W_old - alpha * (dLoss/dW + momentum * V_new).
@@ -115,11 +117,11 @@ def nesterov(
     return _against(ahead, learning_rate), velocity
 
 
-def _accumulate(velocity: PyTree, grads: PyTree, momentum: Number) -> PyTree:
+def _accumulate(velocity: Params, grads: Params, momentum: Number) -> Params:
     return jax.tree.map(lambda v, g: (momentum * v + g).astype(v.dtype), velocity, grads)
 
 
-def _against(direction: PyTree, learning_rate: Number) -> PyTree:
+def _against(direction: Params, learning_rate: Number) -> Params:
     return jax.tree.map(lambda d: -learning_rate * d, direction)
 
 
@@ -154,13 +156,13 @@ def orthogonalize(
 
 
 def normalized_muon(
-    grads: PyTree,
-    velocity: PyTree,
-    params: PyTree,
+    grads: Params,
+    velocity: Params,
+    params: Params,
     *,
     learning_rate: Number,
     momentum: Number = 0.6,
-) -> tuple[PyTree, PyTree]:
+) -> tuple[Params, Params]:
     """One step of Muon with Nesterov's momentum, on kernels that keep their norm.
 
     V_new = momentum * V_old + dLoss/dW,

@@ -44,7 +44,7 @@ def test_an_unknown_command_names_the_nearest():
     done = started("trian")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        "error: trian is none of train, ablate, evaluate, predict, explain, walkthrough, gallery; "
+        "error: trian is not one of train, ablate, evaluate, predict, explain, walkthrough, gallery; "
         "did you mean train?\n"
     )
 
@@ -52,7 +52,7 @@ def test_an_unknown_command_names_the_nearest():
 def test_a_command_is_its_program():
     done = started("ablate", "--vary=activation=relu,tanh", "--model=lenet")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: --model=lenet is none of airnet, ")
+    assert done.stderr.startswith("error: --model=lenet is not one of airnet, ")
     assert len(done.stderr.splitlines()) == 1
 
 

@@ -114,7 +114,7 @@ def test_data_that_does_not_fit(start, digits: Path, tmp_path: Path, shape: dict
 @pytest.mark.parametrize(
     "flags, message",
     [
-        (["--split=rest"], "--split=rest is none of train, validation, test"),
+        (["--split=rest"], "--split=rest is not one of train, validation, test"),
         (["--dataset=cifar11"], "did you mean cifar10"),
         (["--out=no/page.html"], "cannot write no/page.html"),
         (["more"], "unexpected argument 'more'"),

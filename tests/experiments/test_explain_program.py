@@ -79,7 +79,7 @@ def test_drawn_images_are_those_of_the_seed(start, monkeypatch: pytest.MonkeyPat
         (["a.png", "--count=3"], "leave out the files"),
         (["a.png"], "a.png: there is no such file"),
         (["--count=0"], "--count=0"),
-        (["--target=7"], "--target=7 is none of the run's; there are 0, 1, 2, 3"),
+        (["--target=7"], "--target=7 is not one of the run's; there are 0, 1, 2, 3"),
         (["--top=3"], "--top has no effect here"),
     ],
     ids=lambda value: " ".join(value)[:20] if isinstance(value, list) else "",

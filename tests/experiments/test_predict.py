@@ -265,7 +265,7 @@ def no_paths(folder: Path) -> list:
         (nothing, ["--picture=no/guesses.png"], "there is no folder no"),
         (nothing, ["--top=0"], "--top=0"),
         (nothing, ["--split=train"], "--split has no effect here"),
-        (nothing, ["--invert=maybe"], "--invert=maybe is none of auto, yes, no"),
+        (nothing, ["--invert=maybe"], "--invert=maybe is not one of auto, yes, no"),
     ],
     ids=lambda value: value.__name__ if callable(value) else "",
 )

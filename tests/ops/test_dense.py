@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn_jax.ops.dense import dense, dropout, flatten
+from cnn_jax.ops import dense, dropout, flatten
 
 KEY = jax.random.key(0)
 

@@ -10,12 +10,13 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from cnn_jax import ops
 from cnn_jax.analysis.figures import image_to_png, to_svg
 from cnn_jax.analysis.walkthrough import drawings
 from cnn_jax.analysis.walkthrough.lecture import Station, color_smile, named
 from cnn_jax.models import Architecture, build_abstract, count_parameters
 from cnn_jax.models import parameters as counting
-from cnn_jax.ops import activations, augment, dense, losses, updates
+from cnn_jax.ops import Number, activations, augment, losses, updates
 from cnn_jax.ops.augment.registry import AUGMENTATIONS
 from cnn_jax.ops.hyperparameters import Number
 
@@ -126,7 +127,7 @@ def neuron_loss(
     """The mean binary cross-entropy of one neuron with two weights, over chosen examples."""
 
     def loss(weights: Array, chosen: Array) -> Array:
-        logits = dense.dense(points[chosen], weights[:, None], jnp.zeros(1))
+        logits = ops.dense(points[chosen], weights[:, None], jnp.zeros(1))
         return jnp.mean(losses.binary_cross_entropy(logits, labels[chosen]))
 
     return loss

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from cnn_jax import ops
 from cnn_jax.analysis.figures import image_to_png, to_svg
 from cnn_jax.analysis.walkthrough import drawings, lecture
 from cnn_jax.analysis.walkthrough.drawings import (
@@ -26,7 +27,7 @@ from cnn_jax.analysis.walkthrough.lecture import (
     planes,
     signed_image,
 )
-from cnn_jax.ops import activations, convolution, dense, pooling
+from cnn_jax.ops import activations, convolution, pooling
 from cnn_jax.ops.augment import pixels
 
 _BITS = np.iinfo(np.uint8).bits
@@ -121,7 +122,7 @@ def activation() -> Station:
     }
     window = jnp.asarray(lecture.IMAGE[:3, :3].reshape(1, -1))
     kernel = jnp.asarray(lecture.FILTER.reshape(-1, 1))
-    net_input = dense.dense(window, kernel, jnp.full(1, _BIAS))[0, 0]
+    net_input = ops.dense(window, kernel, jnp.full(1, _BIAS))[0, 0]
     x = np.linspace(-4, 4, 321, dtype=np.float32)
     points = np.array(_NET_INPUTS, np.float32)
     shown = {
@@ -140,7 +141,7 @@ def activation() -> Station:
         ],
         "outputs": {name: float(function(net_input)) for name, function in functions.items()},
     }
-    named_functions = (*named(dense.dense, *functions.values()), "jax.grad")
+    named_functions = (*named(ops.dense, *functions.values()), "jax.grad")
     return Station("activation", "Activation functions", named_functions, shown)
 
 
@@ -171,10 +172,10 @@ def pooling_() -> Station:
 
 def flattening() -> Station:
     """The lecture's pooled map as one column."""
-    column = dense.flatten(jnp.asarray(lecture.POOLED_MAP)[None])[0]
+    column = ops.flatten(jnp.asarray(lecture.POOLED_MAP)[None])[0]
     shown = {
         "pooled": lecture.POOLED_MAP,
         "column": np.asarray(column),
         "printed": lecture.PRINTED_COLUMN,
     }
-    return Station("flattening", "Flattening", named(dense.flatten), shown)
+    return Station("flattening", "Flattening", named(ops.flatten), shown)

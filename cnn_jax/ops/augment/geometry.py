@@ -28,7 +28,7 @@ def horizontal_flip(
 
 
 def alternating_flip(
-    key: PRNGKeyArray, image: Float[Array, "h w c"], *, epoch: Number
+    key: PRNGKeyArray, image: Float[Array, "h w c"], *, epoch: Number = 0
 ) -> Float[Array, "h w c"]:
     """Mirrors the image every other epoch; chance decides only in which one it starts.
 

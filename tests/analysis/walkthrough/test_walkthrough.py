@@ -14,12 +14,13 @@ from flax import nnx
 from PIL import Image
 from scipy import signal, special
 
+from cnn_jax import ops
 from cnn_jax.analysis.walkthrough import Station, Trained, deciding, learning, lecture, seeing
 from cnn_jax.analysis.walkthrough import page as walkthrough_page
 from cnn_jax.analysis.walkthrough.drawings import weighted_sum, window_places
 from cnn_jax.analysis.walkthrough.lecture import color_smile, planes
 from cnn_jax.models import Architecture, build, count_parameters
-from cnn_jax.ops import activations, augment, convolution, dense, losses, pooling, updates
+from cnn_jax.ops import activations, augment, convolution, losses, pooling, updates
 
 SHAPE = (8, 8, 1)
 MAKERS = {
@@ -163,7 +164,7 @@ def test_numbers_of_the_lecture(page: str, stations):
     [
         ("convolution", convolution, "conv2d", lambda f: lambda *a, **k: 2 * f(*a, **k), "= 8</"),
         ("pooling", pooling, "max_pool", lambda f: lambda x, w: -f(x, w), '<td class="w00">-9<'),
-        ("flattening", dense, "flatten", lambda f: lambda x: 10 * f(x), "<td>40</td>"),
+        ("flattening", ops, "flatten", lambda f: lambda x: 10 * f(x), "<td>40</td>"),
         ("outputs", activations, "sigmoid", lambda f: lambda x: 0 * x + 0.125, ">0.5000<"),
         ("loss", losses, "log_loss", lambda f: lambda y, p: 0 * p + 7.0, "pays 7.0000"),
         ("loss", losses, "error", lambda f: lambda y, p: p + 3, "+3.6953"),
