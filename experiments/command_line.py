@@ -4,9 +4,9 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from absl import app, flags
 
@@ -178,7 +178,8 @@ def _preset(name: str, own: Collection[str]) -> Path:
         sys.exit()
     names = _presets(own)
     if name not in names:
-        raise UsageError(f"--preset={name} is not one of {', '.join(names)}{did_you_mean(name, names)}")
+        known = ", ".join(names)
+        raise UsageError(f"--preset={name} is not one of {known}{did_you_mean(name, names)}")
     return PRESETS / f"{name}.flags"
 
 
@@ -247,7 +248,7 @@ def _default(flag: flags.Flag) -> str:
 
 def _hparam_default(name: str) -> str:
     """The defaults of a hyperparameter with those that read it, in the order of the values."""
-    readers = {
+    readers: dict[str, Callable[..., Any]] = {
         **{key: optimizer.build for key, optimizer in OPTIMIZERS.items()},
         **SCHEDULES,
         **LOSSES,

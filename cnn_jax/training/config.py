@@ -189,8 +189,9 @@ def known_hyperparameters() -> dict[str, Hyperparameter]:
         ValueError: if two functions say different things of a hyperparameter of one name.
     """
     found = {"learning_rate": LEARNING_RATE, "dropout_rate": DROPOUT_RATE}
-    builders = [optimizer.build for optimizer in OPTIMIZERS.values()]
-    for function in [*builders, *SCHEDULES.values(), *LOSSES.values(), *_OPTIONAL.values()]:
+    readers: list[Callable[..., Any]] = [item.build for item in OPTIMIZERS.values()]
+    readers += [*SCHEDULES.values(), *LOSSES.values(), *_OPTIONAL.values()]
+    for function in readers:
         for name, item in declared(function).items():
             same = found.setdefault(name, item)
             if (same.interval, same.help) != (item.interval, item.help):

@@ -18,7 +18,6 @@ from cnn_jax.models import Architecture, build_abstract, count_parameters
 from cnn_jax.models import parameters as counting
 from cnn_jax.ops import Number, activations, augment, losses, updates
 from cnn_jax.ops.augment.registry import AUGMENTATIONS
-from cnn_jax.ops.hyperparameters import Number
 
 Loss = Callable[[Float[Array, "2"]], Float[Array, ""]]
 
