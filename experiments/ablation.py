@@ -27,13 +27,7 @@ from .flags import axes, machine, options
 from .launch import launch, terminal
 from .runs import hosts, plan, run_directory
 from .runs.cells import Board, run_cells
-from .runs.run_directory import (
-    FLAGS_FILE,
-    REPORT_FILE,
-    RunDirectory,
-    environment,
-    given_flags_text,
-)
+from .runs.run_directory import FLAGS_FILE, REPORT_FILE, RunDirectory, environment, given_flags_text
 from .runs.study import CellPlan, Prepared, begin, underway
 from .runs.sweep_directory import (
     FIGURE_FILE,
@@ -224,10 +218,7 @@ def choices(prepared: Prepared) -> dict[str, Any]:
 
 
 def conclude(
-    console: Console,
-    directory: RunDirectory,
-    prepared: Prepared,
-    results: Sequence[CellResult],
+    console: Console, directory: RunDirectory, prepared: Prepared, results: Sequence[CellResult]
 ) -> None:
     """Writes the tables and the report."""
     from cnn_jax.analysis import ablation, figures

@@ -32,15 +32,7 @@ flags.DEFINE_string(
 # Under which heading --help shows a flag. Other hyperparameters are the optimizer's, or the loss's
 # that reads them; other flags are of the run.
 GROUPS: dict[str, tuple[str, ...]] = {
-    "sweep": (
-        "vary",
-        "tune",
-        "seeds",
-        "baseline",
-        "prune",
-        "trials_per_program",
-        "vectorization",
-    ),
+    "sweep": ("vary", "tune", "seeds", "baseline", "prune", "trials_per_program", "vectorization"),
     "data": (
         "dataset",
         "data_dir",
@@ -139,10 +131,7 @@ def describe(module: str) -> str:
             lines += ["", f"{group}:"]
         for flag in members:
             lines += _describe_flag(flag)
-    lines += [
-        "",
-        "Flags may stand in a file, one a line: --flagfile=FILE. absl's own: --helpfull.",
-    ]
+    lines += ["", "Flags may stand in a file, one a line: --flagfile=FILE. absl's own: --helpfull."]
     return "\n".join(lines)
 
 

@@ -21,13 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cnn_jax import data, training
-from cnn_jax.analysis.evaluate import (
-    EVEN,
-    Evaluation,
-    as_json,
-    calibrate,
-    render_evaluation,
-)
+from cnn_jax.analysis.evaluate import EVEN, Evaluation, as_json, calibrate, render_evaluation
 from cnn_jax.analysis.evaluate import evaluate as measure
 from cnn_jax.errors import UsageError
 

@@ -5,37 +5,20 @@ Rooms of their own are the `report` of a run, `evaluate` for a trained one, the 
 `statistics` of accuracies, `predictions` (what probabilities say), `pictures` of a user's own, and
 how `figures`, `charts` and `pages` are made.
 """
+# fmt: off
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cnn_jax.analysis import (
-        ablation,
-        charts,
-        evaluate,
-        explain,
-        figures,
-        pages,
-        pictures,
-        predictions,
-        report,
-        statistics,
-        walkthrough,
+        ablation, charts, evaluate, explain, figures, pages, pictures, predictions, report,
+        statistics, walkthrough,
     )
 
 __all__ = [
-    "ablation",
-    "charts",
-    "evaluate",
-    "explain",
-    "figures",
-    "pages",
-    "pictures",
-    "predictions",
-    "report",
-    "statistics",
-    "walkthrough",
+    "ablation", "charts", "evaluate", "explain", "figures", "pages", "pictures", "predictions",
+    "report", "statistics", "walkthrough",
 ]
 
 

@@ -3,17 +3,12 @@
 Only numpy is imported here; TensorFlow Datasets, Pillow and rich are imported when a source needs
 them.
 """
+# fmt: off
 
 from cnn_jax.data.dataset import Dataset, Split, channel_statistics, hold_out, take
 from cnn_jax.data.registry import DATASETS, is_multi_label, load
 
 __all__ = [
-    "DATASETS",
-    "Dataset",
-    "Split",
-    "channel_statistics",
-    "hold_out",
-    "is_multi_label",
-    "load",
+    "DATASETS", "Dataset", "Split", "channel_statistics", "hold_out", "is_multi_label", "load",
     "take",
 ]

@@ -1,26 +1,14 @@
 """Networks: Flax NNX modules that compose the pure functions of `cnn_jax.ops`."""
+# fmt: off
 
 from cnn_jax.models.architecture import MODELS, NORMALIZATIONS, Architecture, Model
 from cnn_jax.models.layers import Mode
 from cnn_jax.models.networks import (
-    Classifier,
-    build,
-    build_abstract,
-    initialize_from_data,
+    Classifier, build, build_abstract, initialize_from_data,
 )
 from cnn_jax.models.parameters import ParameterRow, count_parameters, multiplications
 
 __all__ = [
-    "MODELS",
-    "NORMALIZATIONS",
-    "Architecture",
-    "Classifier",
-    "Mode",
-    "Model",
-    "ParameterRow",
-    "build",
-    "build_abstract",
-    "count_parameters",
-    "initialize_from_data",
-    "multiplications",
+    "MODELS", "NORMALIZATIONS", "Architecture", "Classifier", "Mode", "Model", "ParameterRow",
+    "build", "build_abstract", "count_parameters", "initialize_from_data", "multiplications",
 ]

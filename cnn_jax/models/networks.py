@@ -15,8 +15,7 @@ from cnn_jax.models.residual import resnet, resnet18, wide_resnet
 MODELS |= {
     "airnet": Model(airnet, frozenset({"width"}), whiten),
     "cnn": Model(
-        cnn,
-        frozenset({"pooling", "filters", "kernel_size", "convolutions_per_block", "hidden"}),
+        cnn, frozenset({"pooling", "filters", "kernel_size", "convolutions_per_block", "hidden"})
     ),
     "lenet5": Model(lenet5, frozenset({"pooling"})),
     "resnet18": Model(resnet18),

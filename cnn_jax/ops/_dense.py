@@ -7,9 +7,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from cnn_jax.ops.hyperparameters import Hyperparameter, Interval, Number
 
 DROPOUT_RATE = Hyperparameter(
-    0.5,
-    Interval("[0, 1)"),
-    "probability of dropping a value; no dropout layers if not given or 0",
+    0.5, Interval("[0, 1)"), "probability of dropping a value; no dropout layers if not given or 0"
 )
 
 

@@ -82,9 +82,7 @@ def _one_group(geometry: Geometry, images: Array, kernel: Array) -> Array:
     # t + low - i: a scatter in which the kernel's rows run backwards.
     stacked = kernel[::-1].transpose(1, 2, 0, 3)
     products = _product(
-        wide,
-        stacked.reshape(columns.kernel * channels, rows.kernel * filters),
-        geometry.precision,
+        wide, stacked.reshape(columns.kernel * channels, rows.kernel * filters), geometry.precision
     )
     return _scatter(products, 1, _reversed(rows))
 

@@ -203,10 +203,7 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 }
 
 PARAMETRIC_ACTIVATIONS: dict[str, ParametricActivation] = {
-    "prelu": ParametricActivation(prelu, initial=0.25),
+    "prelu": ParametricActivation(prelu, initial=0.25)
 }
 
-OUTPUT_ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
-    "sigmoid": sigmoid,
-    "softmax": softmax,
-}
+OUTPUT_ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"sigmoid": sigmoid, "softmax": softmax}

@@ -126,8 +126,7 @@ def _pool(
             raise ValueError(f"a window of {size} pixels does not fit an image of {length}")
         last = (length - size) // step * step + 1
         images = reduce(
-            combine,
-            (lax.slice_in_dim(images, i, i + last, step, axis) for i in range(size)),
+            combine, (lax.slice_in_dim(images, i, i + last, step, axis) for i in range(size))
         )
     return images
 

@@ -13,24 +13,14 @@ from jax.sharding import Mesh, Sharding
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from cnn_jax.data import Split
-from cnn_jax.training.batches import Size
 from cnn_jax.training.config import Config, hyperparameters
-from cnn_jax.training.devices import (
-    BATCH_AXIS,
-    TRIAL_AXIS,
-    mesh_shape,
-    place,
-    put,
-    split,
-    whole,
-)
-from cnn_jax.training.grid import Status, Trial
+from cnn_jax.training.devices import BATCH_AXIS, TRIAL_AXIS, mesh_shape, place, put, split, whole
+from cnn_jax.training.grid import Status, Trial, losers
 from cnn_jax.training.processes import fetch, least
 from cnn_jax.training.programs import compile_epoch, program_cost
 from cnn_jax.training.run import Run, TrainState, make_run
-from cnn_jax.training.selection import losers
 from cnn_jax.training.sweep import SweepState, Trials, Vectorization, make_sweep
-from cnn_jax.training.task import Examples, Task
+from cnn_jax.training.task import Examples, Size, Task
 
 FILLER = -1
 Arrays = TypeVar("Arrays", bound=PyTree)
@@ -198,7 +188,7 @@ class Trainer:
             state: before the first epoch or from a checkpoint; its memory is given up.
             standing: of the trials.
             epochs: in all, those that are done included.
-            prune: whether tuned values that fall behind are stopped as `selection.losers` says.
+            prune: whether tuned values that fall behind are stopped as `grid.losers` says.
             stop_diverged: whether trials that diverged are; if not they go on to the end.
         """
         stacked = self._stack(standing)

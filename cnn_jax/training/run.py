@@ -18,14 +18,6 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 from cnn_jax.errors import FieldError
 from cnn_jax.models import Mode, build, initialize_from_data
 from cnn_jax.ops import augment
-from cnn_jax.training.batches import (
-    Size,
-    check_divides,
-    check_resolutions,
-    padded_batches,
-    sizes,
-    steps_per_epoch,
-)
 from cnn_jax.training.config import Config
 from cnn_jax.training.devices import mesh_shape
 from cnn_jax.training.optimizers import OPTIMIZERS
@@ -43,7 +35,18 @@ from cnn_jax.training.step import (
     spread,
     update,
 )
-from cnn_jax.training.task import Examples, Task, labeling, normalize
+from cnn_jax.training.task import (
+    Examples,
+    Size,
+    Task,
+    check_divides,
+    check_resolutions,
+    labeling,
+    normalize,
+    padded_batches,
+    sizes,
+    steps_per_epoch,
+)
 
 EVALUATION_BATCH = 500
 # The training images that data-dependent initialization looks at.

@@ -20,7 +20,6 @@ from cnn_jax.ops import augment
 from cnn_jax.ops.hyperparameters import Number, keyword_arguments, read_by
 from cnn_jax.ops.losses import LOSSES
 from cnn_jax.ops.updates import apply_updates
-from cnn_jax.training.batches import Size, shrink
 from cnn_jax.training.config import AUGMENT_PREFIX, Config
 from cnn_jax.training.devices import BATCH_AXIS, constrain
 from cnn_jax.training.optimizers import (
@@ -33,7 +32,7 @@ from cnn_jax.training.optimizers import (
     whitening_rate,
 )
 from cnn_jax.training.schedules import SCHEDULES
-from cnn_jax.training.task import Examples, Labeling, Task, labeling, normalize
+from cnn_jax.training.task import Examples, Labeling, Size, Task, labeling, normalize, shrink
 
 TracedHparams = dict[str, Float[Array, ""]]
 

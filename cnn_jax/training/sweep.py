@@ -17,11 +17,10 @@ from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
-from cnn_jax.training.batches import Size
 from cnn_jax.training.devices import TRIAL_AXIS
 from cnn_jax.training.run import Run
 from cnn_jax.training.step import TrainState
-from cnn_jax.training.task import Examples
+from cnn_jax.training.task import Examples, Size
 
 Vectorization = Literal["map", "vmap"]
 VECTORIZATIONS: tuple[Vectorization, ...] = ("map", "vmap")

@@ -8,8 +8,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from cnn_jax import training
 from cnn_jax.analysis.pages import duration
-from cnn_jax.training import selection
-from cnn_jax.training.grid import UNREAD, Grid, Trial
+from cnn_jax.training.grid import UNREAD, Grid, Trial, choose, partition
 from cnn_jax.training.loop import Standing, Trainer, fitting
 from cnn_jax.training.sweep import SweepState, Vectorization
 
@@ -102,7 +101,7 @@ class CellRun:
         for members, (_, standing) in zip(groups, ends, strict=True):
             for index, trial in zip(members, standing.trials, strict=True):
                 self._trials[index] = trial
-        chosen = selection.choose(self._trials)
+        chosen = choose(self._trials)
         for index in chosen:
             self._trials[index] = replace(self._trials[index], chosen=True)
         for members, (state, standing) in zip(groups, ends, strict=True):
@@ -129,7 +128,7 @@ class CellRun:
             self._board.show(self._index, f"compiling for {min(most or count, count)} trials")
             size = fitting(self._trainer, self._trials, most)
             self._directory.begin(size)
-        return selection.partition(self._trials, size, whole_variants=self._prune)
+        return partition(self._trials, size, whole_variants=self._prune)
 
     def _train(self, number: int, members: list[int]) -> tuple[SweepState, Standing]:
         epochs = self._plan.cell.config.epochs

@@ -16,11 +16,11 @@ from rich.table import Table
 from cnn_jax import data, training
 from cnn_jax.analysis.pages import duration
 from cnn_jax.ops.augment.batch import TEST_TIME
-from cnn_jax.training.batches import sizes
 from cnn_jax.training.devices import MeshShape, make_mesh, mesh_shape, replicate
 from cnn_jax.training.loop import Trainer, fitting
 from cnn_jax.training.programs import Cost, collective_bytes, compile_epoch, one_step, program_cost
 from cnn_jax.training.sweep import Vectorization
+from cnn_jax.training.task import sizes
 
 from .study import CellPlan
 
@@ -194,11 +194,7 @@ def _quantities(plan: CellPlan, found: CellCost) -> list[tuple[str, str, str]]:
         ("aliased", size(cost.aliased_bytes), "outputs in the memory of arguments"),
         ("activations", size(cost.temporary_bytes), "all temporaries, gradients too"),
         ("bytes per device", size(cost.device_bytes), "the sum of these, less what is aliased"),
-        (
-            "FLOPs per image",
-            f"{found.step.flops_per_image:,.0f}",
-            "forward, backward, update",
-        ),
+        ("FLOPs per image", f"{found.step.flops_per_image:,.0f}", "forward, backward, update"),
         (
             "collective bytes per step",
             f"{found.collective_bytes:,.0f}",

@@ -16,8 +16,7 @@ def test_top_guesses_are_ranked_and_leave_nan_for_last():
 
 
 @pytest.mark.parametrize(
-    ("examples", "channels", "classes", "guesses"),
-    [(1, 1, 2, 2), (5, 3, 10, 5), (3, 4, 100, 5)],
+    ("examples", "channels", "classes", "guesses"), [(1, 1, 2, 2), (5, 3, 10, 5), (3, 4, 100, 5)]
 )
 def test_ranked_guesses(examples, channels, classes, guesses):
     labels = RNG.integers(0, classes, examples)

@@ -157,10 +157,7 @@ def test_a_sweep_that_was_killed_goes_on_to_the_same_tables(
 def test_groups_and_vmapping_give_the_same_table(
     sweep, digits: Path, unbroken: Path, tmp_path: Path
 ):
-    for name, flags in (
-        ("groups", ["--trials_per_program=4"]),
-        ("vmap", ["--vectorization=vmap"]),
-    ):
+    for name, flags in (("groups", ["--trials_per_program=4"]), ("vmap", ["--vectorization=vmap"])):
         outcome = sweep(
             f"--dataset={digits}", f"--workdir={tmp_path / name}", *SMALL, *GRID, *flags
         )

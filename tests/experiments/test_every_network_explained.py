@@ -42,7 +42,7 @@ RNG = np.random.default_rng(0)
 # Of the residual networks that differ in depth alone, the least deep one.
 FAMILIES = sorted(MODELS.keys() - {"resnet32", "resnet56"})
 FIGURES = (
-    "examples.ranked_guesses",
+    "page.ranked_guesses",
     "charts.ambiguous_card",
     "charts.evidence_grid",
     "charts.explanation_rows",
@@ -89,8 +89,7 @@ def without_computing(monkeypatch: pytest.MonkeyPatch) -> None:
             f"cnn_jax.analysis.explain.{figure}", lambda *arguments, **more: Figure()
         )
     monkeypatch.setattr(
-        "cnn_jax.analysis.explain.sections.to_png",
-        lambda figure, dpi: "data:image/png;base64,",
+        "cnn_jax.analysis.explain.sections.to_png", lambda figure, dpi: "data:image/png;base64,"
     )
     monkeypatch.setattr(jax, "jit", traced)
 

@@ -6,14 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from cnn_jax.models import (
-    MODELS,
-    Architecture,
-    Mode,
-    build,
-    build_abstract,
-    initialize_from_data,
-)
+from cnn_jax.models import MODELS, Architecture, Mode, build, build_abstract, initialize_from_data
 from cnn_jax.models.airnet import partial_identity, whitening_kernel
 
 KEY = jax.random.key(0)

@@ -60,10 +60,7 @@ def test_augmenting_disturbs_no_other_stream(task: Task, draw: Draw):
 
 def test_views_average_their_logits(task: Task, draw: Draw):
     examples = draw(30)
-    for tta, views in (
-        ("none", lambda x: [x]),
-        ("flip", lambda x: [x, x[:, :, ::-1]]),
-    ):
+    for tta, views in (("none", lambda x: [x]), ("flip", lambda x: [x, x[:, :, ::-1]])):
         config = Config(TINY, tta=tta)
         run, plain = make_run(config, task), make_run(Config(TINY), task)
         hparams = {name: jnp.float32(v) for name, v in hyperparameters(config).items()}

@@ -130,10 +130,7 @@ def test_config_is_a_key_of_compiled_programs():
 
 
 WRONG = [
-    (
-        lambda: Config(precision="float16"),
-        "not one of bfloat16, float32; did you mean bfloat16?",
-    ),
+    (lambda: Config(precision="float16"), "not one of bfloat16, float32; did you mean bfloat16?"),
     (lambda: Config(loss="hinge2"), "weston_watkins; did you mean hinge?"),
     (lambda: Config(optimizer="adamm"), "did you mean adam?"),
     (lambda: Config(schedule="cosin"), "did you mean cosine?"),
@@ -145,10 +142,7 @@ WRONG = [
     (lambda: Architecture(model="lenet"), "wide_resnet; did you mean lenet5?"),
     (lambda: Architecture(activation="rleu"), "did you mean relu?"),
     (lambda: Architecture(pooling="mean"), "pooling=mean is not one of average, max"),
-    (
-        lambda: Architecture(normalization="layer"),
-        "=layer is not one of batch, group, none",
-    ),
+    (lambda: Architecture(normalization="layer"), "=layer is not one of batch, group, none"),
     (lambda: Architecture(convolution="fft"), "convolution=fft is not one of"),
     (lambda: Architecture(filters=(3, -1)), "filters must be positive whole numbers, got -1"),
     (lambda: Architecture(kernel_size=0), "kernel_size must be positive"),

@@ -36,9 +36,7 @@ def test_a_problem_of_one_process_is_told_by_all(monkeypatch: pytest.MonkeyPatch
         processes.together(fail)
 
 
-def test_only_errors_of_communication_mean_that_a_process_was_lost(
-    monkeypatch: pytest.MonkeyPatch,
-):
+def test_only_errors_of_communication_mean_that_a_process_was_lost(monkeypatch: pytest.MonkeyPatch):
     closed = jax.errors.JaxRuntimeError("UNKNOWN: Gloo AllReduce failed: Connection closed\nmore")
     assert processes.loss(closed) is None
     monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)

@@ -11,17 +11,10 @@ from PIL import Image
 
 from cnn_jax.errors import UsageError
 from cnn_jax.models import Architecture
-from cnn_jax.training import (
-    Config,
-    Examples,
-    Task,
-    fit,
-    hyperparameters,
-    make_run,
-)
-from cnn_jax.training.batches import shrink
+from cnn_jax.training import Config, Examples, Task, fit, hyperparameters, make_run
 from cnn_jax.training.grid import Trial
 from cnn_jax.training.loop import Trainer
+from cnn_jax.training.task import shrink
 
 Draw = Callable[[int], Examples]
 KEY = jax.random.key(0)

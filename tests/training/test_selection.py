@@ -5,8 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from cnn_jax.training.grid import Trial
-from cnn_jax.training.selection import choose, losers, partition, ranking, rungs, tuned_groups
+from cnn_jax.training.grid import Trial, choose, losers, partition, ranking, rungs, tuned_groups
 
 RATES = (0.1, 0.2, 0.3)
 

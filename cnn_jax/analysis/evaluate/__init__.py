@@ -3,61 +3,23 @@
 One class an image and several labels an image are one `Evaluation`: accuracy with its interval, a
 row for each class or label, and how sure the network may be.
 """
+# fmt: off
 
 from cnn_jax.analysis.evaluate.charts import (
-    LARGE_SHARE,
-    MAX_CLASSES_FULLY_COUNTED,
-    PrecisionRecall,
-    ReliabilityBins,
-    confusion_matrix,
-    precision_recall,
-    precision_recall_curves,
-    reliability_bins,
-    reliability_diagram,
+    LARGE_SHARE, MAX_CLASSES_FULLY_COUNTED, PrecisionRecall, ReliabilityBins, confusion_matrix,
+    precision_recall, precision_recall_curves, reliability_bins, reliability_diagram,
 )
 from cnn_jax.analysis.evaluate.evaluation import (
-    BINS,
-    EVEN,
-    Calibration,
-    Evaluation,
-    Reliability,
-    Row,
-    as_json,
-    calibrate,
-    choose_thresholds,
-    evaluate,
-    evaluate_classes,
-    evaluate_labels,
-    labels_json,
-    reliability,
+    BINS, EVEN, Calibration, Evaluation, Reliability, Row, as_json, calibrate, choose_thresholds,
+    evaluate, evaluate_classes, evaluate_labels, labels_json, reliability,
 )
 from cnn_jax.analysis.evaluate.page import NARROW_CLASSES, precision_recall_svg, render_evaluation
 
 __all__ = [
-    "BINS",
-    "EVEN",
-    "LARGE_SHARE",
-    "MAX_CLASSES_FULLY_COUNTED",
-    "NARROW_CLASSES",
-    "Calibration",
-    "Evaluation",
-    "PrecisionRecall",
-    "Reliability",
-    "ReliabilityBins",
-    "Row",
-    "as_json",
-    "calibrate",
-    "choose_thresholds",
-    "confusion_matrix",
-    "evaluate",
-    "evaluate_classes",
-    "evaluate_labels",
-    "labels_json",
-    "precision_recall",
-    "precision_recall_curves",
-    "precision_recall_svg",
-    "reliability",
-    "reliability_bins",
-    "reliability_diagram",
+    "BINS", "EVEN", "LARGE_SHARE", "MAX_CLASSES_FULLY_COUNTED", "NARROW_CLASSES", "Calibration",
+    "Evaluation", "PrecisionRecall", "Reliability", "ReliabilityBins", "Row", "as_json",
+    "calibrate", "choose_thresholds", "confusion_matrix", "evaluate", "evaluate_classes",
+    "evaluate_labels", "labels_json", "precision_recall", "precision_recall_curves",
+    "precision_recall_svg", "reliability", "reliability_bins", "reliability_diagram",
     "render_evaluation",
 ]

@@ -140,7 +140,5 @@ def look(
     contribute = contributions(trained, _STEPS)
     mistakes, ambiguous = noteworthy(probabilities, labels, thresholds)
     return Insight(
-        trained.filters(),
-        mistakes.shown(contribute, images),
-        ambiguous.shown(contribute, images),
+        trained.filters(), mistakes.shown(contribute, images), ambiguous.shown(contribute, images)
     )

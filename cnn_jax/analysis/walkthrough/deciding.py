@@ -97,10 +97,7 @@ def loss() -> Station:
         "batch": list(zip(labels, predictions, each.tolist(), strict=True)),
         "batch_sum": float(each.sum()),
         "curves": [
-            (
-                name,
-                to_svg(drawings.loss_curve(p, values, name, _LARGEST_LOSS), f"loss-{name}"),
-            )
+            (name, to_svg(drawings.loss_curve(p, values, name, _LARGEST_LOSS), f"loss-{name}"))
             for name, values in _compiled(_losses, p).items()
         ],
         "soft_target": _SOFT_TARGET,

@@ -147,9 +147,9 @@ def gradient_descent() -> Station:
     bends = np.linalg.eigvalsh(np.asarray(jax.jit(jax.hessian(valley))(start)))
     limit = 2 / float(bends[-1])
     rates = {name: share * limit for name, share in _RATES.items()}
-    found = jax.jit(
-        jax.vmap(lambda rate: descend(valley, start, rate, _STEPS)),
-    )(jnp.asarray(list(rates.values())))
+    found = jax.jit(jax.vmap(lambda rate: descend(valley, start, rate, _STEPS)))(
+        jnp.asarray(list(rates.values()))
+    )
     paths = {
         f"{name}: α = {rate:.3g}": np.asarray(path)
         for (name, rate), path in zip(rates.items(), found, strict=True)
@@ -158,8 +158,7 @@ def gradient_descent() -> Station:
     good = found[list(rates).index("good")]
     shown = {
         "picture": to_svg(
-            drawings.paths_on_contours(axes, _heights(valley, axes), paths, np.zeros(2)),
-            "descent",
+            drawings.paths_on_contours(axes, _heights(valley, axes), paths, np.zeros(2)), "descent"
         ),
         "curvatures": CURVATURES,
         "limit": limit,

@@ -67,10 +67,7 @@ def network(trained: Trained) -> Station:
     image = trained.images[0]
     given = trained.normalize(jnp.asarray(image[None], jnp.float32))
     maps, vectors = jax.jit(
-        lambda images: (
-            feature_maps(trained.network, images),
-            _vectors(trained.network, images),
-        )
+        lambda images: (feature_maps(trained.network, images), _vectors(trained.network, images))
     )(given)
     strips = feature_map_strips(
         image, {name: np.asarray(values[0]) for name, values in maps.items()}, _MAPS

@@ -166,11 +166,7 @@ def scale(
 
 
 def elastic(
-    key: PRNGKeyArray,
-    image: Float[Array, "h w c"],
-    *,
-    alpha: Strength = 1.0,
-    sigma: Strength = 4.0,
+    key: PRNGKeyArray, image: Float[Array, "h w c"], *, alpha: Strength = 1.0, sigma: Strength = 4.0
 ) -> Float[Array, "h w c"]:
     """Moves every pixel by a smooth random field, as an unsteady hand does.
 

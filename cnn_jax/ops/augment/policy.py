@@ -193,8 +193,5 @@ def _move(image: Array, operation: Array, strength: Array, extremes: Extremes) -
             (cos, sin + amount("shear_y", extremes.shear)),
             (amount("shear_x", extremes.shear) - sin, cos),
         ),
-        (
-            jnp.round(amount("translate_y", down)),
-            jnp.round(amount("translate_x", right)),
-        ),
+        (jnp.round(amount("translate_y", down)), jnp.round(amount("translate_x", right))),
     )

@@ -85,44 +85,31 @@ AUGMENTATIONS: dict[str, Augmentation] = {
     "alternating_flip": Augmentation(
         alternating_flip, "mirror left and right in every other epoch", by_epoch=True
     ),
-    "translate": Augmentation(
-        translate,
-        "shift by up to so many pixels each way",
-    ),
+    "translate": Augmentation(translate, "shift by up to so many pixels each way"),
     "random_resized_crop": Augmentation(
-        random_resized_crop,
-        "stretch a window of at least this share of the area",
+        random_resized_crop, "stretch a window of at least this share of the area"
     ),
     "rotate": Augmentation(rotate, "turn by up to so many degrees either way"),
     "shear": Augmentation(shear, "slant by up to so many degrees along each axis"),
     "scale": Augmentation(scale, "zoom in or out by up to this factor"),
     "elastic": Augmentation(
-        elastic,
-        "move pixels by a random field, alpha pixels strong and sigma pixels smooth",
+        elastic, "move pixels by a random field, alpha pixels strong and sigma pixels smooth"
     ),
     "cutout": Augmentation(cutout, "hide a square of this side"),
     "random_erasing": Augmentation(
-        random_erasing,
-        "hide a rectangle of up to this share of the area",
+        random_erasing, "hide a rectangle of up to this share of the area"
     ),
     "brightness": Augmentation(brightness, "multiply by 1 - strength to 1 + strength"),
     "contrast": Augmentation(contrast, "stretch about the mean, likewise"),
     "saturation": Augmentation(saturation, "stretch about gray, likewise", color=True),
-    "hue": Augmentation(
-        hue,
-        "turn the color wheel by up to so many turns either way",
-        color=True,
-    ),
+    "hue": Augmentation(hue, "turn the color wheel by up to so many turns either way", color=True),
     "grayscale": Augmentation(grayscale, "take the color away", color=True),
     "invert": Augmentation(invert, "take the negative"),
     "gaussian_noise": Augmentation(
         gaussian_noise, "add noise of this standard deviation (white is 1)"
     ),
     "blur": Augmentation(blur, "blur by a Gaussian of up to this width in pixels"),
-    "rand_augment": Augmentation(
-        rand_augment,
-        "RandAugment: n random operations of one magnitude",
-    ),
+    "rand_augment": Augmentation(rand_augment, "RandAugment: n random operations of one magnitude"),
     "trivial_augment": Augmentation(
         trivial_augment, "TrivialAugment: one random operation of random strength"
     ),

@@ -132,8 +132,7 @@ def test_summary_is_that_of_scipy():
         np.testing.assert_allclose(float(row["mean_test_accuracy"]), own.mean())
         np.testing.assert_allclose(float(row["std"]), own.std(ddof=1))
         np.testing.assert_allclose(
-            [float(row["low"]), float(row["high"])],
-            stats.ttest_1samp(own, 0).confidence_interval(),
+            [float(row["low"]), float(row["high"])], stats.ttest_1samp(own, 0).confidence_interval()
         )
         assert (row["n"], row["diverged"], row["parameters"]) == ("5", "0", "824458")
         if index:

@@ -161,8 +161,7 @@ def test_a_difference_speaks_for_one_and_against_the_other():
     heat = np.asarray(covered.heat[0])
     assert heat[UPRIGHT].mean() > 0 > heat[LYING].mean()
     np.testing.assert_allclose(
-        explain.occlusion(bars_alone, image, explain.difference(1, 0), 3, 3).heat,
-        -covered.heat,
+        explain.occlusion(bars_alone, image, explain.difference(1, 0), 3, 3).heat, -covered.heat
     )
 
 
@@ -218,10 +217,7 @@ def test_pixels_of_attributions():
         (lambda x: explain.output(4)(x[:, :, 0, 0]), "no output 4; give 0 to 3"),
         (lambda x: explain.output(np.array([0, -1]))(x[:, :, 0, 0]), "give 0 to 3"),
         (lambda x: explain.occlusion(None, x, None, 5), r"patch=5 does not fit; give 1 to 4"),
-        (
-            lambda x: explain.occlusion(None, x, None, 2, 3),
-            r"stride=3 leaves gaps; give 1 to 2",
-        ),
+        (lambda x: explain.occlusion(None, x, None, 2, 3), r"stride=3 leaves gaps; give 1 to 2"),
         (
             lambda x: explain.grad_cam(bars, x, explain.output(0), "conv9"),
             "no layer 'conv9'; give one of conv, activation, pool, output",
