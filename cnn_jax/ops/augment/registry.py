@@ -1,5 +1,6 @@
 """Every augmentation that can be asked for by name, and what its arguments may be."""
 
+from inspect import Parameter
 from typing import NamedTuple, Protocol
 
 from jaxtyping import Array, Float, PRNGKeyArray
@@ -71,13 +72,16 @@ class Augmentation(NamedTuple):
         """What each argument may be, in their order."""
         return {
             name: (annotations(parameter, Allowed) or [Interval()])[0]
-            for name, parameter in keyword_arguments(self.function).items()
+            for name, parameter in self._parameters().items()
         }
 
     def defaults(self) -> dict[str, float | int | str]:
         """The arguments and the values they have where none is given."""
-        parameters = keyword_arguments(self.function)
-        return {name: parameter.default for name, parameter in parameters.items()}
+        return {name: parameter.default for name, parameter in self._parameters().items()}
+
+    def _parameters(self) -> dict[str, Parameter]:
+        found = keyword_arguments(self.function)
+        return {name: found[name] for name in found if not (self.by_epoch and name == "epoch")}
 
 
 AUGMENTATIONS: dict[str, Augmentation] = {
