@@ -1,21 +1,24 @@
 # Two commands, each of which sets up .venv by itself: make train, make test.
-# An existing environment is used with make VENV=path; another interpreter with make PYTHON=python3.12.
+# Another interpreter is used with make PYTHON=python3.13, in an environment of its own, .venv-python3.13;
+# an existing environment with make VENV=path; some tests only are run with make test TESTS="tests/ops".
 PYTHON ?= python3
-VENV ?= .venv
+VENV ?= .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
+TESTS ?= tests
 
 .PHONY: train test lint clean
 
 train: $(VENV)/.installed
-	$(BIN)/python -m experiments.train --flagfile=experiments/presets/mnist.flags
+	$(BIN)/python -m experiments.train --preset=mnist
 
 test: $(VENV)/.test-installed lint
-	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile $(TESTS)
 
 lint: $(VENV)/.test-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/codespell
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: cnn_jax needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0] + "; choose another with make PYTHON=...")'
@@ -30,4 +33,4 @@ $(VENV)/.test-installed: setup.cfg constraints.txt | $(BIN)/python
 	@touch $@ $(VENV)/.installed
 
 clean:
-	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build *.egg-info
+	rm -rf .venv .venv-* .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build *.egg-info

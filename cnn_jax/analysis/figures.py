@@ -24,7 +24,7 @@ PALETTE = {
     "green": "#009E73",
     "yellow": "#F0E442",
     "blue": "#0072B2",
-    "vermillion": "#D55E00",
+    "vermilion": "#D55E00",
     "purple": "#CC79A7",
 }
 RIGHT = PALETTE["blue"]

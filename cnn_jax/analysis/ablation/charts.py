@@ -26,7 +26,7 @@ _SEED: dict[str, Any] = {
 # verdict -> color and marker; none where the variant is the baseline or there is no baseline
 _VERDICTS = {
     BETTER: (PALETTE["blue"], ">"),
-    WORSE: (PALETTE["vermillion"], "<"),
+    WORSE: (PALETTE["vermilion"], "<"),
     NO_DIFFERENCE: (INK, "o"),
     TOO_FEW: (_SOFT, "s"),
 }

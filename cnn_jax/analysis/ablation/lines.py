@@ -33,7 +33,7 @@ MAX_LINES = 7
 _COLUMNS = 4
 _STYLES = (
     ("blue", "-", "o"),
-    ("vermillion", "--", "s"),
+    ("vermilion", "--", "s"),
     ("green", "-.", "^"),
     ("purple", ":", "D"),
     ("orange", (0, (6, 1.5)), "v"),

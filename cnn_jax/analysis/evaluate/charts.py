@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MAX_CLASSES_FULLY_COUNTED = 30
 LARGE_SHARE = 0.02
 # A color says which label it is, and so does the line style where colors come round again.
-_COLORS = ("blue", "vermillion", "green", "purple", "orange", "sky blue", "black")
+_COLORS = ("blue", "vermilion", "green", "purple", "orange", "sky blue", "black")
 _STYLES = ("-", "--", "-.", ":")
 # Above it a curve cannot be told from the top of the figure.
 _TOP = 0.995
@@ -145,7 +145,7 @@ def reliability_diagram(
         height=gap,
         bottom=binned.accuracy,
         facecolor="none",
-        edgecolor=PALETTE["vermillion"],
+        edgecolor=PALETTE["vermilion"],
         hatch="////",
         linewidth=0.8,
         label="gap to the mean confidence",

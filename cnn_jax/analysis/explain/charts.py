@@ -1,6 +1,6 @@
 """Pictures of explanations, and of what is inside a network: arrays in, a matplotlib Figure out.
 
-Values with a sign are blue where they speak for something and vermillion where against; values
+Values with a sign are blue where they speak for something and vermilion where against; values
 without one go from light to dark. A map has its own scale, so that weak ones show as well.
 """
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _FOR = PALETTE["blue"]
-_AGAINST = PALETTE["vermillion"]
+_AGAINST = PALETTE["vermilion"]
 _MIDDLE = PALETTE["purple"]
 _MOST = "#2d0a4e"
 # A map is drawn up to this quantile of its absolute values: single pixels would outshine it.
@@ -131,7 +131,7 @@ def evidence_grid(
     captions: Sequence[str],
     columns: int = 4,
 ) -> "Figure":
-    """Images, each with its evidence beneath it: blue for, vermillion against.
+    """Images, each with its evidence beneath it: blue for, vermilion against.
 
     Args:
         images: 1, 3 or 4 channels.

@@ -104,7 +104,7 @@ def confident_mistakes_of(subject: Subject) -> Section:
         f"The mistakes of the largest probability among {len(labels):,} images, with their true "
         "class beneath and the network's guesses as bars; the true class has the plain one. "
         "Then what in each image speaks for the wrong guess (blue) rather than for the true class "
-        "(vermillion): integrated gradients of the difference of their logits."
+        "(vermilion): integrated gradients of the difference of their logits."
         if pictures
         else f"None: all {len(labels):,} images are guessed right.",
         pictures,
@@ -148,7 +148,7 @@ def _surest_wrong_answers(subject: Subject, thresholds: Float[np.ndarray, "l"]) 
         "Mistakes",
         "Sure, and wrong",
         f"For each label, the wrong answers that are farthest from its threshold, of {examples:,} "
-        "images, and what in the image speaks for the label (blue) and against it (vermillion): "
+        "images, and what in the image speaks for the label (blue) and against it (vermilion): "
         "integrated gradients of its logit."
         if pictures
         else f"None: all answers for {examples:,} images are right.",
@@ -164,7 +164,7 @@ def _answers_in_doubt(subject: Subject, thresholds: Float[np.ndarray, "l"]) -> S
         "In doubt",
         "There, or not?",
         "For each label, the images whose probability is nearest to its threshold, where the "
-        "answer turns, and what in them speaks for the label (blue) and against it (vermillion).",
+        "answer turns, and what in them speaks for the label (blue) and against it (vermilion).",
         _label_pictures(subject, doubts, _AMBIGUOUS),
     )
 

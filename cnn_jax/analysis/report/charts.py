@@ -24,7 +24,7 @@ class _Curve(NamedTuple):
 def _train_and_validation(quantity: str) -> tuple[_Curve, _Curve]:
     return (
         _Curve(f"train_{quantity}", "train", PALETTE["blue"], "-", "o"),
-        _Curve(f"validation_{quantity}", "validation", PALETTE["vermillion"], "--", "s"),
+        _Curve(f"validation_{quantity}", "validation", PALETTE["vermilion"], "--", "s"),
     )
 
 

@@ -30,12 +30,12 @@ _GUESSES = 5
 _DRAWN = 12
 _AT_RANDOM = "Test examples drawn at random"
 _BETWEEN_CLASSES = (
-    "The right picture shows what speaks for {} (blue) rather than for {} (vermillion), pixel by "
+    "The right picture shows what speaks for {} (blue) rather than for {} (vermilion), pixel by "
     "pixel (integrated gradients of the difference of their logits)."
 )
 _FOR_A_LABEL = (
     "The right picture shows what speaks for the label named beneath it (blue) and what against it "
-    "(vermillion), pixel by pixel (integrated gradients of its logit)."
+    "(vermilion), pixel by pixel (integrated gradients of its logit)."
 )
 
 
@@ -185,7 +185,7 @@ def _answers(record: RunRecord, thresholds: Float[np.ndarray, "l"], index: int) 
 
 
 def _heat_image(image: UInt8[np.ndarray, "h w c"], heat: Float[np.ndarray, "h w"]) -> str:
-    """Evidence over its image, as an address: blue is for an output, vermillion against it."""
+    """Evidence over its image, as an address: blue is for an output, vermilion against it."""
     over = heat_over_image(image, heat, True, heat_scale(heat))
     return image_to_png(np.round(255 * over).astype(np.uint8))
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_FIRST, _SECOND, _THIRD = PALETTE["blue"], PALETTE["vermillion"], PALETTE["green"]
+_FIRST, _SECOND, _THIRD = PALETTE["blue"], PALETTE["vermilion"], PALETTE["green"]
 # A path has a color, a line and a mark of its own.
 _PATHS = ((_FIRST, "-", "o"), (_THIRD, "--", "s"), (_SECOND, "-.", "^"))
 
@@ -187,7 +187,7 @@ def loss_over_examples(
 
 
 # The colors that the lecture names, as Okabe and Ito's palette has them.
-INPUT, WINDOW, OUTPUT = PALETTE["blue"], PALETTE["green"], PALETTE["vermillion"]
+INPUT, WINDOW, OUTPUT = PALETTE["blue"], PALETTE["green"], PALETTE["vermilion"]
 _GAP = 1.2
 
 

@@ -133,7 +133,7 @@ def planes(image: UInt8[np.ndarray, "h w 3"]) -> list[UInt8[np.ndarray, "h w 3"]
 
 
 def signed_image(values: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
-    """A map of numbers as a picture: positive ones blue, negative ones vermillion, zero white."""
+    """A map of numbers as a picture: positive ones blue, negative ones vermilion, zero white."""
     scale = np.abs(values).max() or 1.0
     shades = colors(signed=True)((values / scale + 1) / 2)
     return np.round(255 * shades[..., :3]).astype(np.uint8)
