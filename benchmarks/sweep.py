@@ -57,7 +57,9 @@ def _measure(console: Console, model: str, counts: Sequence[int]) -> None:
 
     dataset = data.load("mnist")
     split = data.take(dataset.train, FLAGS.examples, 0)
-    architecture = Architecture(model=model, filters=(16, 32), hidden=(128,))
+    architecture = Architecture(model=model)
+    if model == "cnn":
+        architecture = Architecture(filters=(16, 32), hidden=(128,))
     epochs = LEAST_EPOCHS * FLAGS.rounds + 1
     config = training.Config(architecture, batch_size=BATCH_SIZE, epochs=epochs)
     run = training.make_run(config, read_task(dataset))

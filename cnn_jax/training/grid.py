@@ -155,9 +155,9 @@ class Trial:
         """What `to_json` gave.
 
         Raises:
-            TypeError: if the record is not of a trial.
+            KeyError, TypeError: if the record is not of a trial.
         """
-        return cls(**{**record, "history": tuple(record.get("history", ()))})
+        return cls(**{**record, "history": tuple(record["history"])})
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ class CellDirectory:
         record = _read(file)
         try:
             return CellResult(**record | {"trials": _trials(record)})
-        except TypeError as error:
+        except (KeyError, TypeError) as error:
             raise _damaged(file, error) from error
 
     def finish(self, result: CellResult) -> None:
@@ -129,7 +129,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _trials(record: Mapping[str, Any]) -> tuple[Trial, ...]:
-    return tuple(map(Trial.from_json, record.get("trials", ())))
+    return tuple(map(Trial.from_json, record["trials"]))
 
 
 def _damaged(file: Path, error: Exception) -> UsageError:

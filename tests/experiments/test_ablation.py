@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -328,11 +329,32 @@ def test_an_existing_folder_is_kept(sweep, unbroken: Path):
     assert outcome.code == 2 and "already exists" in outcome.err
 
 
-def test_a_damaged_cell_is_named(sweep, digits: Path, unbroken: Path, tmp_path: Path):
-    import shutil
+# As version 0.1 wrote it.
+OLD_TRIAL = {
+    "variant": 0, "tuned": {}, "seed": 0, "status": "finished", "chosen": True, "history": [],
+    "test": None, "seconds": 1.0,
+}  # fmt: skip
+OLD_STANDING = {"epoch": 1, "places": [0], "status": ["training"], "histories": [[]]}
 
+
+@pytest.mark.parametrize("name", ["001.json", "001/group_0/standing_00001.json"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "[]",
+        json.dumps({"trials": [OLD_TRIAL], "programs": 1}),
+        json.dumps(OLD_STANDING | {"seconds": [1.0]}),
+    ],
+)
+def test_a_damaged_cell_is_named(sweep, unbroken: Path, tmp_path: Path, name: str, content: str):
     copy = tmp_path / "copy"
     shutil.copytree(unbroken, copy)
-    (copy / "cells" / "001.json").write_text("{")
+    file = copy / "cells" / name
+    (copy / "cells" / "001.json").unlink()
+    (file.parent / "epoch_00001").mkdir(parents=True)
+    file.write_text(content)
     outcome = sweep(f"--workdir={copy}", "--resume")
-    assert outcome.code == 2 and "001.json is damaged" in outcome.err
+    assert (outcome.code, len(outcome.err.splitlines())) == (2, 1)
+    assert f"{name} is damaged or of another version" in outcome.err
+    assert f"remove {copy / 'cells' / '001'}" in outcome.err
