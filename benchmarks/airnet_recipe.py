@@ -44,7 +44,7 @@ from cnn_jax import data
 from cnn_jax.errors import UsageError
 from cnn_jax.models import Architecture, build
 from cnn_jax.ops import augment
-from cnn_jax.ops.augment.batch import TEST_TIME
+from cnn_jax.ops.augment import TEST_TIME
 from cnn_jax.training import Config, Examples, Task, TrainState, make_run
 from cnn_jax.training.config import AUGMENT_PREFIX
 from cnn_jax.training.task import normalize

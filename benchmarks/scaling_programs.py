@@ -66,9 +66,9 @@ def compile_network(name: str, devices: int) -> Network:
 
     from cnn_jax import training
     from cnn_jax.models import build_abstract, count_parameters
+    from cnn_jax.training import Trainer
     from cnn_jax.training.devices import MeshShape, make_mesh, whole
     from cnn_jax.training.grid import Trial
-    from cnn_jax.training.loop import Trainer
     from cnn_jax.training.programs import collectives, compile_epoch, program_cost
 
     shape, architecture = networks()[name]

@@ -116,9 +116,9 @@ def _together(run, config, examples, vectorization, count: int) -> Callable[[], 
     import jax
 
     from cnn_jax import training
+    from cnn_jax.training import Trainer
     from cnn_jax.training.devices import MeshShape, make_mesh, replicate
     from cnn_jax.training.grid import Trial
-    from cnn_jax.training.loop import Trainer
 
     mesh = make_mesh(MeshShape(trial=len(jax.devices())))
     trainer = Trainer(run, replicate(examples, mesh), None, vectorization, mesh)

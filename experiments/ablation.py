@@ -3,7 +3,7 @@
 --vary=activation=relu,tanh --vary=loss=cross_entropy,hinge --tune=learning_rate --seeds=5 trains
 every combination with every seed, chooses each row's learning rate on the validation split, reads
 the test split once, and writes tables (CSV, Markdown, LaTeX) and report.html. Every option of
-experiments.train is a flag here too, for what all networks share.
+train is a flag here too, for what all networks share.
 """
 
 from collections.abc import Sequence
@@ -49,7 +49,7 @@ flags.adopt_module_key_flags(run_directory)
 flags.DEFINE_multi_string(
     "vary",
     [],
-    "An axis: an option of experiments.train and its values, as in activation=relu,tanh or "
+    "An axis: an option of train and its values, as in activation=relu,tanh or "
     "learning_rate=log:1e-3:3e-1:6 (or lin:low:high:n, or multiples of the default: x0.1,x1,x10). "
     "In an option that is a list, + stands between items: filters=16+32,32+64. May be repeated.",
 )

@@ -11,11 +11,10 @@ from typing import Any, NoReturn
 from absl import app, flags
 
 from cnn_jax.errors import UsageError, did_you_mean
+from cnn_jax.ops import LOSSES
 from cnn_jax.ops.hyperparameters import declared
-from cnn_jax.ops.losses import LOSSES
-from cnn_jax.training import known_hyperparameters
-from cnn_jax.training.optimizers import OPTIMIZERS, lookahead
-from cnn_jax.training.schedules import SCHEDULES
+from cnn_jax.training import OPTIMIZERS, SCHEDULES, known_hyperparameters
+from cnn_jax.training.optimizers import lookahead
 
 from . import COMMANDS, command
 

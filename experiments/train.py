@@ -26,8 +26,7 @@ from cnn_jax.analysis.evaluate import Evaluation, evaluate, labels_json
 from cnn_jax.analysis.explain import TrainedNetwork, trained_network
 from cnn_jax.analysis.pages import duration
 from cnn_jax.models import build_abstract
-from cnn_jax.ops.activations import OUTPUT_ACTIVATIONS
-from cnn_jax.ops.losses import CALIBRATED, LOSS_OUTPUT
+from cnn_jax.ops import CALIBRATED, LOSS_OUTPUT, OUTPUT_ACTIVATIONS
 from cnn_jax.training.devices import mesh_shape
 from cnn_jax.training.grid import Trial
 from cnn_jax.training.loop import Standing

@@ -21,7 +21,7 @@ from cnn_jax.models.layers import (
     require_size,
     scaled,
 )
-from cnn_jax.ops.convolution import Lowering, conv2d
+from cnn_jax.ops import Lowering, conv2d
 
 
 def patch_covariance(images: Float[Array, "n h w c"], size: int) -> Float[Array, "k k"]:

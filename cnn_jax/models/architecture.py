@@ -8,9 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Float, PyTree
 
 from cnn_jax.errors import FieldError, check_choice
-from cnn_jax.ops.activations import ACTIVATIONS, PARAMETRIC_ACTIVATIONS
-from cnn_jax.ops.convolution import LOWERINGS, Lowering
-from cnn_jax.ops.pooling import POOLINGS
+from cnn_jax.ops import ACTIVATIONS, LOWERINGS, PARAMETRIC_ACTIVATIONS, POOLINGS, Lowering
 
 ImageShape = tuple[int, int, int]
 NORMALIZATIONS = ("none", "batch", "group")

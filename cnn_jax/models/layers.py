@@ -16,8 +16,16 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from cnn_jax.errors import UsageError
 from cnn_jax.models.architecture import Architecture, ImageShape
-from cnn_jax.ops import activations, dense, dropout, flatten, pooling
-from cnn_jax.ops.convolution import Lowering, Padding, conv_general_dilated
+from cnn_jax.ops import (
+    Lowering,
+    Padding,
+    activations,
+    conv_general_dilated,
+    dense,
+    dropout,
+    flatten,
+    pooling,
+)
 
 _GROUPS = 8
 _LECUN_NORMAL = nnx.initializers.lecun_normal()

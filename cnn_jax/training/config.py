@@ -7,10 +7,9 @@ from typing import Any
 from cnn_jax.errors import FieldError, check_choice
 from cnn_jax.models import MODELS, Architecture
 from cnn_jax.models.architecture import check_positive_integers
-from cnn_jax.ops import DROPOUT_RATE, augment
+from cnn_jax.ops import DROPOUT_RATE, LOSSES, Hyperparameter, Interval, augment
 from cnn_jax.ops.augment import TEST_TIME, AugmentationCall
-from cnn_jax.ops.hyperparameters import Hyperparameter, Interval, declared
-from cnn_jax.ops.losses import LOSSES
+from cnn_jax.ops.hyperparameters import declared
 from cnn_jax.training.optimizers import (
     OPTIMIZERS,
     averaged,

@@ -15,8 +15,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, PyTree
 
-from cnn_jax.ops import updates
-from cnn_jax.ops.hyperparameters import Interval, Number
+from cnn_jax.ops import Interval, Number, updates
 
 Decay = Interval("[0, 1)")
 FirstDecay = Annotated[

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import jax.numpy as jnp
 
-from cnn_jax.ops.hyperparameters import Interval, Number
+from cnn_jax.ops import Interval, Number
 
 FinalFraction = Annotated[
     Number, Interval("[0, 1]"), "the learning rate at the end, as a fraction of its peak"

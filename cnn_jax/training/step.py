@@ -16,10 +16,8 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from cnn_jax.models import Architecture, Mode, build_abstract
-from cnn_jax.ops import augment
-from cnn_jax.ops.hyperparameters import Number, keyword_arguments, read_by
-from cnn_jax.ops.losses import LOSSES
-from cnn_jax.ops.updates import apply_updates
+from cnn_jax.ops import LOSSES, Number, apply_updates, augment
+from cnn_jax.ops.hyperparameters import keyword_arguments, read_by
 from cnn_jax.training.config import AUGMENT_PREFIX, Config
 from cnn_jax.training.devices import BATCH_AXIS, constrain
 from cnn_jax.training.optimizers import (

@@ -11,8 +11,7 @@ from jaxtyping import Array, Float, Int, Int32, Num, UInt8
 
 from cnn_jax.errors import FieldError
 from cnn_jax.models import Architecture, build_abstract
-from cnn_jax.ops.losses import PER_LABEL
-from cnn_jax.ops.metrics import accuracy, label_accuracy, label_correct
+from cnn_jax.ops import PER_LABEL, accuracy, label_accuracy, label_correct
 from cnn_jax.training.config import Config
 from cnn_jax.training.optimizers import OPTIMIZERS
 

@@ -127,7 +127,7 @@ def read_axis(text: str) -> Axis:
         raise UsageError("--vary=seed: say how many seeds with --seeds, and the first with --seed")
     if name not in known - _NOT_AXES:
         close = difflib.get_close_matches(name, known - _NOT_AXES, 1)
-        hint = f"did you mean {close[0]}?" if close else "any option of experiments.train is one"
+        hint = f"did you mean {close[0]}?" if close else "any option of train is one"
         raise UsageError(f"--vary={text}: {name} is not an option that can vary; {hint}")
     values = []
     for item in texts:

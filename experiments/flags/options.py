@@ -10,12 +10,9 @@ from absl import flags
 from cnn_jax import data
 from cnn_jax.errors import UsageError
 from cnn_jax.models import MODELS, NORMALIZATIONS, Architecture
-from cnn_jax.ops.activations import ACTIVATIONS, PARAMETRIC_ACTIVATIONS
+from cnn_jax.ops import ACTIVATIONS, LOSSES, LOWERINGS, PARAMETRIC_ACTIVATIONS, POOLINGS
+from cnn_jax.ops.augment import TEST_TIME
 from cnn_jax.ops.augment import describe as describe_augmentations
-from cnn_jax.ops.augment.batch import TEST_TIME
-from cnn_jax.ops.convolution import LOWERINGS
-from cnn_jax.ops.losses import LOSSES
-from cnn_jax.ops.pooling import POOLINGS
 from cnn_jax.training import (
     OPTIMIZERS,
     PRECISIONS,

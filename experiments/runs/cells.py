@@ -8,8 +8,9 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from cnn_jax import training
 from cnn_jax.analysis.pages import duration
+from cnn_jax.training import Trainer
 from cnn_jax.training.grid import UNREAD, Grid, Trial, choose, partition
-from cnn_jax.training.loop import Standing, Trainer, fitting
+from cnn_jax.training.loop import Standing, fitting
 from cnn_jax.training.sweep import SweepState, Vectorization
 
 from .study import CellPlan, Prepared

@@ -15,9 +15,10 @@ from rich.table import Table
 
 from cnn_jax import data, training
 from cnn_jax.analysis.pages import duration
-from cnn_jax.ops.augment.batch import TEST_TIME
+from cnn_jax.ops.augment import TEST_TIME
+from cnn_jax.training import Trainer
 from cnn_jax.training.devices import MeshShape, make_mesh, mesh_shape, replicate
-from cnn_jax.training.loop import Trainer, fitting
+from cnn_jax.training.loop import fitting
 from cnn_jax.training.programs import Cost, collective_bytes, compile_epoch, one_step, program_cost
 from cnn_jax.training.sweep import Vectorization
 from cnn_jax.training.task import sizes

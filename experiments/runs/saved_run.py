@@ -17,8 +17,7 @@ from cnn_jax.analysis.evaluate import choose_thresholds
 from cnn_jax.analysis.explain import TrainedNetwork, trained_network
 from cnn_jax.errors import UsageError
 from cnn_jax.models import build_abstract
-from cnn_jax.ops.activations import OUTPUT_ACTIVATIONS
-from cnn_jax.ops.losses import CALIBRATED, LOSS_OUTPUT
+from cnn_jax.ops import CALIBRATED, LOSS_OUTPUT, OUTPUT_ACTIVATIONS
 from cnn_jax.training import checkpoints
 from cnn_jax.training.task import normalize
 
@@ -30,7 +29,7 @@ FLAGS = flags.FLAGS
 _PROGRAMS = __name__.removesuffix("runs.saved_run")
 
 # Each program names those it reads with flags.declare_key_flag.
-flags.DEFINE_string("run", None, "The folder of a trained run, as experiments.train leaves it.")
+flags.DEFINE_string("run", None, "The folder of a trained run, as train leaves it.")
 flags.DEFINE_enum(
     "split", "test", ("train", "validation", "test"), "Which part of the data set to look at."
 )
@@ -151,7 +150,7 @@ def load() -> SavedRun:
         UsageError: if the folder holds no run, or one that cannot be restored.
     """
     if not FLAGS.run:
-        raise UsageError("give --run=FOLDER, the folder of a run that experiments.train made")
+        raise UsageError("give --run=FOLDER, the folder of a run that train made")
     path = Path(FLAGS.run)
     if not path.is_dir():
         raise UsageError(f"--run={path} is not a folder; give the folder of a run")

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cnn_jax.errors import UsageError
-from cnn_jax.training import checkpoints
+from cnn_jax.training import Trainer, checkpoints
 from cnn_jax.training.grid import Trial
-from cnn_jax.training.loop import Standing, Trainer
+from cnn_jax.training.loop import Standing
 from cnn_jax.training.processes import from_first, is_first
 from cnn_jax.training.sweep import SweepState
 

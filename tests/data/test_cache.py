@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cnn_jax.data import Dataset, Split
 from cnn_jax.data.cache import cached, file_stamps, fingerprint
-from cnn_jax.data.dataset import Dataset, Split
 from cnn_jax.errors import UsageError
 
 

@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from cnn_jax.data.dataset import Dataset, Split, check_dataset
+from cnn_jax.data import Dataset, Split
+from cnn_jax.data.dataset import check_dataset
 from cnn_jax.errors import UsageError
 
 

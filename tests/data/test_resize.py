@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cnn_jax.data.dataset import Dataset, Split
+from cnn_jax.data import Dataset, Split
 from cnn_jax.data.folders import resize, resize_dataset
 
 

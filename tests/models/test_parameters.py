@@ -5,7 +5,7 @@ import pytest
 from flax import nnx
 
 from cnn_jax.models import MODELS, Architecture, ParameterRow, build, count_parameters
-from cnn_jax.ops.activations import ACTIVATIONS, PARAMETRIC_ACTIVATIONS
+from cnn_jax.ops import ACTIVATIONS, PARAMETRIC_ACTIVATIONS
 
 SMALL = {"filters": (4, 6), "hidden": (5,)}
 

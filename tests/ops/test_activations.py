@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import special
 
-from cnn_jax.ops.activations import (
+from cnn_jax.ops import (
     ACTIVATIONS,
     OUTPUT_ACTIVATIONS,
     PARAMETRIC_ACTIVATIONS,

@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jax import lax
 
-from cnn_jax.ops.convolution import LOWERINGS, conv2d, output_size
+from cnn_jax.ops import LOWERINGS, conv2d, output_size
 
 IMAGE = [[1, 1, 1, 0, 0], [0, 1, 1, 1, 0], [0, 0, 1, 1, 1], [0, 0, 1, 1, 0], [0, 1, 1, 0, 0]]
 FILTER = [[1, 0, 1], [0, 1, 0], [1, 0, 1]]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from cnn_jax.ops.convolution import conv2d, conv_general_dilated
+from cnn_jax.ops import conv2d, conv_general_dilated
 
 
 def loss(images, kernel, precision=None):

@@ -8,7 +8,7 @@ import optax
 import pytest
 from scipy import special
 
-from cnn_jax.ops.losses import LOSS_OUTPUT, LOSSES, cross_entropy, error, focal, log_loss
+from cnn_jax.ops import LOSS_OUTPUT, LOSSES, cross_entropy, error, focal, log_loss
 
 B, C = 6, 5
 _rng = np.random.default_rng(0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from cnn_jax.ops.metrics import (
+from cnn_jax.ops import (
     accuracy,
     average_precision,
     best_thresholds,

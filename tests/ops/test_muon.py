@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from cnn_jax.ops.updates import apply_updates, normalized_muon, orthogonalize
+from cnn_jax.ops import apply_updates, normalized_muon, orthogonalize
 
 
 @pytest.mark.parametrize("shape", [(6, 40), (40, 6), (7, 7)])

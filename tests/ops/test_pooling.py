@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
 
-from cnn_jax.ops.pooling import POOLINGS, avg_pool, global_avg_pool, max_pool
+from cnn_jax.ops import POOLINGS, avg_pool, global_avg_pool, max_pool
 
 FEATURE_MAP = np.float32([[2, 2, 7, 3], [9, 4, 6, 1], [8, 5, 2, 4], [3, 1, 2, 6]])
 

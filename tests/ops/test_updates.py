@@ -4,7 +4,7 @@ import numpy as np
 import optax
 import pytest
 
-from cnn_jax.ops.updates import apply_updates, gradient_descent, init_velocity, momentum, nesterov
+from cnn_jax.ops import apply_updates, gradient_descent, init_velocity, momentum, nesterov
 
 PARAMS = {"dense": (jnp.array([1.0, -2.0]), jnp.array(0.5)), "bias": jnp.array([[3.0]])}
 CURVATURE = {"dense": (jnp.array([1.0, 4.0]), jnp.array(2.0)), "bias": jnp.array([[0.5]])}

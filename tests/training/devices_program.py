@@ -19,6 +19,7 @@ from cnn_jax.training import (
     Config,
     Examples,
     Task,
+    Trainer,
     checkpoints,
     hyperparameters,
     make_run,
@@ -26,7 +27,6 @@ from cnn_jax.training import (
 )
 from cnn_jax.training.devices import MeshShape, make_mesh
 from cnn_jax.training.grid import Trial
-from cnn_jax.training.loop import Trainer
 
 # No multiple of eight, so that what is split has to be filled up.
 rng = np.random.default_rng(0)

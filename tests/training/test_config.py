@@ -9,7 +9,7 @@ import pytest
 
 from cnn_jax.errors import FieldError, UsageError
 from cnn_jax.models import Architecture
-from cnn_jax.ops.losses import LOSSES
+from cnn_jax.ops import LOSSES
 from cnn_jax.training import (
     OPTIMIZERS,
     SCHEDULES,

@@ -9,7 +9,7 @@ import pytest
 
 from cnn_jax.errors import UsageError
 from cnn_jax.models import Architecture
-from cnn_jax.ops.losses import LOSSES, PER_LABEL
+from cnn_jax.ops import LOSSES, PER_LABEL
 from cnn_jax.training import Config, Examples, Task, augmentations, fit, hyperparameters, make_run
 from cnn_jax.training.task import ONE_CLASS, labeling
 

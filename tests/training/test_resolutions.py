@@ -11,9 +11,8 @@ from PIL import Image
 
 from cnn_jax.errors import UsageError
 from cnn_jax.models import Architecture
-from cnn_jax.training import Config, Examples, Task, fit, hyperparameters, make_run
+from cnn_jax.training import Config, Examples, Task, Trainer, fit, hyperparameters, make_run
 from cnn_jax.training.grid import Trial
-from cnn_jax.training.loop import Trainer
 from cnn_jax.training.task import shrink
 
 Draw = Callable[[int], Examples]

@@ -13,8 +13,7 @@ from flax import nnx
 
 from cnn_jax.errors import UsageError
 from cnn_jax.models import Architecture, build
-from cnn_jax.ops.activations import ACTIVATIONS, PARAMETRIC_ACTIVATIONS
-from cnn_jax.ops.losses import LOSSES
+from cnn_jax.ops import ACTIVATIONS, LOSSES, PARAMETRIC_ACTIVATIONS
 from cnn_jax.training import Config, Examples, Task, hyperparameters, make_run, steps_per_epoch
 from cnn_jax.training.run import normalize, streams
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from cnn_jax.models import Architecture
-from cnn_jax.ops.losses import LOSSES
-from cnn_jax.training import Config, Examples, Task, hyperparameters, make_run
+from cnn_jax.ops import LOSSES
+from cnn_jax.training import Config, Examples, Task, Trainer, hyperparameters, make_run
 from cnn_jax.training.grid import Trial
-from cnn_jax.training.loop import FILLER, Standing, Trainer
+from cnn_jax.training.loop import FILLER, Standing
 from cnn_jax.training.sweep import Trials, Vectorization, make_sweep
 
 Draw = Callable[[int], Examples]

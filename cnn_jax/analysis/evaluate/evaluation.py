@@ -15,8 +15,7 @@ from jaxtyping import Float, Int, UInt8
 
 from cnn_jax.analysis.predictions import fit_temperature, negative_log_likelihood
 from cnn_jax.analysis.statistics import mean_interval, wilson_interval
-from cnn_jax.ops import metrics
-from cnn_jax.ops.activations import OUTPUT_ACTIVATIONS
+from cnn_jax.ops import OUTPUT_ACTIVATIONS, metrics
 
 BINS = 15
 # From this probability on a label is said to be there, where no threshold was chosen for it.

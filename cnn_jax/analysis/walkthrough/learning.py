@@ -17,7 +17,7 @@ from cnn_jax.analysis.walkthrough.lecture import Station, color_smile, named
 from cnn_jax.models import Architecture, build_abstract, count_parameters
 from cnn_jax.models import parameters as counting
 from cnn_jax.ops import Number, activations, augment, losses, updates
-from cnn_jax.ops.augment.registry import AUGMENTATIONS
+from cnn_jax.ops.augment import AUGMENTATIONS
 
 Loss = Callable[[Float[Array, "2"]], Float[Array, ""]]
 

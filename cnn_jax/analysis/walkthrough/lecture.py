@@ -1,5 +1,6 @@
 """The lecture: what a station of it is, its own numbers, and its smile."""
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -60,7 +61,14 @@ class Trained(NamedTuple):
 
 def named(*functions: Callable) -> tuple[str, ...]:
     """The dotted names of functions, as one imports them."""
-    return tuple(f"{function.__module__}.{function.__qualname__}" for function in functions)
+    return tuple(f"{_home(function)}.{function.__qualname__}" for function in functions)
+
+
+def _home(function: Callable) -> str:
+    """The room that shows a function, or else its module."""
+    room = function.__module__.rpartition(".")[0]
+    shown = getattr(sys.modules.get(room), "__all__", ())
+    return room if function.__qualname__ in shown else function.__module__
 
 
 HOT_PINK = (255, 105, 180)

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from cnn_jax.analysis.ablation.records import NOT_READ, SweepRecord
+from cnn_jax.analysis.ablation import NOT_READ, SweepRecord
 from cnn_jax.training.grid import Trial
 
 ACTIVATIONS = (

@@ -5,10 +5,9 @@ import pytest
 import sweeps
 
 from cnn_jax.analysis import figures
+from cnn_jax.analysis.ablation import SweepRecord, summarize
 from cnn_jax.analysis.ablation import charts as ablation_charts
 from cnn_jax.analysis.ablation import lines as ablation_lines
-from cnn_jax.analysis.ablation.page import SweepRecord
-from cnn_jax.analysis.ablation.records import summarize
 
 
 def texts(figure):

@@ -12,15 +12,17 @@ import sweeps
 from records import Page
 from scipy import stats
 
-from cnn_jax.analysis.ablation.notes import method, warnings
-from cnn_jax.analysis.ablation.page import latex_table, markdown_table, render_ablation_report
-from cnn_jax.analysis.ablation.records import (
+from cnn_jax.analysis.ablation import (
     SweepRecord,
+    latex_table,
+    markdown_table,
+    render_ablation_report,
     results_csv,
     results_rows,
     summarize,
     summary_csv,
 )
+from cnn_jax.analysis.ablation.notes import method, warnings
 from cnn_jax.training.grid import Trial
 
 

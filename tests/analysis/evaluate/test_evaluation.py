@@ -18,7 +18,7 @@ from cnn_jax.analysis.evaluate import (
     evaluate_labels,
     render_evaluation,
 )
-from cnn_jax.ops.metrics import best_thresholds
+from cnn_jax.ops import best_thresholds
 
 RNG = np.random.default_rng(0)
 CLASSES = ("ape", "bee", "cat", "dog")

@@ -10,7 +10,7 @@ from records import NAMES, Page, label_record, report_page, scored
 
 from cnn_jax.analysis.evaluate import evaluate_labels
 from cnn_jax.analysis.report import RunRecord
-from cnn_jax.ops.metrics import best_thresholds
+from cnn_jax.ops import best_thresholds
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import pytest
 from jax import random
 from scipy import stats
 
-from cnn_jax.ops.augment.batch import TEST_TIME, cutmix, mixup
+from cnn_jax.ops.augment import TEST_TIME, cutmix, mixup
 
 N, H, W = 6, 10, 8
 _rng = np.random.default_rng(0)

@@ -9,7 +9,7 @@ from jax import random
 from PIL import Image, ImageEnhance, ImageOps
 from scipy import ndimage, stats
 
-from cnn_jax.ops.augment.pixels import (
+from cnn_jax.ops.augment import (
     adjust_blur,
     adjust_brightness,
     adjust_contrast,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from jax import random
 
-from cnn_jax.ops.augment.pixels import cutout, random_erasing
+from cnn_jax.ops.augment import cutout, random_erasing
 
 H, W = 8, 7
 _rng = np.random.default_rng(0)

@@ -6,10 +6,9 @@ from jax import random
 from PIL import Image
 from scipy import ndimage
 
-from cnn_jax.ops.augment.geometry import (
+from cnn_jax.ops.augment import (
     affine,
     elastic,
-    gaussian_matrix,
     horizontal_flip,
     random_resized_crop,
     rotate,
@@ -17,6 +16,7 @@ from cnn_jax.ops.augment.geometry import (
     shear,
     translate,
 )
+from cnn_jax.ops.augment.geometry import gaussian_matrix
 
 H, W, N = 12, 9, 48
 _rng = np.random.default_rng(0)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from jax import random
 
+from cnn_jax.ops import Interval
 from cnn_jax.ops.augment import (
     AUGMENTATIONS,
     apply,
@@ -18,7 +19,6 @@ from cnn_jax.ops.augment import (
     numbers,
     parse,
 )
-from cnn_jax.ops.hyperparameters import Interval
 
 N, H, W = 16, 12, 10
 KEY = random.key(0)

@@ -8,17 +8,15 @@ from jax import random
 from PIL import Image, ImageEnhance, ImageOps
 from scipy import ndimage, stats
 
-from cnn_jax.ops.augment.policy import (
-    OPERATIONS,
-    Extremes,
+from cnn_jax.ops.augment import (
     autocontrast,
     equalize,
-    operate,
     posterize,
     rand_augment,
     solarize,
     trivial_augment,
 )
+from cnn_jax.ops.augment.policy import OPERATIONS, Extremes, operate
 
 H, W = 14, 22
 _rng = np.random.default_rng(0)
