@@ -1,8 +1,9 @@
 """What a model is built from: its static choices, and the models by name."""
 
-from collections.abc import Callable
+from collections import ChainMap
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from flax import nnx
 from jaxtyping import Array, Float, PyTree
@@ -31,6 +32,14 @@ class Model(NamedTuple):
 
 # Filled where the networks are.
 MODELS: dict[str, Model] = {}
+# What each field that is a word may be.
+CHOICES: dict[str, Collection[str]] = {
+    "model": MODELS,
+    "activation": ChainMap[str, Any](ACTIVATIONS, PARAMETRIC_ACTIVATIONS),
+    "normalization": NORMALIZATIONS,
+    "pooling": POOLINGS,
+    "convolution": LOWERINGS,
+}
 
 
 @dataclass(frozen=True)
@@ -67,11 +76,8 @@ class Architecture:
     convolution: Lowering = "auto"
 
     def __post_init__(self) -> None:
-        check_choice("model", self.model, MODELS)
-        check_choice("activation", self.activation, ACTIVATIONS | PARAMETRIC_ACTIVATIONS)
-        check_choice("normalization", self.normalization, NORMALIZATIONS)
-        check_choice("pooling", self.pooling, POOLINGS)
-        check_choice("convolution", self.convolution, LOWERINGS)
+        for name, choices in CHOICES.items():
+            check_choice(name, getattr(self, name), choices)
         for name in ("filters", "hidden"):
             check_positive_integers(name, getattr(self, name))
         for name in ("kernel_size", "convolutions_per_block"):

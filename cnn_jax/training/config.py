@@ -1,6 +1,6 @@
 """What is static and what is traced: a `Config` is compiled in, hyperparameters are inputs."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -23,6 +23,15 @@ from cnn_jax.training.schedules import SCHEDULES
 Hparams = dict[str, float]
 
 PRECISIONS = ("bfloat16", "float32")
+
+# What each field that is a word may be.
+CHOICES: dict[str, Collection[str]] = {
+    "loss": LOSSES,
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
+    "tta": TEST_TIME,
+    "precision": PRECISIONS,
+}
 
 # Begins the names of hyperparameters that are strengths of augmentations.
 AUGMENT_PREFIX = "augment_"
@@ -82,11 +91,8 @@ class Config:
     average: bool = False
 
     def __post_init__(self) -> None:
-        check_choice("loss", self.loss, LOSSES)
-        check_choice("optimizer", self.optimizer, OPTIMIZERS)
-        check_choice("schedule", self.schedule, SCHEDULES)
-        check_choice("tta", self.tta, TEST_TIME)
-        check_choice("precision", self.precision, PRECISIONS)
+        for name, choices in CHOICES.items():
+            check_choice(name, getattr(self, name), choices)
         for name in ("batch_size", "epochs", "micro_batches"):
             check_positive_integers(name, (getattr(self, name),))
         for stage in self.resolutions:

@@ -9,20 +9,11 @@ from absl import flags
 
 from cnn_jax import data
 from cnn_jax.errors import UsageError
-from cnn_jax.models import MODELS, NORMALIZATIONS, Architecture
-from cnn_jax.ops import ACTIVATIONS, LOSSES, LOWERINGS, PARAMETRIC_ACTIVATIONS, POOLINGS
-from cnn_jax.ops.augment import TEST_TIME
+from cnn_jax.models import MODELS, Architecture
+from cnn_jax.models.architecture import CHOICES as ARCHITECTURE_CHOICES
 from cnn_jax.ops.augment import describe as describe_augmentations
-from cnn_jax.training import (
-    OPTIMIZERS,
-    PRECISIONS,
-    SCHEDULES,
-    Config,
-    Task,
-    augmentations,
-    hyperparameters,
-    known_hyperparameters,
-)
+from cnn_jax.training import Config, Task, augmentations, hyperparameters, known_hyperparameters
+from cnn_jax.training.config import CHOICES as CONFIG_CHOICES
 
 from ..command_line import GROUPS
 
@@ -71,97 +62,6 @@ flags.DEFINE_integer(
     upper_bound=2**31 - 1,
 )
 
-flags.DEFINE_enum("model", Architecture.model, sorted(MODELS), "The network.")
-flags.DEFINE_enum(
-    "activation",
-    Architecture.activation,
-    sorted(ACTIVATIONS | PARAMETRIC_ACTIVATIONS),
-    "The activation function after every hidden layer.",
-)
-flags.DEFINE_enum(
-    "normalization", Architecture.normalization, NORMALIZATIONS, "After every convolution."
-)
-flags.DEFINE_enum(
-    "pooling", Architecture.pooling, sorted(POOLINGS), "How cnn and lenet5 shrink feature maps."
-)
-flags.DEFINE_list(
-    "filters",
-    [str(n) for n in Architecture.filters],
-    "cnn: the filters of each block's convolutions, which pooling follows.",
-)
-flags.DEFINE_float(
-    "width",
-    Architecture.width,
-    "airnet and vgg: times as many filters in every layer.",
-    lower_bound=0.01,
-)
-flags.DEFINE_integer(
-    "kernel_size",
-    Architecture.kernel_size,
-    "cnn: height and width of the kernels in pixels.",
-    lower_bound=1,
-)
-flags.DEFINE_integer(
-    "convolutions_per_block",
-    Architecture.convolutions_per_block,
-    "cnn: convolutions before each pooling.",
-    lower_bound=1,
-)
-flags.DEFINE_list(
-    "hidden",
-    [str(n) for n in Architecture.hidden],
-    "cnn: neurons of each dense layer before the output; empty for none.",
-)
-flags.DEFINE_enum(
-    "convolution",
-    Architecture.convolution,
-    LOWERINGS,
-    "How convolutions are computed: by platform, as matrix products, or as XLA's convolution.",
-)
-
-flags.DEFINE_string(
-    "augment",
-    "",
-    "What is done to training images, by name with arguments after colons: flip,translate:4. Names "
-    "are separated by commas or plus signs. --augment=help lists all.",
-)
-flags.DEFINE_enum(
-    "tta",
-    Config.tta,
-    sorted(TEST_TIME),
-    "Test-time augmentation: the views of an image whose scores are averaged.",
-)
-
-flags.DEFINE_enum(
-    "loss",
-    Config.loss,
-    sorted(LOSSES),
-    f"What training minimizes; if not given, {MULTI_LABEL_LOSS} where images have several labels.",
-)
-flags.DEFINE_enum(
-    "optimizer",
-    Config.optimizer,
-    sorted(OPTIMIZERS),
-    "How parameters move. gradient_descent takes one step an epoch, along the gradient of the "
-    "whole training set.",
-)
-flags.DEFINE_enum(
-    "schedule",
-    Config.schedule,
-    sorted(SCHEDULES),
-    "The learning rate over training, as a factor of --learning_rate.",
-)
-flags.DEFINE_integer(
-    "batch_size", Config.batch_size, "Examples per step (per micro-batch in gradient_descent).",
-    lower_bound=1,
-)  # fmt: skip
-flags.DEFINE_integer("epochs", Config.epochs, "Passes over the training set.", lower_bound=1)
-flags.DEFINE_list(
-    "resolutions",
-    [],
-    "Train the first epochs on smaller images, which cost less: 16:2,24:3 is two epochs at 16 "
-    "pixels, three at 24 and the rest at full size. For networks that pool feature maps whole.",
-)
 flags.DEFINE_integer(
     "seed",
     0,
@@ -169,21 +69,58 @@ flags.DEFINE_integer(
     lower_bound=0,
     upper_bound=2**31 - 1,
 )
-
-flags.DEFINE_enum(
-    "precision",
-    Config.precision,
-    PRECISIONS,
-    "Of the network's arithmetic; parameters stay float32. bfloat16 is about twice as fast on TPUs "
-    "and recent GPUs, and slower on most CPUs.",
-)
-flags.DEFINE_integer(
-    "micro_batches",
-    Config.micro_batches,
-    "Parts of a batch that are computed one after another, to need less memory.",
-    lower_bound=1,
+flags.DEFINE_string(
+    "augment",
+    "",
+    "What is done to training images, by name with arguments after colons: flip,translate:4. Names "
+    "are separated by commas or plus signs. --augment=help lists all.",
 )
 
+# The fields of Architecture and Config that have a flag of their name, with its help.
+_FIELDS = {
+    "model": "The network.",
+    "activation": "The activation function after every hidden layer.",
+    "normalization": "After every convolution.",
+    "pooling": "How cnn and lenet5 shrink feature maps.",
+    "filters": "cnn: the filters of each block's convolutions, which pooling follows.",
+    "width": "airnet and vgg: times as many filters in every layer.",
+    "kernel_size": "cnn: height and width of the kernels in pixels.",
+    "convolutions_per_block": "cnn: convolutions before each pooling.",
+    "hidden": "cnn: neurons of each dense layer before the output; empty for none.",
+    "convolution": "How convolutions are computed: by platform, as matrix products, or as XLA's "
+    "convolution.",
+    "tta": "Test-time augmentation: the views of an image whose scores are averaged.",
+    "loss": f"What training minimizes; if not given, {MULTI_LABEL_LOSS} where images have several "
+    "labels.",
+    "optimizer": "How parameters move. gradient_descent takes one step an epoch, along the "
+    "gradient of the whole training set.",
+    "schedule": "The learning rate over training, as a factor of --learning_rate.",
+    "batch_size": "Examples per step (per micro-batch in gradient_descent).",
+    "epochs": "Passes over the training set.",
+    "resolutions": "Train the first epochs on smaller images, which cost less: 16:2,24:3 is two "
+    "epochs at 16 pixels, three at 24 and the rest at full size. For networks that pool feature "
+    "maps whole.",
+    "precision": "Of the network's arithmetic; parameters stay float32. bfloat16 is about twice as "
+    "fast on TPUs and recent GPUs, and slower on most CPUs.",
+    "micro_batches": "Parts of a batch that are computed one after another, to need less memory.",
+}
+
+
+def _define(name: str, meaning: str) -> None:
+    default = getattr(Architecture if hasattr(Architecture, name) else Config, name)
+    choices = (ARCHITECTURE_CHOICES | CONFIG_CHOICES).get(name)
+    if choices is not None:
+        flags.DEFINE_enum(name, default, sorted(choices), meaning)
+    elif isinstance(default, tuple):
+        flags.DEFINE_list(name, list(map(str, default)), meaning)
+    elif isinstance(default, int):
+        flags.DEFINE_integer(name, default, meaning, lower_bound=1)
+    else:
+        flags.DEFINE_float(name, default, meaning, lower_bound=0.01)
+
+
+for _name, _meaning in _FIELDS.items():
+    _define(_name, _meaning)
 for _name, _item in known_hyperparameters().items():
     flags.DEFINE_float(_name, None, f"Hyperparameter in {_item.interval.text}: {_item.help}.")
 
