@@ -2,7 +2,6 @@
 
 import difflib
 from collections.abc import Iterable
-from typing import Any
 
 
 class UsageError(ValueError):
@@ -13,30 +12,37 @@ class UsageError(ValueError):
     """
 
 
+# Stands before the names of fields in a message.
+_MARK = "\ue000"
+
+
+class _Fields:
+    """The fields of a choice, as an error names them: `FIELD.loss`, or `FIELD[name]`."""
+
+    def __getattr__(self, name: str) -> str:
+        return _MARK + name
+
+    def __getitem__(self, name: str) -> str:
+        return _MARK + name
+
+
+FIELD = _Fields()
+
+
 class FieldError(UsageError):
     """A choice that cannot be made, or not together with the others.
 
     Args:
-        text: the message, as a format; a name in it that no value is given for is a field.
-        **values: what else stands in the message.
+        message: in which `FIELD.loss` stands for the name of the field `loss`.
     """
 
-    def __init__(self, text: str, /, **values: Any):
-        self._text, self._values = text, values
+    def __init__(self, message: str):
+        self._message = message
         super().__init__(self.named(""))
 
     def named(self, before: str) -> str:
         """The message with something before the name of each field: -- makes a flag of it."""
-        return self._text.format_map(_Fields(before, self._values))
-
-
-class _Fields(dict[str, Any]):
-    def __init__(self, before: str, values: dict[str, Any]):
-        super().__init__(values)
-        self._before = before
-
-    def __missing__(self, name: str) -> str:
-        return self._before + name
+        return self._message.replace(_MARK, before)
 
 
 def check_choice(field: str, value: object, choices: Iterable[str]) -> None:
@@ -47,12 +53,8 @@ def check_choice(field: str, value: object, choices: Iterable[str]) -> None:
     """
     known = sorted(choices)
     if value not in known:
-        raise FieldError(
-            f"{{{field}}}={{value}} is not one of {{known}}{{hint}}",
-            value=value,
-            known=", ".join(known),
-            hint=did_you_mean(str(value), known),
-        )
+        hint = did_you_mean(str(value), known)
+        raise FieldError(f"{FIELD[field]}={value} is not one of {', '.join(known)}{hint}")
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -23,7 +23,7 @@ from absl import logging
 from cnn_jax.data.cache import cached, file_stamps, fingerprint, progress
 from cnn_jax.data.dataset import Dataset, Split
 from cnn_jax.data.folders import resize
-from cnn_jax.errors import FieldError, UsageError
+from cnn_jax.errors import FIELD, FieldError, UsageError
 
 _INSTALL = "pip install 'cnn_jax[prepare]'"
 
@@ -235,10 +235,9 @@ def load_tfds(
     if not is_prepared(builder):
         if not download:
             raise FieldError(
-                "{name} is not prepared in {folder}, expected its ArrayRecord files there; name "
-                "another {data_dir} or set TFDS_DATA_DIR, or ask for {download}",
-                name=name,
-                folder=builder.data_dir,
+                f"{name} is not prepared in {builder.data_dir}, expected its ArrayRecord files "
+                f"there; name another {FIELD.data_dir} or set TFDS_DATA_DIR, or ask for "
+                f"{FIELD.download}"
             )
         prepare(builder, name)
     dataset_name = builder.info.full_name.rpartition("/")[0]

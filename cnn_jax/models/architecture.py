@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from flax import nnx
 from jaxtyping import Array, Float, PyTree
 
-from cnn_jax.errors import FieldError, check_choice
+from cnn_jax.errors import FIELD, FieldError, check_choice
 from cnn_jax.ops import ACTIVATIONS, LOWERINGS, PARAMETRIC_ACTIVATIONS, POOLINGS, Lowering
 
 ImageShape = tuple[int, int, int]
@@ -83,7 +83,7 @@ class Architecture:
         for name in ("kernel_size", "convolutions_per_block"):
             check_positive_integers(name, (getattr(self, name),))
         if not 0 < self.width < float("inf"):
-            raise FieldError("{width} must be a positive number, got {value}", value=self.width)
+            raise FieldError(f"{FIELD.width} must be a positive number, got {self.width}")
         self._check_read()
 
     def _check_read(self) -> None:
@@ -92,10 +92,8 @@ class Architecture:
             unread = readers and self.model not in readers
             if unread and getattr(self, field.name) != field.default:
                 raise FieldError(
-                    f"{{{field.name}}} has no effect with {{model}}={{name}}; it is for "
-                    "{model}={readers}",
-                    name=self.model,
-                    readers=" or ".join(readers),
+                    f"{FIELD[field.name]} has no effect with {FIELD.model}={self.model}; it is for "
+                    f"{FIELD.model}={' or '.join(readers)}"
                 )
 
 
@@ -107,6 +105,4 @@ def check_positive_integers(field: str, values: tuple[int, ...]) -> None:
     """
     for value in values:
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise FieldError(
-                f"{{{field}}} must be positive whole numbers, got {{value!r}}", value=value
-            )
+            raise FieldError(f"{FIELD[field]} must be positive whole numbers, got {value!r}")

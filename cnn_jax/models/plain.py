@@ -2,7 +2,7 @@
 
 from flax import nnx
 
-from cnn_jax.errors import FieldError
+from cnn_jax.errors import FIELD, FieldError
 from cnn_jax.models.architecture import Architecture, ImageShape
 from cnn_jax.models.layers import (
     Activation,
@@ -29,21 +29,15 @@ def cnn(
     for block, filters in enumerate(architecture.filters, start=1):
         if min(height, width) < 2:
             raise FieldError(
-                "{filters} asks for {blocks} blocks, but after block {last} the {image} image is "
-                "down to {map} and cannot be pooled again; give fewer filters",
-                blocks=len(architecture.filters),
-                last=block - 1,
-                image=f"{image_shape[0]}x{image_shape[1]}",
-                map=f"{height}x{width}",
+                f"{FIELD.filters} asks for {len(architecture.filters)} blocks, but after block "
+                f"{block - 1} the {image_shape[0]}x{image_shape[1]} image is down to "
+                f"{height}x{width} and cannot be pooled again; give fewer filters"
             )
         if architecture.kernel_size > 2 * min(height, width) - 1:
             raise FieldError(
-                "{kernel_size}={size} does not fit the {map} feature map of block {block}; give at "
-                "most {most}",
-                size=architecture.kernel_size,
-                map=f"{height}x{width}",
-                block=block,
-                most=2 * min(height, width) - 1,
+                f"{FIELD.kernel_size}={architecture.kernel_size} does not fit the "
+                f"{height}x{width} feature map of block {block}; give at most "
+                f"{2 * min(height, width) - 1}"
             )
         for repeat in range(1, architecture.convolutions_per_block + 1):
             suffix = f"{block}" if architecture.convolutions_per_block == 1 else f"{block}_{repeat}"

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from cnn_jax.errors import FieldError, check_choice
+from cnn_jax.errors import FIELD, FieldError, check_choice
 from cnn_jax.models import MODELS, Architecture
 from cnn_jax.models.architecture import check_positive_integers
 from cnn_jax.ops import DROPOUT_RATE, LOSSES, Hyperparameter, Interval, augment
@@ -100,15 +100,13 @@ class Config:
         early = sum(epochs for _, epochs in self.resolutions)
         if early > self.epochs:
             raise FieldError(
-                "{resolutions} are of {early} epochs, and {epochs}={count} has fewer",
-                early=early,
-                count=self.epochs,
+                f"{FIELD.resolutions} are of {early} epochs, and {FIELD.epochs}={self.epochs} has "
+                "fewer"
             )
         if self.batch_size % self.micro_batches:
             raise FieldError(
-                "{batch_size}={size} cannot be cut into {micro_batches}={parts} equal parts",
-                size=self.batch_size,
-                parts=self.micro_batches,
+                f"{FIELD.batch_size}={self.batch_size} cannot be cut into "
+                f"{FIELD.micro_batches}={self.micro_batches} equal parts"
             )
 
     def to_json(self) -> dict[str, Any]:
@@ -131,7 +129,7 @@ class Config:
 def _from_fields(kind: Callable[..., Any], content: Mapping[str, Any]) -> Any:
     known = {field.name for field in fields(kind)}  # type: ignore[arg-type]
     for name in content.keys() - known:
-        raise FieldError(f"{{{name}}} is not a field of {{kind}}", kind=kind.__name__)
+        raise FieldError(f"{FIELD[name]} is not a field of {kind.__name__}")
     return kind(**{name: _tuples(value) for name, value in content.items()})
 
 
@@ -151,7 +149,7 @@ def augmentations(text: str) -> tuple[tuple[AugmentationCall, ...], Hparams]:
     try:
         calls = augment.parse(text)
     except ValueError as error:
-        raise FieldError("{augment}: {error}; {augment}=help lists all", error=error) from error
+        raise FieldError(f"{FIELD.augment}: {error}; {FIELD.augment}=help lists all") from error
     named = {f"{AUGMENT_PREFIX}{name}": value for name, value in augment.numbers(calls).items()}
     return augment.without_numbers(calls), named
 
@@ -174,14 +172,12 @@ def hyperparameters(config: Config, chosen: Mapping[str, float] | None = None) -
         if name not in values:
             raise _unread(name, config, values)
         if name in read and value not in read[name].interval:
-            raise FieldError(
-                f"{{{name}}} must be in {{interval}}, got {{value:g}}",
-                interval=read[name].interval.text,
-                value=value,
-            )
+            raise FieldError(f"{FIELD[name]} must be in {read[name].interval.text}, got {value:g}")
         values[name] = value
     if config.schedule == "exponential" and values["final_fraction"] == 0:
-        raise FieldError("{final_fraction} must be positive with {schedule}=exponential, got 0")
+        raise FieldError(
+            f"{FIELD.final_fraction} must be positive with {FIELD.schedule}=exponential, got 0"
+        )
     return values
 
 
@@ -233,18 +229,15 @@ def _read(config: Config) -> Iterator[tuple[str, Hyperparameter]]:
 
 def _unread(name: str, config: Config, values: Mapping[str, float]) -> FieldError:
     if name == "dropout_rate":
-        return FieldError("{dropout_rate} needs a model with dropout layers")
+        return FieldError(f"{FIELD.dropout_rate} needs a model with dropout layers")
     if name == "whitening_fraction":
         models = [name for name, model in MODELS.items() if model.from_data]
         return FieldError(
-            "{whitening_fraction} needs a model with a whitening: {model}={models}",
-            models=" or ".join(models),
+            f"{FIELD.whitening_fraction} needs a model with a whitening: {FIELD.model}="
+            + " or ".join(models)
         )
     return FieldError(
-        f"{{{name}}} has no effect with {{optimizer}}={{chosen_optimizer}}, {{schedule}}="
-        "{chosen_schedule} and {loss}={chosen_loss}, which read {read}",
-        chosen_optimizer=config.optimizer,
-        chosen_schedule=config.schedule,
-        chosen_loss=config.loss,
-        read=", ".join(sorted(values)),
+        f"{FIELD[name]} has no effect with {FIELD.optimizer}={config.optimizer}, "
+        f"{FIELD.schedule}={config.schedule} and {FIELD.loss}={config.loss}, which read "
+        f"{', '.join(sorted(values))}"
     )

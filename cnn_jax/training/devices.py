@@ -13,7 +13,7 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 from jaxtyping import PyTree
 
-from cnn_jax.errors import FieldError, UsageError
+from cnn_jax.errors import FIELD, FieldError, UsageError
 
 TRIAL_AXIS = "trial"
 BATCH_AXIS = "batch"
@@ -62,12 +62,9 @@ def make_mesh(shape: MeshShape) -> Mesh | None:
         )
     if shape.size < jax.process_count():
         raise FieldError(
-            "{used} of {all} devices are used, which leaves some of the {processes} processes "
-            "without one; start fewer, or change {mesh}, {devices} or {batch_size} so that each "
-            "has one",
-            used=shape.size,
-            all=len(devices),
-            processes=jax.process_count(),
+            f"{shape.size} of {len(devices)} devices are used, which leaves some of the "
+            f"{jax.process_count()} processes without one; start fewer, or change {FIELD.mesh}, "
+            f"{FIELD.devices} or {FIELD.batch_size} so that each has one"
         )
     if shape.size == 1:
         return None

@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 
-from cnn_jax.errors import FieldError
+from cnn_jax.errors import FIELD, FieldError
 from cnn_jax.training.config import Config
 
 DataChoices = tuple[tuple[str, Any], ...]
@@ -52,24 +52,22 @@ def split_axis(text: str) -> tuple[str, list[str]]:
     name, rest = name.strip().removeprefix("--"), rest.strip()
     kind, colon, numbers = rest.partition(":")
     if not name or not equals:
-        raise FieldError(
-            "{vary}={text} must be name=value,value,... or name=log:low:high:n", text=text
-        )
+        raise FieldError(f"{FIELD.vary}={text} must be name=value,value,... or name=log:low:high:n")
     if colon and kind in _SPACES:
         values = _range(text, kind, numbers)
     else:
         values = [value.strip() for value in rest.split(",")]
     if values == [""]:
         raise FieldError(
-            "{vary}={text} gives no value, so the grid is empty; give at least one", text=text
+            f"{FIELD.vary}={text} gives no value, so the grid is empty; give at least one"
         )
     if "" in values:
         raise FieldError(
-            "{vary}={text} has an empty value; put one comma between two values", text=text
+            f"{FIELD.vary}={text} has an empty value; put one comma between two values"
         )
     for value in values:
         if values.count(value) > 1:
-            raise FieldError("{vary}={text} has {value} more than once", text=text, value=value)
+            raise FieldError(f"{FIELD.vary}={text} has {value} more than once")
     return name, values
 
 
@@ -82,11 +80,8 @@ def _range(text: str, kind: str, numbers: str) -> list[str]:
     except ValueError:
         positive = "positive " if kind == "log" else ""
         raise FieldError(
-            "{vary}={text} must be name={kind}:low:high:n with two {positive}numbers and how many "
-            "values to take",
-            text=text,
-            kind=kind,
-            positive=positive,
+            f"{FIELD.vary}={text} must be name={kind}:low:high:n with two {positive}numbers and "
+            "how many values to take"
         ) from None
     return [f"{value:.4g}" for value in _SPACES[kind](*ends, points)]
 
@@ -219,7 +214,7 @@ def make_grid(
             trial = Trial(variant, chosen, seed, resolved.hparams)
             trials.setdefault((variant, tuple(chosen.items()), seed), trial)
     for name in sorted(frozenset.intersection(*unread)):
-        raise FieldError(f"{{{name}}} has no effect on any network of this sweep")
+        raise FieldError(f"{FIELD[name]} has no effect on any network of this sweep")
     cells = [
         Cell(data, config, tuple(sorted(trials.values(), key=lambda trial: trial.variant)))
         for (data, config), trials in members.items()

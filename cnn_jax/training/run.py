@@ -15,7 +15,7 @@ from jax import lax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
-from cnn_jax.errors import FieldError
+from cnn_jax.errors import FIELD, FieldError
 from cnn_jax.models import Mode, build, initialize_from_data
 from cnn_jax.ops import augment
 from cnn_jax.training.config import Config
@@ -247,4 +247,4 @@ def _check_channels(config: Config, task: Task) -> None:
     try:
         augment.check_channels(config.augment, task.image_shape[2])
     except ValueError as error:
-        raise FieldError("{augment}: {error}", error=error) from error
+        raise FieldError(f"{FIELD.augment}: {error}") from error

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int, Int32, Num, UInt8
 
-from cnn_jax.errors import FieldError
+from cnn_jax.errors import FIELD, FieldError
 from cnn_jax.models import Architecture, build_abstract
 from cnn_jax.ops import PER_LABEL, accuracy, label_accuracy, label_correct
 from cnn_jax.training.config import Config
@@ -123,10 +123,10 @@ def labeling(loss: str, multi_label: bool) -> Labeling:
     if not multi_label:
         return ONE_CLASS
     if loss not in PER_LABEL:
+        possible = " or ".join(f"{FIELD.loss}={name}" for name in sorted(PER_LABEL))
         raise FieldError(
-            "an image of this data set has several labels, but {loss}={chosen} chooses one class; "
-            + f"use {' or '.join(f'{{loss}}={name}' for name in sorted(PER_LABEL))}",
-            chosen=loss,
+            f"an image of this data set has several labels, but {FIELD.loss}={loss} chooses one "
+            f"class; use {possible}"
         )
     return SEVERAL_LABELS
 
@@ -142,10 +142,8 @@ def steps_per_epoch(config: Config, examples: int) -> int:
     """
     if config.batch_size > examples:
         raise FieldError(
-            "{batch_size}={size} is larger than the training split of {examples} examples; give at "
-            "most {examples}",
-            size=config.batch_size,
-            examples=examples,
+            f"{FIELD.batch_size}={config.batch_size} is larger than the training split of "
+            f"{examples} examples; give at most {examples}"
         )
     return 1 if OPTIMIZERS[config.optimizer].full_batch else examples // config.batch_size
 
@@ -165,11 +163,8 @@ def check_divides(config: Config, devices: int) -> None:
     if size % devices:
         fewer = max(n for n in range(1, devices) if size % n == 0)
         raise FieldError(
-            "batches of {size} cannot be split evenly over {devices} devices; give a {batch_size} "
-            "that can, or {fewer} of them",
-            size=size,
-            devices=devices,
-            fewer=fewer,
+            f"batches of {size} cannot be split evenly over {devices} devices; give a "
+            f"{FIELD.batch_size} that can, or {fewer} of them"
         )
 
 
@@ -209,19 +204,15 @@ def check_resolutions(config: Config, task: Task) -> None:
         height, width, channels = task.image_shape
         if pixels >= height:
             raise FieldError(
-                "{resolutions}: {pixels} pixels are no smaller than the images, which have "
-                "{height}x{width}; the epochs after the smaller ones have that size anyway",
-                pixels=pixels,
-                height=height,
-                width=width,
+                f"{FIELD.resolutions}: {pixels} pixels are no smaller than the images, which have "
+                f"{height}x{width}; the epochs after the smaller ones have that size anyway"
             )
         small = (pixels, round(pixels * width / height), channels)
         if _shapes(config.architecture, task, small) != full:
             raise FieldError(
-                "{resolutions}: {model}={name} flattens its feature maps, so its parameters depend "
-                "on the size of the images; networks that pool them whole (airnet, vgg, resnets) "
-                "do not",
-                name=config.architecture.model,
+                f"{FIELD.resolutions}: {FIELD.model}={config.architecture.model} flattens its "
+                "feature maps, so its parameters depend on the size of the images; networks that "
+                "pool them whole (airnet, vgg, resnets) do not"
             )
 
 
