@@ -200,5 +200,9 @@ def test_a_diverged_run_predicts_nothing(program, digits: Path, tmp_path: Path):
 )
 def test_paths_are_told_from_flags(program, arguments: list[str], paths: list[str]):
     found: list[str] = []
-    outcome = program.func(found.extend, *arguments, takes_paths=True)
+
+    def main(given: list[str]) -> None:
+        found.extend(given)
+
+    outcome = program.func(main, *arguments, takes_paths=True)
     assert (outcome.code, found) == (0, paths)

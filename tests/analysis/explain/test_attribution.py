@@ -30,7 +30,9 @@ CASES = {
     "cnn": Case(Architecture(filters=(4, 6), hidden=(8,), **SMOOTH), 1, "activation2"),
     "lenet5": Case(Architecture(model="lenet5", **SMOOTH), 3, "pool2"),
     "resnet20": Case(
-        Architecture(model="resnet20", normalization="batch", **SMOOTH), 3, "block3_3_activation"
+        Architecture(model="resnet20", normalization="batch", activation="gelu"),
+        3,
+        "block3_3_activation",
     ),
 }
 

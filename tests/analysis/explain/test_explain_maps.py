@@ -33,9 +33,13 @@ def test_feature_maps_are_those_of_the_taps_in_order():
     assert {"conv1", "norm1", "activation1", "block1_1.conv1", "block3_3"} <= set(maps)
 
 
-@pytest.mark.parametrize("model", ["cnn", "resnet20"])
-def test_first_kernel_is_that_of_the_first_convolution(model: str):
-    network = build_abstract(Architecture(model=model, filters=(4,) * 11), (2**11, 2**11, 3), 5)
+@pytest.mark.parametrize(
+    "architecture",
+    [Architecture(filters=(4,) * 11), Architecture(model="resnet20")],
+    ids=["cnn", "resnet20"],
+)
+def test_first_kernel_is_that_of_the_first_convolution(architecture: Architecture):
+    network = build_abstract(architecture, (2**11, 2**11, 3), 5)
     shapes = nnx.to_pure_dict(nnx.state(network, nnx.Param))
     params = jax.tree.map(lambda leaf: np.broadcast_to(0, leaf.shape), shapes)
     kernel = explain.first_kernel(params, 3)
