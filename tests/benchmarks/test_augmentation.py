@@ -27,5 +27,5 @@ def test_times_lenet5_with_and_without(monkeypatch, capsys):
 
 @pytest.mark.parametrize("flag", ["--network=alexnet", "--augment=", "--augment=sharpen"])
 def test_bad_flags_are_one_clear_line(flag):
-    with pytest.raises(UsageError, match="^--(network|augment)[^\n]*$"):
+    with pytest.raises(UsageError, match=r"^(--)?(network|augment)[^\n]*$"):
         augmentation.main(parse("--network=lenet5", flag))
