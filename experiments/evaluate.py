@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cnn_jax import data, training
+from cnn_jax import compilation, data, training
 from cnn_jax.analysis.evaluate import EVEN, Evaluation, as_json, calibrate, render_evaluation
 from cnn_jax.analysis.evaluate import evaluate as measure
 from cnn_jax.errors import UsageError
@@ -158,7 +158,7 @@ def run_timed(saved: SavedRun, examples: data.Split) -> tuple[np.ndarray, float]
     """The logits of all examples, and how many images a second the compiled program takes."""
     images = training.to_device(examples).images
     predict: Callable[..., jax.Array] = (
-        jax.jit(saved.run.predict).lower(saved.state, images).compile()
+        compilation.jit(saved.run.predict).lower(saved.state, images).compile()
     )
     logits = jax.block_until_ready(predict(saved.state, images))
     seconds: list[float] = []

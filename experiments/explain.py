@@ -10,13 +10,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from absl import flags
 from jaxtyping import Float, Int
 from rich.console import Console
 
-from cnn_jax import data
+from cnn_jax import compilation, data
 from cnn_jax.analysis import pictures
 from cnn_jax.analysis.evaluate import EVEN
 from cnn_jax.analysis.explain import (
@@ -72,7 +71,9 @@ def main(paths: list[str]) -> None:
     images, truths, names = (
         read_files(paths, saved.dataset, style) if paths else pick(split, saved.dataset.class_names)
     )
-    predict = jax.jit(lambda state, images: saved.probabilities(saved.run.predict(state, images)))
+    predict = compilation.jit(
+        lambda state, images: saved.probabilities(saved.run.predict(state, images))
+    )
     with console.status("predicting"):
         # One call, and so one program.
         both = np.asarray(predict(saved.state, np.concatenate([images, split.images])))

@@ -16,13 +16,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from absl import flags
 from jaxtyping import Float
 from rich.console import Console
 from rich.text import Text
 
+from cnn_jax import compilation
 from cnn_jax.analysis import pictures
 from cnn_jax.analysis.predictions import Guess, ranked, there
 from cnn_jax.analysis.statistics import wilson_interval
@@ -157,7 +157,9 @@ def predict(
     """The predictions for files one after the other; no more than a batch is in memory."""
     style = pictures.learn_style(saved.dataset.train.images)
     size = min(BATCH, 1 << (len(files) - 1).bit_length()) if files else 1
-    compiled = jax.jit(lambda state, images: saved.probabilities(saved.run.predict(state, images)))
+    compiled = compilation.jit(
+        lambda state, images: saved.probabilities(saved.run.predict(state, images))
+    )
 
     something = False
     with ThreadPoolExecutor() as pool, progress("Looking", len(files)) as advance:

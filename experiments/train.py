@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from cnn_jax import training
+from cnn_jax import compilation, training
 from cnn_jax.analysis import report
 from cnn_jax.analysis.evaluate import Evaluation, evaluate, labels_json
 from cnn_jax.analysis.explain import TrainedNetwork, trained_network
@@ -196,7 +196,7 @@ def conclude(
     """Reads the test split, once, and writes the result and the report."""
     config, dataset = lone.cell.config, lone.loaded.dataset
     state, trial, compile_seconds = trained
-    predict = jax.jit(lone.run.predict)
+    predict = compilation.jit(lone.run.predict)
 
     def logits_of(examples: training.Examples) -> jax.Array:
         return jnp.asarray(fetch(predict(state, examples.images))[: len(examples)])

@@ -8,14 +8,13 @@ import time
 from functools import partial
 from pathlib import Path
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
 from jaxtyping import Float
 from rich.console import Console
 
-from cnn_jax import data, training
+from cnn_jax import compilation, data, training
 from cnn_jax.analysis.explain import TrainedNetwork, trained_network
 from cnn_jax.analysis.walkthrough import Trained, render_walkthrough
 from cnn_jax.data.faces import LABELS, make_faces
@@ -90,7 +89,7 @@ def _learn(console: Console, dataset: data.Dataset, config: training.Config) -> 
     start = time.perf_counter()
     with console.status(f"training on {dataset.name}"):
         *_, end = training.fit(config, task, train, chosen={"learning_rate": _LEARNING_RATE})
-        predict = jax.jit(training.make_run(config, task).predict)
+        predict = compilation.jit(training.make_run(config, task).predict)
         logits = predict(end.state, jnp.asarray(dataset.test.images))
     seconds = time.perf_counter() - start
     console.print(
@@ -107,7 +106,7 @@ def _of_run() -> Trained:
     """The run that --run names, and what it says of the test images."""
     saved = saved_run.load()
     test = saved.split("test")
-    logits = jax.jit(saved.run.predict)(saved.state, jnp.asarray(test.images))
+    logits = compilation.jit(saved.run.predict)(saved.state, jnp.asarray(test.images))
     probabilities = np.asarray(saved.probabilities(logits))
     return _trained(
         saved.config, saved.network, saved.dataset, test, probabilities, saved.calibrated

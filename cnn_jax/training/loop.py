@@ -12,6 +12,7 @@ import numpy as np
 from jax.sharding import Mesh, Sharding
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
+from cnn_jax import compilation
 from cnn_jax.data import Split
 from cnn_jax.training.config import Config, hyperparameters
 from cnn_jax.training.devices import BATCH_AXIS, TRIAL_AXIS, mesh_shape, place, put, split, whole
@@ -119,7 +120,7 @@ class Trainer:
     def start(self, trials: Sequence[Trial]) -> tuple[SweepState, Standing]:
         """The state and the standing of some trials before the first epoch."""
         standing = Standing(0, self._fill(range(len(trials))), tuple(trials))
-        init = jax.jit(self._sweep.init, out_shardings=split(self._mesh, TRIAL_AXIS))
+        init = compilation.jit(self._sweep.init, out_shardings=split(self._mesh, TRIAL_AXIS))
         return self._mask(init(self._stack(standing), self._train), standing), standing
 
     def like(self, standing: Standing) -> SweepState:
@@ -226,7 +227,7 @@ class Trainer:
         if not wanted:
             return {}
         state = self._mask(state, standing, wanted)
-        metrics = jax.jit(self._sweep.evaluate)(state, self._stack(standing), examples)
+        metrics = compilation.jit(self._sweep.evaluate)(state, self._stack(standing), examples)
         return _rows(fetch(metrics), standing, wanted)
 
     def _prune(

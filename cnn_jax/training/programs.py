@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 import jax
 from jaxtyping import PyTree
 
+from cnn_jax.compilation import EIGEN, SAFE, jit
 from cnn_jax.training.config import Config
 
-# Leaves XLA's products to Eigen, where the default of jaxlib 0.10 is YNNPACK.
-_EIGEN: dict[str, str | bool] = {"xla_cpu_experimental_ynn_fusion_type": ""}
 # Measured: up to this many filters Eigen is faster, on networks with wider convolutions YNNPACK.
 _NARROW = 16
 
@@ -29,17 +28,13 @@ def compile_epoch(
         donate: whether the program takes the memory of `state` for its results.
     """
     where = jax.tree.leaves(state)[0].sharding
-    program = jax.jit(epoch, donate_argnums=(0,) if donate else (), out_shardings=where)
-    lowered = program.lower(state, *arguments)
-    if jax.default_backend() != "cpu" or _widest_convolution(state) > _NARROW:
-        return lowered.compile()
-    try:
-        return lowered.compile(compiler_options=_EIGEN)
-    except jax.errors.JaxRuntimeError as error:
-        # Other versions of XLA may not have the option, and then nothing to choose either.
-        if "No such compile option" not in str(error):
-            raise
-        return lowered.compile()
+    program = jit(
+        epoch,
+        wanted=SAFE if _widest_convolution(state) > _NARROW else EIGEN,
+        donate_argnums=(0,) if donate else (),
+        out_shardings=where,
+    )
+    return program.lower(state, *arguments).compile()
 
 
 def _widest_convolution(state: PyTree) -> int:

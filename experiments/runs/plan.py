@@ -13,7 +13,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from cnn_jax import data, training
+from cnn_jax import compilation, data, training
 from cnn_jax.analysis.pages import duration
 from cnn_jax.ops.augment import TEST_TIME
 from cnn_jax.training import Trainer
@@ -112,7 +112,7 @@ def _measure_step(plan: CellPlan) -> Step:
     examples = training.to_device(first, mesh, FLAGS.shard_data)
     numbers = {name: jnp.float32(value) for name, value in plan.cell.trials[0].hparams.items()}
     traced, key = replicate((numbers, jax.random.key(0)), mesh)
-    state = replicate(jax.jit(run.init)(traced, key, examples), mesh)
+    state = replicate(compilation.jit(run.init)(traced, key, examples), mesh)
     program = compile_epoch(run.epoch, state, traced, key, examples)
     seconds: list[float] = []
     while sum(seconds[1:]) < _SECONDS and len(seconds) <= _CALLS:

@@ -12,7 +12,7 @@ import numpy as np
 from absl import flags
 from jaxtyping import Array, Float
 
-from cnn_jax import data, training
+from cnn_jax import compilation, data, training
 from cnn_jax.analysis.evaluate import choose_thresholds
 from cnn_jax.analysis.explain import TrainedNetwork, trained_network
 from cnn_jax.errors import UsageError
@@ -114,7 +114,7 @@ def held_out(saved: SavedRun) -> tuple[np.ndarray, np.ndarray] | None:
     if not len(saved.validation):
         return None
     images = training.to_device(saved.validation).images
-    logits = np.asarray(jax.jit(saved.run.predict)(saved.state, images))
+    logits = np.asarray(compilation.jit(saved.run.predict)(saved.state, images))
     return logits, saved.validation.labels
 
 

@@ -71,7 +71,7 @@ def untrained(model: str, task: training.Task) -> TrainedNetwork:
     return trained_network(model, state.weights, functools.partial(normalize, task), images)
 
 
-def traced(function: Callable) -> Callable:
+def traced(function: Callable, **options: object) -> Callable:
     """What `jax.jit` makes of a function, but that nothing is compiled or computed."""
 
     def stand_in(shape: jax.ShapeDtypeStruct) -> np.ndarray:
@@ -91,6 +91,7 @@ def without_computing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "cnn_jax.analysis.explain.sections.to_png", lambda figure, dpi: "data:image/png;base64,"
     )
+    monkeypatch.setattr("cnn_jax.compilation.compiler_options", lambda wanted: {})
     monkeypatch.setattr(jax, "jit", traced)
 
 

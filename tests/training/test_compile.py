@@ -48,11 +48,11 @@ def test_both_give_the_same_numbers(rows):
 
 
 def test_an_xla_without_the_option_compiles_by_default(rows, monkeypatch):
-    monkeypatch.setattr(programs, "_EIGEN", {"xla_cpu_no_such_option": ""})
+    monkeypatch.setattr(programs, "EIGEN", {"xla_cpu_no_such_option": ""})
     compile_epoch(epoch, state(16), rows)
 
 
 def test_another_error_of_the_compiler_is_not_hidden(rows, monkeypatch):
-    monkeypatch.setattr(programs, "_EIGEN", {"xla_cpu_experimental_ynn_fusion_type": "nothing"})
+    monkeypatch.setattr(programs, "EIGEN", {"xla_cpu_experimental_ynn_fusion_type": "nothing"})
     with pytest.raises(jax.errors.JaxRuntimeError, match="not a valid enum value"):
         compile_epoch(epoch, state(16), rows)
