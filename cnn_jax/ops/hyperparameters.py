@@ -122,4 +122,4 @@ def declared(function: Callable[..., Any]) -> dict[str, Hyperparameter]:
 
 def read_by(function: Callable[..., Any], values: dict[str, Any]) -> dict[str, Any]:
     """Those of the values that a function has a keyword-only argument for."""
-    return {name: values[name] for name in keyword_arguments(function)}
+    return {name: values[name] for name in keyword_arguments(function) if name in values}

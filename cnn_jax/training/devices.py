@@ -110,17 +110,14 @@ def put(arrays: Arrays, sharding: Sharding) -> Arrays:
     return jax.jit(_same, out_shardings=sharding)(arrays)
 
 
-def place(array: np.ndarray, sharding: Sharding) -> jax.Array:
-    """An array of the host, of which each device is given its part and no more."""
-    return jax.make_array_from_callback(array.shape, sharding, array.__getitem__)
-
-
-def constrain(arrays: PyTree, mesh: Mesh, axis: str | None) -> PyTree:
+def constrain(arrays: PyTree, mesh: Mesh | None, axis: str | None) -> PyTree:
     """Says inside a compiled function that arrays are split along an axis, or whole if None.
 
     Where the trials are split already (in `jax.shard_map`), the mesh of that context is meant, of
-    which only the batch axis is left to split.
+    which only the batch axis is left to split. On a single device (None) there is nothing to say.
     """
+    if mesh is None:
+        return arrays
     here = jax.sharding.get_abstract_mesh()
     spec = PartitionSpec(axis) if axis else PartitionSpec()
     return lax.with_sharding_constraint(arrays, NamedSharding(mesh if here.empty else here, spec))

@@ -9,7 +9,7 @@ Tuned values are chosen on the validation split, and those that cannot win are s
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple, Self
 
@@ -200,7 +200,9 @@ def make_grid(
     variants: dict[tuple, int] = {}
     members: dict[tuple, dict[tuple, Trial]] = {}
     unread: list[frozenset[str]] = []
-    for values, resolved in _combinations(axes, resolve):
+    for combination in itertools.product(*(axis.values for axis in axes)):
+        values = {axis.name: value for axis, value in zip(axes, combination, strict=True)}
+        resolved = resolve({name: value.value for name, value in values.items()})
         unread.append(resolved.unread)
         text = {
             name: UNREAD if name in resolved.unread else value.text
@@ -220,15 +222,6 @@ def make_grid(
         for (data, config), trials in members.items()
     ]
     return Grid(tuple(dict(items) for items in variants), tuple(cells))
-
-
-def _combinations(
-    axes: Sequence[Axis], resolve: Callable[[Mapping[str, Any]], Resolved]
-) -> Iterator[tuple[dict[str, Value], Resolved]]:
-    names = [axis.name for axis in axes]
-    for combination in itertools.product(*(axis.values for axis in axes)):
-        values = dict(zip(names, combination, strict=True))
-        yield values, resolve({name: value.value for name, value in values.items()})
 
 
 def tuned_groups(trials: Sequence[Trial], variant: int) -> dict[tuple, list[int]]:
@@ -286,11 +279,8 @@ def partition(trials: Sequence[Trial], most: int, whole_variants: bool) -> list[
         most: trials in a group.
         whole_variants: keep a variant's trials together, even if they alone are more than `most`.
     """
-    if whole_variants:
-        variants = dict.fromkeys(trial.variant for trial in trials)
-        blocks = [[i for i, t in enumerate(trials) if t.variant == v] for v in variants]
-    else:
-        blocks = [[index] for index in range(len(trials))]
+    variants = [trial.variant if whole_variants else i for i, trial in enumerate(trials)]
+    blocks = [list(b) for _, b in itertools.groupby(range(len(trials)), variants.__getitem__)]
     most = math.ceil(len(trials) / math.ceil(len(trials) / most))
     groups: list[list[int]] = [[]]
     for block in blocks:

@@ -4,18 +4,18 @@ import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, TypeVar
+from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, Sharding
-from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from cnn_jax import compilation
 from cnn_jax.data import Split
 from cnn_jax.training.config import Config, hyperparameters
-from cnn_jax.training.devices import BATCH_AXIS, TRIAL_AXIS, mesh_shape, place, put, split, whole
+from cnn_jax.training.devices import BATCH_AXIS, TRIAL_AXIS, mesh_shape, put, split, whole
 from cnn_jax.training.grid import Status, Trial, losers
 from cnn_jax.training.processes import fetch, least
 from cnn_jax.training.programs import compile_epoch, program_cost
@@ -24,7 +24,6 @@ from cnn_jax.training.sweep import SweepState, Trials, Vectorization, make_sweep
 from cnn_jax.training.task import Examples, Size, Task
 
 FILLER = -1
-Arrays = TypeVar("Arrays", bound=PyTree)
 # The share of a device's memory that a program may fill; the rest is for the runtime.
 _MEMORY_SHARE = 0.8
 _MEBIBYTE = 2**20
@@ -43,11 +42,14 @@ def to_device(examples: Split, mesh: Mesh | None = None, shard: bool = False) ->
     where = split(mesh, BATCH_AXIS) if shard else whole(mesh)
     filling = -len(examples) % mesh_shape(mesh).batch if shard else 0
 
-    def put(array: np.ndarray) -> jax.Array:
-        padding = [(0, filling)] + [(0, 0)] * (array.ndim - 1)
-        return place(np.pad(array, padding) if filling else array, where)
+    def spread(array: np.ndarray) -> jax.Array:
+        if filling:
+            array = np.pad(array, [(0, filling)] + [(0, 0)] * (array.ndim - 1))
+        # Each device is given its part and no more.
+        return jax.make_array_from_callback(array.shape, where, array.__getitem__)
 
-    return Examples(put(examples.images), put(examples.labels), len(examples) if filling else None)
+    count = len(examples) if filling else None
+    return Examples(spread(examples.images), spread(examples.labels), count)
 
 
 @dataclass(frozen=True)
@@ -108,19 +110,19 @@ class Trainer:
         self._run, self._sweep = run, make_sweep(run, vectorization, mesh)
         self._train, self._validation = train, validation
         self._vectorization, self._mesh = vectorization, mesh
+        self._by_trial = split(mesh, TRIAL_AXIS)
         self.sizes = run.sizes
-        self._epochs: dict[tuple[int, Size], jax.stages.Compiled] = {}
-        self._evaluations: dict[int, jax.stages.Compiled] = {}
+        self._programs: dict[tuple[int, Size | None], jax.stages.Compiled] = {}
 
     @property
     def programs(self) -> int:
         """How many were compiled."""
-        return len(self._epochs)
+        return sum(size is not None for _, size in self._programs)
 
     def start(self, trials: Sequence[Trial]) -> tuple[SweepState, Standing]:
         """The state and the standing of some trials before the first epoch."""
         standing = Standing(0, self._fill(range(len(trials))), tuple(trials))
-        init = compilation.jit(self._sweep.init, out_shardings=split(self._mesh, TRIAL_AXIS))
+        init = compilation.jit(self._sweep.init, out_shardings=self._by_trial)
         return self._mask(init(self._stack(standing), self._train), standing), standing
 
     def like(self, standing: Standing) -> SweepState:
@@ -129,8 +131,8 @@ class Trainer:
         Where other devices wrote it, and its places cannot be split over these, it is read whole.
         """
         even = len(standing.places) % mesh_shape(self._mesh).trial == 0
-        where = split(self._mesh, TRIAL_AXIS) if even else whole(self._mesh)
-        return self._abstract_places(standing, where)
+        where = self._by_trial if even else whole(self._mesh)
+        return self._abstract(standing.trials[0], where, len(standing.places))
 
     def adopt(self, state: SweepState, standing: Standing) -> tuple[SweepState, Standing]:
         """What `like` read, with as many places as these devices ask for."""
@@ -146,17 +148,15 @@ class Trainer:
 
     def like_alone(self, trial: Trial) -> TrainState:
         """Shapes, types and places of what `alone` gives, for reading a checkpoint."""
-        where = whole(self._mesh)
-        return jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where),
-            self._abstract(trial).states,
-        )
+        return self._abstract(trial, whole(self._mesh)).states
 
     def resume(self, state: TrainState, trial: Trial) -> tuple[SweepState, Standing]:
         """What `alone` gave as the state of a program again, with its trial's standing."""
-        states = jax.jit(_stacked, out_shardings=split(self._mesh, TRIAL_AXIS))(state)
+        stack = jax.jit(
+            partial(jax.tree.map, lambda leaf: leaf[None]), out_shardings=self._by_trial
+        )
         standing = Standing(int(state.epoch), (0,), (trial,))
-        return self._mask(SweepState(states, jnp.ones(1, bool)), standing), standing
+        return self._mask(SweepState(stack(state), jnp.ones(1, bool)), standing), standing
 
     def memory(self, trials: Sequence[Trial]) -> int:
         """Bytes that their program needs on each device, 0 if unknown; compiles it."""
@@ -165,15 +165,16 @@ class Trainer:
     def program(self, trials: Sequence[Trial]) -> jax.stages.Compiled:
         """The compiled program of these trials' last epoch, whose images are the largest."""
         standing = Standing(0, self._fill(range(len(trials))), tuple(trials))
-        return self._epoch(standing, self._stack(standing), self.sizes[-1])
+        return self._program(standing, self._stack(standing), self.sizes[-1])
 
     def compile(self, standing: Standing) -> None:
         """Compiles all that `fit` needs from a standing on, which otherwise does it as it goes."""
-        stacked, sizes = self._stack(standing), self.sizes[standing.epoch :]
-        for size in dict.fromkeys(sizes):
-            self._epoch(standing, stacked, size)
-        if sizes:
-            self._evaluation(standing, stacked)
+        sizes: list[Size | None] = list(dict.fromkeys(self.sizes[standing.epoch :]))
+        if sizes and self._validation is not None:
+            sizes.append(None)
+        stacked = self._stack(standing)
+        for size in sizes:
+            self._program(standing, stacked, size)
 
     def fit(
         self,
@@ -194,14 +195,15 @@ class Trainer:
         """
         stacked = self._stack(standing)
         while standing.epoch < epochs and standing.alive:
-            train = self._epoch(standing, stacked, self.sizes[standing.epoch])
-            validate = self._evaluation(standing, stacked)
+            train = self._program(standing, stacked, self.sizes[standing.epoch])
+            if self._validation is not None:
+                validate = self._program(standing, stacked, None)
             start = time.perf_counter()
             state, metrics = jax.block_until_ready(train(state, stacked, self._train))
             train_seconds = time.perf_counter() - start
             finite, metrics = fetch((state.alive, metrics))
             rows = _rows(metrics, standing, standing.alive)
-            if validate is not None:
+            if self._validation is not None:
                 held_out = fetch(validate(self._mask(state, standing), stacked, self._validation))
                 for index, row in _rows(held_out, standing, standing.alive).items():
                     rows[index] |= {f"validation_{name}": value for name, value in row.items()}
@@ -248,12 +250,10 @@ class Trainer:
         """The state with places for these trials only; what fills them up is a copy."""
         places = self._fill(members)
         spots = np.array([standing.places.index(max(i, members[0])) for i in places])
-
-        def taken(state: SweepState) -> SweepState:
-            return jax.tree.map(lambda leaf: leaf[spots], state)
-
-        state = jax.jit(taken, out_shardings=split(self._mesh, TRIAL_AXIS))(state)
-        return state, replace(standing, places=places)
+        take = jax.jit(
+            partial(jax.tree.map, lambda leaf: leaf[spots]), out_shardings=self._by_trial
+        )
+        return take(state), replace(standing, places=places)
 
     def _fill(self, members: Sequence[int]) -> tuple[int, ...]:
         devices = mesh_shape(self._mesh).trial
@@ -264,10 +264,7 @@ class Trainer:
     ) -> SweepState:
         wanted = set(standing.alive if living is None else living)
         alive = jnp.asarray([index in wanted for index in standing.places])
-        return state._replace(alive=self._place(alive))
-
-    def _place(self, arrays: Arrays) -> Arrays:
-        return put(arrays, split(self._mesh, TRIAL_AXIS))
+        return state._replace(alive=put(alive, self._by_trial))
 
     def _stack(self, standing: Standing) -> Trials:
         members = [standing.trials[max(index, 0)] for index in standing.places]
@@ -276,53 +273,32 @@ class Trainer:
             for name in members[0].hparams
         }
         keys = jax.vmap(jax.random.key)(jnp.asarray([trial.seed for trial in members]))
-        return self._place(Trials(hparams, keys))
+        return put(Trials(hparams, keys), self._by_trial)
 
-    def _abstract(self, trial: Trial) -> SweepState:
-        """Shapes and types of the state of one trial."""
+    def _abstract(self, trial: Trial, where: Sharding, *places: int) -> SweepState:
+        """Shapes, types and places of the state of one trial, or of so many."""
+        hparams = jax.tree.map(jnp.float32, trial.hparams)
+        states = jax.eval_shape(self._run.init, hparams, jax.random.key(0))
+        return jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct((*places, *leaf.shape), leaf.dtype, sharding=where),
+            SweepState(states, jnp.asarray(True)),
+        )
 
-        def one(hparams: dict[str, Array], key: PRNGKeyArray) -> SweepState:
-            return SweepState(self._run.init(hparams, key), jnp.asarray(True))
-
-        hparams = {name: jnp.float32(value) for name, value in trial.hparams.items()}
-        return jax.eval_shape(one, hparams, jax.random.key(0))
-
-    def _abstract_places(self, standing: Standing, where: Sharding) -> SweepState:
-        """Shapes, types and places of the state at a standing."""
-        count = len(standing.places)
-
-        def stacked(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-            return jax.ShapeDtypeStruct((count, *leaf.shape), leaf.dtype, sharding=where)
-
-        return jax.tree.map(stacked, self._abstract(standing.trials[0]))
-
-    def _epoch(self, standing: Standing, stacked: Trials, size: Size) -> jax.stages.Compiled:
-        which = len(standing.places), size
-        if which not in self._epochs:
-            arguments = stacked, self._train
-            self._epochs[which] = self._compile(self._sweep.epoch[size], standing, *arguments)
-        return self._epochs[which]
-
-    def _evaluation(self, standing: Standing, stacked: Trials) -> jax.stages.Compiled | None:
-        """On the examples held out, if there are any."""
-        if self._validation is None:
-            return None
-        which = len(standing.places)
-        if which not in self._evaluations:
-            arguments = stacked, self._validation
-            self._evaluations[which] = self._compile(
-                self._sweep.evaluate, standing, *arguments, donate=False
-            )
-        return self._evaluations[which]
-
-    def _compile(
-        self, function: Callable, standing: Standing, *arguments: PyTree, donate: bool = True
+    def _program(
+        self, standing: Standing, stacked: Trials, size: Size | None
     ) -> jax.stages.Compiled:
-        start = time.perf_counter()
-        state = self._abstract_places(standing, split(self._mesh, TRIAL_AXIS))
-        program = compile_epoch(function, state, *arguments, donate=donate)
-        self.compile_seconds += time.perf_counter() - start
-        return program
+        """An epoch with images of a size; without one, the evaluation on the examples held out."""
+        which = len(standing.places), size
+        if which not in self._programs:
+            start = time.perf_counter()
+            function: Callable = self._sweep.epoch[size] if size else self._sweep.evaluate
+            examples = self._train if size else self._validation
+            state = self._abstract(standing.trials[0], self._by_trial, which[0])
+            self._programs[which] = compile_epoch(
+                function, state, stacked, examples, donate=bool(size)
+            )
+            self.compile_seconds += time.perf_counter() - start
+        return self._programs[which]
 
 
 class Epoch(NamedTuple):
@@ -420,7 +396,3 @@ def _stopped(standing: Standing, members: Collection[int], status: Status) -> St
 
 def _first(state: TrainState) -> TrainState:
     return jax.tree.map(lambda leaf: leaf[0], state)
-
-
-def _stacked(state: TrainState) -> TrainState:
-    return jax.tree.map(lambda leaf: leaf[None], state)

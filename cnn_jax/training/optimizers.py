@@ -76,7 +76,8 @@ def _adam_like(
     return transformation(learning_rate, b1=b1, b2=b2, eps=epsilon)
 
 
-def _adamw(
+def _adam_with_decay(
+    transformation: Callable[..., optax.GradientTransformation],
     learning_rate: Number,
     *,
     b1: FirstDecay = 0.9,
@@ -84,18 +85,7 @@ def _adamw(
     epsilon: Epsilon = 1e-8,
     weight_decay: WeightDecay = 1e-2,
 ) -> Any:
-    return optax.adamw(learning_rate, b1=b1, b2=b2, eps=epsilon, weight_decay=weight_decay)
-
-
-def _lamb(
-    learning_rate: Number,
-    *,
-    b1: FirstDecay = 0.9,
-    b2: SecondDecay = 0.999,
-    epsilon: Epsilon = 1e-6,
-    weight_decay: WeightDecay = 0.0,
-) -> Any:
-    return optax.lamb(learning_rate, b1=b1, b2=b2, eps=epsilon, weight_decay=weight_decay)
+    return transformation(learning_rate, b1=b1, b2=b2, eps=epsilon, weight_decay=weight_decay)
 
 
 def _lion(
@@ -155,12 +145,11 @@ def _muon_sgd(
     The rest's learning rate is `sgd_rate` times theirs, and weight decay is for the rest only.
     """
     muon = partial(updates.normalized_muon, learning_rate=learning_rate, momentum=muon_momentum)
-    rest = _with_velocity(
-        updates.nesterov, learning_rate * sgd_rate, momentum=momentum, weight_decay=weight_decay
-    )
     rules = {
         "convolutions": optax.GradientTransformation(updates.init_velocity, muon),
-        "rest": rest,
+        "rest": _with_velocity(
+            updates.nesterov, learning_rate * sgd_rate, momentum=momentum, weight_decay=weight_decay
+        ),
     }
     return by_group(rules, lambda path, leaf: "convolutions" if leaf.ndim == 4 else "rest")
 
@@ -308,9 +297,9 @@ OPTIMIZERS: dict[str, Optimizer] = {
     "adagrad": Optimizer(_adagrad, 1e-2),
     "adam": Optimizer(partial(_adam_like, optax.adam), 1e-3),
     "adamax": Optimizer(partial(_adam_like, optax.adamax), 2e-3),
-    "adamw": Optimizer(_adamw, 1e-3),
+    "adamw": Optimizer(partial(_adam_with_decay, optax.adamw), 1e-3),
     "gradient_descent": Optimizer(_gradient_descent, 0.1, full_batch=True),
-    "lamb": Optimizer(_lamb, 3e-3),
+    "lamb": Optimizer(partial(_adam_with_decay, optax.lamb, epsilon=1e-6, weight_decay=0.0), 3e-3),
     "lion": Optimizer(_lion, 1e-4),
     "momentum": Optimizer(partial(_with_velocity, updates.momentum), 2e-2),
     "muon": Optimizer(_muon, 5e-3),

@@ -19,7 +19,7 @@ from cnn_jax.errors import FIELD, FieldError
 from cnn_jax.models import Mode, build, initialize_from_data
 from cnn_jax.ops import augment
 from cnn_jax.training.config import Config
-from cnn_jax.training.devices import mesh_shape
+from cnn_jax.training.devices import BATCH_AXIS, constrain, mesh_shape
 from cnn_jax.training.optimizers import OPTIMIZERS
 from cnn_jax.training.step import (
     Setting,
@@ -32,7 +32,6 @@ from cnn_jax.training.step import (
     make_optimizer,
     skeleton,
     split_variables,
-    spread,
     update,
 )
 from cnn_jax.training.task import (
@@ -217,7 +216,8 @@ def _predict(
         return forward(setting, params, statistics, normalize(setting.task, view), Mode())[0]
 
     def batch_logits(chosen: Array) -> Array:
-        views, weights = augment.TEST_TIME[setting.config.tta](spread(setting, images[chosen]))
+        batch = constrain(images[chosen], setting.mesh, BATCH_AXIS)
+        views, weights = augment.TEST_TIME[setting.config.tta](batch)
         if len(views) == 1:
             return view_logits(views[0])
         return jnp.tensordot(weights, lax.map(view_logits, views), 1)

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from cnn_jax.models import Architecture, Mode, build_abstract
 from cnn_jax.ops import LOSSES, Number, apply_updates, augment
-from cnn_jax.ops.hyperparameters import keyword_arguments, read_by
+from cnn_jax.ops.hyperparameters import read_by
 from cnn_jax.training.config import AUGMENT_PREFIX, Config
 from cnn_jax.training.devices import BATCH_AXIS, constrain
 from cnn_jax.training.optimizers import (
@@ -206,7 +206,8 @@ def accumulate(
     """What the micro-batches of an update say together; each sees the statistics of the last."""
 
     def part(statistics: PyTree, chosen: Array, weights: Array, key: PRNGKeyArray) -> Gradient:
-        batch = spread(setting, Examples(examples.images[chosen], examples.labels[chosen]))
+        batch = Examples(examples.images[chosen], examples.labels[chosen])
+        batch = constrain(batch, setting.mesh, BATCH_AXIS)
         images, targets = prepare(setting, batch, chosen, state.epoch, hparams, augment_key, size)
         here = state._replace(statistics=statistics)
         return gradient(setting, here, hparams, images, targets, batch.labels, weights, key)
@@ -245,7 +246,8 @@ def update(
         steps: updates of the whole run.
     """
     config = setting.config
-    grads, statistics = everywhere(setting, (found.grads, found.statistics))
+    # Whole on every device: where a batch is split, gradients are summed.
+    grads, statistics = constrain((found.grads, found.statistics), setting.mesh, None)
     rule = make_optimizer(config, done / steps, hparams)
     moves, opt_state = rule.update(grads, state.opt_state, state.params)
     params = apply_updates(state.params, moves)
@@ -275,7 +277,7 @@ def make_optimizer(
     rate = learning_rate(config, progress, hparams)
     rules = {"kernels": build(rate, **numbers)}
     if config.bias_group or config.whitening_group:
-        own = _given(vector_rule, hparams) if config.bias_group else {}
+        own = read_by(vector_rule, hparams) if config.bias_group else {}
         rules["vectors"] = vector_rule(build, rate, numbers, **own)
         if config.whitening_group:
             early = whitening_rate(
@@ -292,22 +294,7 @@ def make_optimizer(
     return clipped(rule, **read_by(clipped, hparams)) if config.clip else rule
 
 
-def _given(function: Any, hparams: TracedHparams) -> TracedHparams:
-    """The hyperparameters of a function, of which the config may lack some."""
-    return {name: hparams[name] for name in keyword_arguments(function) if name in hparams}
-
-
 def _group(groups: dict[str, Any], path: str, parameter: Array) -> str:
     if "whitening" in groups and "whitening" in path:
         return "whitening"
     return "vectors" if parameter.ndim < 2 else "kernels"
-
-
-def spread(setting: Setting, batch: PyTree) -> PyTree:
-    """A batch, each device with its part of the examples."""
-    return constrain(batch, setting.mesh, BATCH_AXIS) if setting.mesh else batch
-
-
-def everywhere(setting: Setting, state: PyTree) -> PyTree:
-    """A state, whole on every device: where a batch is split, gradients are summed."""
-    return constrain(state, setting.mesh, None) if setting.mesh else state

@@ -129,24 +129,12 @@ def make_sweep(run: Run, vectorization: Vectorization, mesh: Mesh | None = None)
     if mesh is None:
         return Sweep(init, epochs, evaluate)
     split, whole = PartitionSpec(TRIAL_AXIS), PartitionSpec()
-
-    def sharded(function: Callable, in_specs: tuple, out_specs: PyTree) -> Callable:
-        return jax.shard_map(
-            function,
-            mesh=mesh,
-            in_specs=in_specs,
-            out_specs=out_specs,
-            axis_names={TRIAL_AXIS},
-            check_vma=False,
-        )
-
+    sharded = partial(jax.shard_map, mesh=mesh, axis_names={TRIAL_AXIS}, check_vma=False)
+    given = (split, split, whole)
     return Sweep(
-        sharded(init, (split, whole), split),
-        {
-            size: sharded(epoch, (split, split, whole), (split, split))
-            for size, epoch in epochs.items()
-        },
-        sharded(evaluate, (split, split, whole), split),
+        sharded(init, in_specs=(split, whole), out_specs=split),
+        {s: sharded(one, in_specs=given, out_specs=(split, split)) for s, one in epochs.items()},
+        sharded(evaluate, in_specs=given, out_specs=split),
     )
 
 
