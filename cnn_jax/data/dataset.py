@@ -29,6 +29,9 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __getitem__(self, chosen: slice | Bool[np.ndarray, "n"]) -> "Split":
+        return Split(self.images[chosen], self.labels[chosen])
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
@@ -80,13 +83,9 @@ def check_dataset(dataset: Dataset) -> Dataset:
     """
     if dataset.num_classes < 2 and not (dataset.multi_label and dataset.num_classes):
         raise UsageError(f"{dataset.name}: found {dataset.num_classes} class, expected two or more")
-    check_labels = _check_multi_hot if dataset.multi_label else _check_classes
-    for split_name, split in (("train", dataset.train), ("test", dataset.test)):
-        if split is dataset.train and not len(split):
-            continue
-        where = f"{dataset.name}: {split_name}"
-        _check_images(where, split.images)
-        check_labels(where, split, dataset.num_classes)
+    if len(dataset.train):
+        _check_split(f"{dataset.name}: train", dataset.train, dataset)
+    _check_split(f"{dataset.name}: test", dataset.test, dataset)
     train_shape, test_shape = dataset.train.images.shape[1:], dataset.test.images.shape[1:]
     if train_shape != test_shape:
         raise UsageError(
@@ -96,45 +95,32 @@ def check_dataset(dataset: Dataset) -> Dataset:
     return dataset
 
 
-def _check_images(where: str, images: np.ndarray) -> None:
+def _check_split(where: str, split: Split, dataset: Dataset) -> None:
+    images, labels = split.images, split.labels
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
         raise UsageError(
             f"{where} images are {images.dtype} of shape {images.shape}, "
             "expected uint8 of shape (n, height, width, 1 or 3)"
         )
-
-
-def _check_classes(where: str, split: Split, num_classes: int) -> None:
-    images, labels = split.images, split.labels
-    if labels.dtype != np.int32 or labels.shape != images.shape[:1]:
+    kind, shape, row = "int32", images.shape[:1], ""
+    if dataset.multi_label:
+        kind, shape = "uint8", (len(images), dataset.num_classes)
+        row = ", a row of zeros and ones for each image"
+    if labels.dtype != kind or labels.shape != shape:
         raise UsageError(
             f"{where} labels are {labels.dtype} of shape {labels.shape}, "
-            f"expected int32 of shape {images.shape[:1]}"
+            f"expected {kind} of shape {shape}{row}"
         )
-    _check_not_empty(where, images)
-    lowest, highest = int(labels.min()), int(labels.max())
-    if lowest < 0 or highest >= num_classes:
-        raise UsageError(
-            f"{where} labels run from {lowest} to {highest}, expected 0 to {num_classes - 1}"
-        )
-
-
-def _check_multi_hot(where: str, split: Split, num_labels: int) -> None:
-    images, labels = split.images, split.labels
-    expected = (len(images), num_labels)
-    if labels.dtype != np.uint8 or labels.shape != expected:
-        raise UsageError(
-            f"{where} labels are {labels.dtype} of shape {labels.shape}, expected uint8 of shape "
-            f"{expected}, a row of zeros and ones for each image"
-        )
-    _check_not_empty(where, images)
-    if labels.max() > 1:
-        raise UsageError(f"{where} labels run up to {labels.max()}, expected zeros and ones")
-
-
-def _check_not_empty(where: str, images: np.ndarray) -> None:
     if not images.size:
         raise UsageError(f"{where} split is empty (images of shape {images.shape})")
+    lowest, highest = int(labels.min()), int(labels.max())
+    if dataset.multi_label and highest > 1:
+        raise UsageError(f"{where} labels run up to {highest}, expected zeros and ones")
+    if not dataset.multi_label and (lowest < 0 or highest >= dataset.num_classes):
+        raise UsageError(
+            f"{where} labels run from {lowest} to {highest}, expected 0 to "
+            f"{dataset.num_classes - 1}"
+        )
 
 
 _CHUNK = 1024
@@ -202,7 +188,7 @@ def hold_out(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
     if not 0 <= fraction < 1:
         raise UsageError(f"the held-out fraction is {fraction}, expected 0 <= fraction < 1")
     if fraction == 0:
-        return split, _select(split, np.zeros(len(split), bool))
+        return split, split[:0]
     classes = _classes(split)
     counts = np.bincount(classes)
     multi_label = split.labels.ndim == 2
@@ -216,7 +202,7 @@ def hold_out(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
             f"on, expected a fraction of at most {most.sum() / max(len(split), 1):.4g}"
         )
     chosen = _choose(classes, total, most, seed)
-    return _select(split, ~chosen), _select(split, chosen)
+    return split[~chosen], split[chosen]
 
 
 def take(split: Split, n: int, seed: int) -> Split:
@@ -239,7 +225,7 @@ def take(split: Split, n: int, seed: int) -> Split:
     if n == len(split):
         return split
     classes = _classes(split)
-    return _select(split, _choose(classes, n, np.bincount(classes), seed))
+    return split[_choose(classes, n, np.bincount(classes), seed)]
 
 
 def _classes(split: Split) -> Int[np.ndarray, "n"]:
@@ -247,10 +233,6 @@ def _classes(split: Split) -> Int[np.ndarray, "n"]:
     if split.labels.ndim == 1:
         return split.labels
     return np.unique(split.labels, axis=0, return_inverse=True)[1].reshape(-1)
-
-
-def _select(split: Split, chosen: Bool[np.ndarray, "n"]) -> Split:
-    return Split(split.images[chosen], split.labels[chosen])
 
 
 def _choose(

@@ -8,7 +8,7 @@ every picture is stored as gray, otherwise RGB.
 
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -118,11 +118,18 @@ def load_image_folder(
         )
     if not has_test:
         warn_of_no_test(folder)
-    name = folder.resolve().name
-    paths = [path for split in (train, test) for group in split.values() for path in group]
+    name, class_names = folder.resolve().name, tuple(train)
+    groups = [*train.items(), *test.items()]
+    paths = [path for _, group in groups for path in group]
+    classes = [class_names.index(class_name) for class_name, _ in groups]
+    labels = np.repeat(np.array(classes, np.int32), [len(group) for _, group in groups])
+    first_test = sum(map(len, train.values()))
     key = fingerprint(name, sorted(train), file_stamps(folder, paths), image_size)
     return cached(
-        lambda: _read(name, train, test, image_size), name=name, key=key, cache_dir=cache_dir
+        lambda: read_pictures_as(name, paths, labels, first_test, class_names, image_size),
+        name=name,
+        key=key,
+        cache_dir=cache_dir,
     )
 
 
@@ -152,19 +159,6 @@ def _find_pictures(split_folder: Path) -> dict[str, list[Path]]:
     return pictures
 
 
-def _read(
-    name: str, train: dict[str, list[Path]], test: dict[str, list[Path]], image_size: int | None
-) -> Dataset:
-    class_names = tuple(train)
-    groups = [*train.items(), *test.items()]
-    paths = [path for _, group in groups for path in group]
-    labels = [class_names.index(class_name) for class_name, group in groups for _ in group]
-    first_test = sum(map(len, train.values()))
-    return read_pictures_as(
-        name, paths, np.array(labels, np.int32), first_test, class_names, image_size
-    )
-
-
 def read_pictures_as(
     name: str,
     paths: Sequence[Path],
@@ -189,18 +183,14 @@ def read_pictures_as(
     everything = Split(_read_pictures(name, paths, image_size), labels)
     if first_test == len(paths):
         return Dataset(name, *hold_out(everything, _HELD_OUT, _HOLD_OUT_SEED), class_names)
-    train_split, test_split = (
-        Split(everything.images[part], everything.labels[part])
-        for part in (slice(first_test), slice(first_test, None))
-    )
-    return Dataset(name, train_split, test_split, class_names)
+    return Dataset(name, everything[:first_test], everything[first_test:], class_names)
 
 
 def _read_pictures(
     name: str, paths: Sequence[Path], image_size: int | None
 ) -> UInt8[np.ndarray, "n h w c"]:
     # Headers first: sizes and colors are known before memory is taken and hours are spent.
-    headers = _map_pictures(_read_header, paths, f"Looking through {name}")
+    headers = _map_pictures(_read_header, f"Looking through {name}", paths)
     channels = 1 if all(gray for _, gray in headers) else 3
     shape = (image_size, image_size) if image_size else headers[0][0]
     for path, (size, _) in zip(paths, headers, strict=True):
@@ -211,34 +201,32 @@ def _read_pictures(
             )
     images = np.empty((len(paths), *shape, channels), np.uint8)
 
-    place = {path: index for index, path in enumerate(paths)}
+    def read_into(path: Path, image: np.ndarray) -> None:
+        image[...] = resize(decode_picture(path, channels), image_size)
 
-    def read_into_place(path: Path) -> None:
-        images[place[path]] = resize(decode_picture(path, channels), image_size)
-
-    _map_pictures(read_into_place, paths, f"Decoding {name}")
+    _map_pictures(read_into, f"Decoding {name}", paths, images)
     return images
 
 
 def _map_pictures(
-    function: Callable[[Path], _Result], paths: Sequence[Path], description: str
+    function: Callable[..., _Result], description: str, paths: Sequence[Path], *others: Iterable
 ) -> list[_Result]:
     """`function` of each path, in threads (Pillow decodes outside the interpreter's lock)."""
 
-    def attempt(path: Path) -> tuple[_Result | None, Exception | None]:
+    def attempt(*arguments: Any) -> _Result | Exception:
         try:
-            return function(path), None
+            return function(*arguments)
         # Pillow's decoders raise nearly anything on damaged files.
         except Exception as error:
-            return None, error
+            return error
 
-    results: list[Any] = []
-    bad = []
+    results, bad = [], []
     with ThreadPoolExecutor() as pool, progress(description, len(paths)) as advance:
-        for path, (result, error) in zip(paths, pool.map(attempt, paths), strict=True):
-            results.append(result)
-            if error is not None:
-                bad.append((path, error))
+        for path, result in zip(paths, pool.map(attempt, paths, *others), strict=True):
+            if isinstance(result, Exception):
+                bad.append((path, result))
+            else:
+                results.append(result)
             advance(1)
     if bad:
         path, error = bad[0]

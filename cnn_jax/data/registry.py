@@ -106,9 +106,8 @@ def load(
     if path.is_dir():
         if holds_idx_files(path):
             return check_dataset(resize_dataset(read_idx_folder(path), image_size))
-        if holds_labels(path):
-            return load_labeled_folder(path, image_size=image_size, cache_dir=cache_dir)
-        return load_image_folder(path, image_size=image_size, cache_dir=cache_dir)
+        load_folder = load_labeled_folder if holds_labels(path) else load_image_folder
+        return load_folder(path, image_size=image_size, cache_dir=cache_dir)
     if path.exists():
         raise UsageError(f"{name} is a file, expected a folder of pictures or IDX files")
     if name.startswith(("/", ".", "~")) or path.is_absolute():

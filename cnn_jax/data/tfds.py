@@ -47,12 +47,6 @@ def first_line(error: BaseException) -> str:
     return message.splitlines()[0] if message else type(error).__name__
 
 
-def is_prepared(builder: Any) -> bool:
-    """Whether the builder's files are there."""
-    with quiet():
-        return builder.is_prepared()
-
-
 def open_builder(name: str, root: str) -> Any:
     """Finds the builder of a data set.
 
@@ -82,7 +76,7 @@ def open_builder(name: str, root: str) -> Any:
             if prepared is None:
                 raise UsageError(_cannot_open(name, error)) from error
             return prepared
-        if is_prepared(builder):
+        if builder.is_prepared():
             return builder
         return _open_prepared(name, root) or builder
 
@@ -96,7 +90,7 @@ def _open_prepared(name: str, root: str) -> Any | None:
         builder = tfds.builder(versioned, data_dir=root)
     except Exception:
         return None
-    return builder if is_prepared(builder) else None
+    return builder if builder.is_prepared() else None
 
 
 def _unknown(name: str) -> str:
@@ -150,18 +144,8 @@ def prepare(builder: Any, name: str) -> None:
         ) from error
 
 
-_CIFAR10 = (
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
-    "truck",
-)
+_CIFAR10_LINE = "airplane automobile bird cat deer dog frog horse ship truck"
+_CIFAR10 = tuple(_CIFAR10_LINE.split())
 
 # Krizhevsky 2009, "Learning multiple layers of features from tiny images", table 1; alphabetical.
 _CIFAR100_LINES = """
@@ -232,7 +216,9 @@ def load_tfds(
     )
     builder = open_builder(name, root)
     image_key, label_key = _find_keys(builder)
-    if not is_prepared(builder):
+    with quiet():
+        prepared = builder.is_prepared()
+    if not prepared:
         if not download:
             raise FieldError(
                 f"{name} is not prepared in {builder.data_dir}, expected its ArrayRecord files "
@@ -254,13 +240,12 @@ def load_tfds(
             "can be trained on it; experiments.evaluate tests a trained run on it"
         )
 
+    def read_split(split: str) -> Split:
+        return _read_split(builder, split, image_key, label_key, image_size)
+
     def read() -> Dataset:
-        test = _read_split(
-            builder, _find_test_split(builder, label_key), image_key, label_key, image_size
-        )
-        train = Split(test.images[:0], test.labels[:0])
-        if "train" in builder.info.splits:
-            train = _read_split(builder, "train", image_key, label_key, image_size)
+        test = read_split(_find_test_split(builder, label_key))
+        train = read_split("train") if "train" in builder.info.splits else test[:0]
         return Dataset(dataset_name, train, test, _class_names(builder, label_key))
 
     return cached(read, name=dataset_name, key=key, cache_dir=cache_dir)
@@ -271,15 +256,12 @@ def _find_keys(builder: Any) -> tuple[str, str]:
     import tensorflow_datasets as tfds
 
     features = builder.info.features or {}
-    pairs = [builder.info.supervised_keys, ("image", "label")]
+    pairs: list[Any] = [builder.info.supervised_keys or (), ("image", "label")]
     for keys in pairs:
-        if (
-            not keys
-            or len(keys) != 2
-            or not all(isinstance(key, str) and key in features for key in keys)
-        ):
+        found = [features[key] for key in keys if isinstance(key, str) and key in features]
+        if len(found) != 2 or len(keys) != 2:
             continue
-        image, label = (features[key] for key in keys)
+        image, label = found
         if isinstance(image, tfds.features.Image) and isinstance(label, tfds.features.ClassLabel):
             if image.np_dtype != np.uint8 or image.shape[-1] not in (1, 3, None):
                 raise UsageError(

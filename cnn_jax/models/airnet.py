@@ -15,9 +15,9 @@ from cnn_jax.models.layers import (
     Flatten,
     Layer,
     Mode,
-    Normalization,
     Pooling,
     Scaling,
+    normalization,
     require_size,
     scaled,
 )
@@ -168,26 +168,20 @@ def airnet(
         for repeat, inputs in enumerate((channels, filters), start=1):
             suffix = f"{group}_{repeat}"
             layers[f"conv{suffix}"] = Convolution(
-                inputs,
-                filters,
-                3,
-                use_bias=architecture.normalization == "none",
-                kernel_init=partial_identity,
-                lowering=architecture.convolution,
-                rngs=rngs,
+                architecture, inputs, filters, kernel_init=partial_identity, rngs=rngs
             )
             if repeat == 1:
                 layers[f"pool{group}"] = Pooling("max")
                 height, width = height // 2, width // 2
-            if architecture.normalization != "none":
-                layers[f"norm{suffix}"] = Normalization(
-                    architecture.normalization,
-                    filters,
-                    use_scale=False,
-                    momentum=_BATCH_NORM_MOMENTUM,
-                    epsilon=_BATCH_NORM_EPSILON,
-                    rngs=rngs,
-                )
+            layers |= normalization(
+                architecture,
+                f"norm{suffix}",
+                filters,
+                rngs,
+                use_scale=False,
+                momentum=_BATCH_NORM_MOMENTUM,
+                epsilon=_BATCH_NORM_EPSILON,
+            )
             layers[f"activation{suffix}"] = Activation(architecture.activation)
         channels = filters
     layers["pool_output"] = Pooling("max", (height, width))

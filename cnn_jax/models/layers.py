@@ -7,7 +7,7 @@ a convolution (w * h * previous + 1) * filters, pooling 0, a dense layer c * p +
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,16 +16,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from cnn_jax.errors import UsageError
 from cnn_jax.models.architecture import Architecture, ImageShape
-from cnn_jax.ops import (
-    Lowering,
-    Padding,
-    activations,
-    conv_general_dilated,
-    dense,
-    dropout,
-    flatten,
-    pooling,
-)
+from cnn_jax.ops import Padding, activations, conv_general_dilated, dense, dropout, flatten, pooling
 
 _GROUPS = 8
 _LECUN_NORMAL = nnx.initializers.lecun_normal()
@@ -65,21 +56,26 @@ class Layer(nnx.Module):
 
 
 class Convolution(Layer):
-    """`nnx.Conv` on `cnn_jax.ops.conv2d`."""
+    """`nnx.Conv` on `cnn_jax.ops.conv2d`.
+
+    Without a given padding an odd kernel keeps the size of the image, or divides it by the stride.
+    If not said otherwise it has a bias if the network is not normalized: else the next
+    normalization has one.
+    """
 
     kind = "convolution"
 
     def __init__(
         self,
+        architecture: Architecture,
         channels: int,
         filters: int,
-        kernel_size: int,
+        kernel_size: int = 3,
         *,
         stride: int = 1,
-        padding: Padding = "SAME",
-        use_bias: bool = True,
+        padding: Padding | None = None,
+        use_bias: bool | None = None,
         kernel_init: nnx.Initializer = _LECUN_NORMAL,
-        lowering: Lowering = "auto",
         rngs: nnx.Rngs,
     ):
         self.conv = nnx.Conv(
@@ -87,10 +83,10 @@ class Convolution(Layer):
             filters,
             (kernel_size, kernel_size),
             strides=stride,
-            padding=padding,
-            use_bias=use_bias,
+            padding=kernel_size // 2 if padding is None else padding,
+            use_bias=architecture.normalization == "none" if use_bias is None else use_bias,
             kernel_init=kernel_init,
-            conv_general_dilated=partial(conv_general_dilated, lowering=lowering),
+            conv_general_dilated=partial(conv_general_dilated, lowering=architecture.convolution),
             rngs=rngs,
         )
 
@@ -293,35 +289,13 @@ def scaled(architecture: Architecture, filters: int) -> int:
     return max(1, round(filters * architecture.width))
 
 
-def convolution(
-    architecture: Architecture,
-    channels: int,
-    filters: int,
-    *,
-    kernel_size: int = 3,
-    stride: int = 1,
-    rngs: nnx.Rngs,
-) -> Convolution:
-    """A convolution of odd kernel size that keeps the size of the image, or divides it by `stride`.
-
-    It has a bias if the network is not normalized: else the next normalization has one.
-    """
-    return Convolution(
-        channels,
-        filters,
-        kernel_size,
-        stride=stride,
-        padding=kernel_size // 2,
-        use_bias=architecture.normalization == "none",
-        lowering=architecture.convolution,
-        rngs=rngs,
-    )
-
-
 def normalization(
-    architecture: Architecture, name: str, channels: int, rngs: nnx.Rngs
+    architecture: Architecture, name: str, channels: int, rngs: nnx.Rngs, **options: Any
 ) -> dict[str, nnx.Module]:
-    """The normalization as a layer of that name, or no layer if the network is not normalized."""
+    """The normalization as a layer of that name, or no layer if the network is not normalized.
+
+    The options are those of `Normalization`.
+    """
     if architecture.normalization == "none":
         return {}
-    return {name: Normalization(architecture.normalization, channels, rngs=rngs)}
+    return {name: Normalization(architecture.normalization, channels, rngs=rngs, **options)}

@@ -1,5 +1,8 @@
 """Networks without shortcuts: convolutional blocks of any shape, LeNet-5 and VGG."""
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 from flax import nnx
 
 from cnn_jax.errors import FIELD, FieldError
@@ -10,9 +13,7 @@ from cnn_jax.models.layers import (
     Dense,
     Dropout,
     Flatten,
-    Normalization,
     Pooling,
-    convolution,
     normalization,
     require_size,
     scaled,
@@ -42,17 +43,9 @@ def cnn(
         for repeat in range(1, architecture.convolutions_per_block + 1):
             suffix = f"{block}" if architecture.convolutions_per_block == 1 else f"{block}_{repeat}"
             layers[f"conv{suffix}"] = Convolution(
-                channels,
-                filters,
-                architecture.kernel_size,
-                use_bias=architecture.normalization == "none",
-                lowering=architecture.convolution,
-                rngs=rngs,
+                architecture, channels, filters, architecture.kernel_size, padding="SAME", rngs=rngs
             )
-            if architecture.normalization != "none":
-                layers[f"norm{suffix}"] = Normalization(
-                    architecture.normalization, filters, rngs=rngs
-                )
+            layers |= normalization(architecture, f"norm{suffix}", filters, rngs)
             layers[f"activation{suffix}"] = Activation(architecture.activation)
             channels = filters
         layers[f"pool{block}"] = Pooling(architecture.pooling)
@@ -60,16 +53,22 @@ def cnn(
         if architecture.dropout:
             dropouts += 1
             layers[f"dropout{dropouts}"] = Dropout(dropouts)
-    layers["flatten"] = Flatten()
-    features = height * width * channels
-    for index, neurons in enumerate(architecture.hidden, start=1):
-        layers[f"dense{index}"] = Dense(features, neurons, rngs=rngs)
+    neurons = (height * width * channels, *architecture.hidden, num_classes)
+    return layers | _dense_layers(architecture, neurons, dropouts, rngs)
+
+
+def _dense_layers(
+    architecture: Architecture, neurons: Sequence[int], dropouts: int, rngs: nnx.Rngs
+) -> dict[str, nnx.Module]:
+    """From feature maps of so many values to the output, behind so many layers of dropout."""
+    layers: dict[str, nnx.Module] = {"flatten": Flatten()}
+    *hidden, output = pairwise(neurons)
+    for index, sizes in enumerate(hidden, start=1):
+        layers[f"dense{index}"] = Dense(*sizes, rngs=rngs)
         layers[f"dense_activation{index}"] = Activation(architecture.activation)
         if architecture.dropout:
-            dropouts += 1
-            layers[f"dropout{dropouts}"] = Dropout(dropouts)
-        features = neurons
-    layers["output"] = Dense(features, num_classes, rngs=rngs)
+            layers[f"dropout{dropouts + index}"] = Dropout(dropouts + index)
+    layers["output"] = Dense(*output, rngs=rngs)
     return layers
 
 
@@ -89,22 +88,13 @@ def lenet5(
         ((channels, 6, "SAME"), (6, 16, "VALID")), start=1
     ):
         layers[f"conv{block}"] = Convolution(
-            inputs, filters, 5, padding=padding, lowering=architecture.convolution, rngs=rngs
+            architecture, inputs, filters, 5, padding=padding, use_bias=True, rngs=rngs
         )
-        if architecture.normalization != "none":
-            layers[f"norm{block}"] = Normalization(architecture.normalization, filters, rngs=rngs)
+        layers |= normalization(architecture, f"norm{block}", filters, rngs)
         layers[f"activation{block}"] = Activation(architecture.activation)
         layers[f"pool{block}"] = Pooling(architecture.pooling)
-    layers["flatten"] = Flatten()
-    features = after[0] * after[1] * 16
-    for index, neurons in enumerate((120, 84), start=1):
-        layers[f"dense{index}"] = Dense(features, neurons, rngs=rngs)
-        layers[f"dense_activation{index}"] = Activation(architecture.activation)
-        if architecture.dropout:
-            layers[f"dropout{index}"] = Dropout(index)
-        features = neurons
-    layers["output"] = Dense(features, num_classes, rngs=rngs)
-    return layers
+    neurons = (after[0] * after[1] * 16, 120, 84, num_classes)
+    return layers | _dense_layers(architecture, neurons, 0, rngs)
 
 
 _STAGES = ((64,), (128,), (256, 256), (512, 512), (512, 512))
@@ -126,15 +116,12 @@ def vgg(
         for repeat, full in enumerate(widths, start=1):
             filters = scaled(architecture, full)
             suffix = f"{stage}_{repeat}"
-            layers[f"conv{suffix}"] = convolution(architecture, channels, filters, rngs=rngs)
+            layers[f"conv{suffix}"] = Convolution(architecture, channels, filters, rngs=rngs)
             layers |= normalization(architecture, f"norm{suffix}", filters, rngs)
             layers[f"activation{suffix}"] = Activation(architecture.activation)
             channels = filters
-        if stage == len(_STAGES):
-            layers[f"pool{stage}"] = Pooling("max", (height, width))
-        else:
-            layers[f"pool{stage}"] = Pooling("max")
-            height, width = height // 2, width // 2
+        layers[f"pool{stage}"] = Pooling("max", (height, width) if stage == len(_STAGES) else 2)
+        height, width = height // 2, width // 2
     layers["flatten"] = Flatten()
     if architecture.dropout:
         layers["dropout1"] = Dropout(1)

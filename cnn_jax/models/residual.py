@@ -10,13 +10,13 @@ from jaxtyping import Array, Float
 from cnn_jax.models.architecture import Architecture, ImageShape
 from cnn_jax.models.layers import (
     Activation,
+    Convolution,
     Dense,
     Dropout,
     GlobalAveragePooling,
     Mode,
     Sequential,
     Tap,
-    convolution,
     normalization,
     require_size,
 )
@@ -43,7 +43,7 @@ class Residual(nnx.Module):
         self.missing = filters - channels
         layers: dict[str, nnx.Module] = {}
         for index, (inputs, stride) in enumerate(((channels, self.stride), (filters, 1)), start=1):
-            layers[f"conv{index}"] = convolution(
+            layers[f"conv{index}"] = Convolution(
                 architecture, inputs, filters, stride=stride, rngs=rngs
             )
             layers |= normalization(architecture, f"norm{index}", filters, rngs)
@@ -52,7 +52,7 @@ class Residual(nnx.Module):
         self.body = Sequential(**layers)
         shortcut: dict[str, nnx.Module] = {}
         if projection and self.missing:
-            shortcut["conv"] = convolution(
+            shortcut["conv"] = Convolution(
                 architecture, channels, filters, kernel_size=1, stride=self.stride, rngs=rngs
             )
             shortcut |= normalization(architecture, "norm", filters, rngs)
@@ -115,7 +115,7 @@ def _stages(
 ) -> dict[str, nnx.Module]:
     channels = widths[0]
     layers: dict[str, nnx.Module] = {
-        "conv1": convolution(architecture, image_shape[2], channels, rngs=rngs),
+        "conv1": Convolution(architecture, image_shape[2], channels, rngs=rngs),
         **normalization(architecture, "norm1", channels, rngs),
         "activation1": Activation(architecture.activation),
     }
@@ -162,17 +162,17 @@ class WideResidual(nnx.Module):
             activation1=Activation(architecture.activation),
         )
         layers: dict[str, nnx.Module] = {
-            "conv1": convolution(architecture, channels, filters, stride=stride, rngs=rngs),
+            "conv1": Convolution(architecture, channels, filters, stride=stride, rngs=rngs),
             **normalization(architecture, "norm2", filters, rngs),
             "activation2": Activation(architecture.activation),
         }
         if architecture.dropout:
             layers["dropout"] = Dropout(dropout)
-        layers["conv2"] = convolution(architecture, filters, filters, rngs=rngs)
+        layers["conv2"] = Convolution(architecture, filters, filters, rngs=rngs)
         self.body = Sequential(**layers)
         shortcut: dict[str, nnx.Module] = {}
         if channels != filters:
-            shortcut["conv"] = convolution(
+            shortcut["conv"] = Convolution(
                 architecture, channels, filters, kernel_size=1, stride=stride, rngs=rngs
             )
         self.shortcut = Sequential(**shortcut) if shortcut else None
@@ -205,7 +205,7 @@ def wide_resnet(
     blocks = (_DEPTH - 4) // 6
     channels = 16
     layers: dict[str, nnx.Module] = {
-        "conv1": convolution(architecture, image_shape[2], channels, rngs=rngs)
+        "conv1": Convolution(architecture, image_shape[2], channels, rngs=rngs)
     }
     for stage in (1, 2, 3):
         filters = 16 * _WIDENING * 2 ** (stage - 1)

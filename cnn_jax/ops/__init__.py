@@ -16,7 +16,7 @@ from cnn_jax.ops.convolution import (
 )
 from cnn_jax.ops.hyperparameters import Hyperparameter, Interval, Number, OneOf, Whole
 from cnn_jax.ops.losses import (
-    CALIBRATED, LOSS_OUTPUT, LOSSES, PER_LABEL, Loss, Targets, absolute_error, binary_cross_entropy,
+    CALIBRATED, LOSS_OUTPUT, LOSSES, PER_LABEL, Targets, absolute_error, binary_cross_entropy,
     crammer_singer, cross_entropy, error, focal, hinge, kl_divergence, log_loss, squared_error,
     weston_watkins,
 )
@@ -34,7 +34,7 @@ from cnn_jax.ops.updates import (
 __all__ = [
     "ACTIVATIONS", "CALIBRATED", "DROPOUT_RATE", "LOSSES", "LOSS_OUTPUT", "LOWERINGS",
     "OUTPUT_ACTIVATIONS", "PARAMETRIC_ACTIVATIONS", "PER_LABEL", "POOLINGS", "ClassScores",
-    "Hyperparameter", "Interval", "Loss", "Lowering", "Number", "OneOf", "Padding",
+    "Hyperparameter", "Interval", "Lowering", "Number", "OneOf", "Padding",
     "ParametricActivation", "Targets", "Whole", "absolute_error", "accuracy", "apply_updates",
     "augment", "average_precision", "avg_pool", "best_thresholds", "binary_cross_entropy",
     "confusion_matrix", "conv2d", "conv_general_dilated", "crammer_singer", "cross_entropy",

@@ -14,7 +14,8 @@ wrong type raise TypeError, of the wrong shape ValueError. The values of labels 
 under jit: a label outside 0 .. c-1 is a target of zeros.
 """
 
-from typing import Annotated, Protocol
+from collections.abc import Callable
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -28,13 +29,6 @@ LabelSmoothing = Annotated[
     Number, Interval("[0, 1)"), "weight of the uniform distribution in the targets"
 ]
 Margin = Annotated[Number, Interval("(0, inf)"), "of the hinge losses"]
-
-
-class Loss(Protocol):
-    """What the registry holds; its numbers, if any, are keyword arguments with defaults."""
-
-    def __call__(self, logits: Float[Array, "*b c"], targets: Targets) -> Float[Array, "*b"]:
-        """One value per example."""
 
 
 def error(labels: Targets, probabilities: Float[Array, "*b c"]) -> Float[Array, "*b c"]:
@@ -282,7 +276,7 @@ def _smooth(target: Float[Array, "*b c"], label_smoothing: Number) -> Float[Arra
     return target + label_smoothing * (1 / target.shape[-1] - target)
 
 
-LOSSES: dict[str, Loss] = {
+LOSSES: dict[str, Callable[..., Float[Array, "*b"]]] = {
     "absolute_error": absolute_error,
     "binary_cross_entropy": binary_cross_entropy,
     "cross_entropy": cross_entropy,

@@ -239,10 +239,7 @@ def label_f1(
     Raises:
         ValueError: targets do not have the shape of probabilities.
     """
-    _check_shape("targets", targets, probabilities.shape)
-    predicted, true = probabilities >= threshold, targets > 0
-    hits = jnp.sum(predicted & true, axis=0)
-    return _ratio(2 * hits, jnp.sum(predicted, axis=0) + jnp.sum(true, axis=0))
+    return jax.vmap(per_class)(label_confusion(probabilities, targets, threshold)).f1[:, 1]
 
 
 def average_precision(scores: Float[Array, "n l"], targets: Num[Array, "n l"]) -> Float[Array, "l"]:

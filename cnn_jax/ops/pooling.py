@@ -6,6 +6,7 @@ reduce-window (and above all that operation's gradient) is far from on CPU. As f
 gradients are in reverse mode, of any order.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial, reduce
 
@@ -56,7 +57,7 @@ def avg_pool(
     window = _pair(window)
     if padding == "VALID" and strides in (None, window) and _covered(images, window):
         return _tile_means(images, window)
-    return _window_means(images, window, strides, padding)
+    return _pool(images, window, strides, padding, jnp.add, 0.0) / math.prod(window)
 
 
 def _covered(images: Array, tile: tuple[int, int]) -> bool:
@@ -66,20 +67,10 @@ def _covered(images: Array, tile: tuple[int, int]) -> bool:
     return images.shape[1] % tile[0] == 0 and images.shape[2] % tile[1] == 0
 
 
-def _window_means(
-    images: Array,
-    window: tuple[int, int],
-    strides: int | tuple[int, int] | None = None,
-    padding: Padding = "VALID",
-) -> Array:
-    height, width = window
-    return _pool(images, window, strides, padding, jnp.add, 0.0) / (height * width)
-
-
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
 def _tile_means(images: Float[Array, "n h w c"], tile: tuple[int, int]) -> Array:
     """The means of tiles that cover the images; the gradient is spread over each tile at once."""
-    return _window_means(images, tile)
+    return _pool(images, tile, None, "VALID", jnp.add, 0.0) / math.prod(tile)
 
 
 def _spread(tile: tuple[int, int], _: None, dmeans: Float[Array, "n oh ow c"]) -> tuple[Array]:
@@ -113,10 +104,8 @@ def _pool(
     if min(*window, *steps) < 1:
         raise ValueError(f"window and strides must be at least 1, got {window} and {steps}")
     pads = _padding(padding, (images.shape[1], images.shape[2]), window, steps)
-    for axis, size, step, (low, high) in (
-        (2, window[1], steps[1], pads[1]),
-        (1, window[0], steps[0], pads[0]),
-    ):
+    for axis in (2, 1):
+        size, step, (low, high) = window[axis - 1], steps[axis - 1], pads[axis - 1]
         if low or high:
             config = [(0, 0, 0)] * 4
             config[axis] = (low, high, 0)

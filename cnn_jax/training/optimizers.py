@@ -155,7 +155,7 @@ def _muon_sgd(
 
 
 def by_group(
-    rules: dict[str, optax.GradientTransformation], group: Callable[[str, Array], str]
+    rules: dict[str, optax.GradientTransformation], group: Callable[[Any, Array], str]
 ) -> optax.GradientTransformation:
     """A transformation for each group of parameters.
 
@@ -163,13 +163,7 @@ def by_group(
         rules: by the name of the group.
         group: of the path and the array of a parameter, the name of its group.
     """
-
-    def groups(params: PyTree) -> PyTree:
-        return jax.tree_util.tree_map_with_path(
-            lambda path, leaf: group(jax.tree_util.keystr(path), leaf), params
-        )
-
-    return optax.partition(rules, groups)
+    return optax.partition(rules, partial(jax.tree_util.tree_map_with_path, group))
 
 
 def lookahead(

@@ -4,7 +4,7 @@ Every function is pure and takes the `Setting` of its run first. Images are byte
 floats in [0, 1] while they are augmented, and normalized from there on.
 """
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -277,7 +277,7 @@ def make_optimizer(
     rate = learning_rate(config, progress, hparams)
     rules = {"kernels": build(rate, **numbers)}
     if config.bias_group or config.whitening_group:
-        own = read_by(vector_rule, hparams) if config.bias_group else {}
+        own = read_by(vector_rule, hparams)
         rules["vectors"] = vector_rule(build, rate, numbers, **own)
         if config.whitening_group:
             early = whitening_rate(
@@ -288,13 +288,13 @@ def make_optimizer(
             rules["whitening"] = vector_rule(build, early, numbers, **own)
     rule = rules["kernels"]
     if len(rules) > 1:
-        rule = by_group(rules, lambda path, leaf: _group(rules, path, leaf))
+        rule = by_group(rules, partial(_group, rules))
     if config.lookahead:
         rule = lookahead(rule, **read_by(lookahead, hparams))
     return clipped(rule, **read_by(clipped, hparams)) if config.clip else rule
 
 
-def _group(groups: dict[str, Any], path: str, parameter: Array) -> str:
-    if "whitening" in groups and "whitening" in path:
+def _group(groups: dict[str, Any], path: Any, parameter: Array) -> str:
+    if "whitening" in groups and "whitening" in jax.tree_util.keystr(path):
         return "whitening"
     return "vectors" if parameter.ndim < 2 else "kernels"

@@ -7,7 +7,7 @@ axis `trial`, between whose devices nothing is communicated; what is split along
 run's own affair.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Literal, NamedTuple
 
@@ -48,9 +48,6 @@ class SweepState(NamedTuple):
 Metrics = dict[str, Float[Array, " trials"]]
 
 
-Epoch = Callable[[SweepState, Trials, Examples], tuple[SweepState, Metrics]]
-
-
 class Sweep(NamedTuple):
     """The pure functions of many runs at once.
 
@@ -65,7 +62,7 @@ class Sweep(NamedTuple):
     """
 
     init: Callable[[Trials, Examples], SweepState]
-    epoch: dict[Size, Epoch]
+    epoch: Mapping[Size, Callable[[SweepState, Trials, Examples], tuple[SweepState, Metrics]]]
     evaluate: Callable[[SweepState, Trials, Examples], Metrics]
 
 
@@ -101,14 +98,11 @@ def make_sweep(run: Run, vectorization: Vectorization, mesh: Mesh | None = None)
 
         def one(alive: Array, state: TrainState, hparams: dict, key: PRNGKeyArray) -> tuple:
             _, _, metrics = jax.eval_shape(advance, state, hparams, key)
-            return lax.cond(
-                alive,
-                advance,
-                lambda state, hparams, key: (state, jnp.asarray(False), _undefined(metrics)),
-                state,
-                hparams,
-                key,
-            )
+
+            def rest(state: TrainState, *_: object) -> tuple:
+                return state, jnp.asarray(False), _undefined(metrics)
+
+            return lax.cond(alive, advance, rest, state, hparams, key)
 
         states, alive, metrics = over_trials(one)(
             state.alive, state.states, trials.hparams, trials.keys
@@ -125,7 +119,7 @@ def make_sweep(run: Run, vectorization: Vectorization, mesh: Mesh | None = None)
 
         return over_trials(one)(state.alive, state.states, trials.hparams)
 
-    epochs: dict[Size, Epoch] = {size: partial(epoch, size) for size in run.sizes}
+    epochs = {size: partial(epoch, size) for size in run.sizes}
     if mesh is None:
         return Sweep(init, epochs, evaluate)
     split, whole = PartitionSpec(TRIAL_AXIS), PartitionSpec()

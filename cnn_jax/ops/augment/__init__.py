@@ -23,12 +23,10 @@ from cnn_jax.ops.augment.pixels import (
 from cnn_jax.ops.augment.policy import (
     adjust_sharpness, autocontrast, equalize, posterize, rand_augment, solarize, trivial_augment,
 )
-from cnn_jax.ops.augment.registry import (
-    AUGMENTATIONS, Augmentation, OfBatch, OfImage,
-)
+from cnn_jax.ops.augment.registry import AUGMENTATIONS, Augmentation
 
 __all__ = [
-    "AUGMENTATIONS", "TEST_TIME", "Augmentation", "AugmentationCall", "OfBatch", "OfImage", "Views",
+    "AUGMENTATIONS", "TEST_TIME", "Augmentation", "AugmentationCall", "Views",
     "adjust_blur", "adjust_brightness", "adjust_contrast", "adjust_hue", "adjust_saturation",
     "adjust_sharpness", "affine", "alternating_flip", "apply", "autocontrast", "blur", "brightness",
     "check_channels", "contrast", "cutmix", "cutout", "describe", "elastic", "equalize",
