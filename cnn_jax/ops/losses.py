@@ -276,7 +276,7 @@ def _smooth(target: Float[Array, "*b c"], label_smoothing: Number) -> Float[Arra
     return target + label_smoothing * (1 / target.shape[-1] - target)
 
 
-LOSSES: dict[str, Callable[..., Float[Array, "*b"]]] = {
+LOSSES: dict[str, Callable[[Float[Array, "*b c"], Targets], Float[Array, "*b"]]] = {
     "absolute_error": absolute_error,
     "binary_cross_entropy": binary_cross_entropy,
     "cross_entropy": cross_entropy,

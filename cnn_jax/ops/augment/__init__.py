@@ -23,10 +23,12 @@ from cnn_jax.ops.augment.pixels import (
 from cnn_jax.ops.augment.policy import (
     adjust_sharpness, autocontrast, equalize, posterize, rand_augment, solarize, trivial_augment,
 )
-from cnn_jax.ops.augment.registry import AUGMENTATIONS, Augmentation
+from cnn_jax.ops.augment.registry import (
+    AUGMENTATIONS, Augmentation, OfBatch, OfImage,
+)
 
 __all__ = [
-    "AUGMENTATIONS", "TEST_TIME", "Augmentation", "AugmentationCall", "Views",
+    "AUGMENTATIONS", "TEST_TIME", "Augmentation", "AugmentationCall", "OfBatch", "OfImage", "Views",
     "adjust_blur", "adjust_brightness", "adjust_contrast", "adjust_hue", "adjust_saturation",
     "adjust_sharpness", "affine", "alternating_flip", "apply", "autocontrast", "blur", "brightness",
     "check_channels", "contrast", "cutmix", "cutout", "describe", "elastic", "equalize",

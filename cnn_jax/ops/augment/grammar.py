@@ -11,14 +11,14 @@ import difflib
 import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 from jax import lax, random
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from cnn_jax.ops.augment.registry import AUGMENTATIONS, Allowed
+from cnn_jax.ops.augment.registry import AUGMENTATIONS, Allowed, OfBatch
 from cnn_jax.ops.hyperparameters import Interval, Number, OneOf, Whole
 
 
@@ -153,7 +153,8 @@ def apply(
             stream = random.fold_in(stream, epoch)
         if augmentation.batch:
             stream = random.fold_in(stream, indices[0])
-            images, targets = augmentation.function(stream, images, targets, **arguments)
+            mix = cast(OfBatch, augmentation.function)
+            images, targets = mix(stream, images, targets, **arguments)
         else:
             images = _each(augmentation.function, stream, indices, images, arguments)
         images = _computed_once(images)

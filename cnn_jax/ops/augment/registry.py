@@ -1,8 +1,9 @@
 """Every augmentation that can be asked for by name, and what its arguments may be."""
 
-from collections.abc import Callable
 from inspect import Parameter
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol
+
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from cnn_jax.ops.augment.batch import cutmix, mixup
 from cnn_jax.ops.augment.geometry import (
@@ -33,20 +34,35 @@ from cnn_jax.ops.hyperparameters import Interval, OneOf, Whole, annotations, key
 Allowed = Interval | Whole | OneOf
 
 
+class OfImage(Protocol):
+    """What is done to one image; its arguments are keyword arguments with defaults."""
+
+    def __call__(self, key: PRNGKeyArray, image: Float[Array, "h w c"]) -> Float[Array, "h w c"]:
+        """The image, augmented."""
+
+
+class OfBatch(Protocol):
+    """What is done to a batch and its targets; its arguments are as in `OfImage`."""
+
+    def __call__(
+        self, key: PRNGKeyArray, images: Float[Array, "n h w c"], targets: Float[Array, "n classes"]
+    ) -> tuple[Float[Array, "n h w c"], Float[Array, "n classes"]]:
+        """The images and targets, mixed."""
+
+
 class Augmentation(NamedTuple):
     """What can be asked for by name.
 
     Attributes:
-        function: `(key, image) -> image`, or of a batch `(key, images, targets) -> (images,
-            targets)`. Its arguments are the keyword-only ones, which have defaults; what each may
-            be is in its annotation.
+        function: of one image or of a batch. Its arguments are the keyword-only ones; what each
+            may be is in its annotation.
         meaning: in one line.
         batch: whether it works on a batch and its targets.
         color: whether it needs three channels.
         by_epoch: whether it takes the epoch, and one key per image for the whole run.
     """
 
-    function: Callable[..., Any]
+    function: OfImage | OfBatch
     meaning: str
     batch: bool = False
     color: bool = False
