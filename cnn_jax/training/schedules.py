@@ -6,6 +6,7 @@ vary them without compiling anew.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated
 
 import jax.numpy as jnp
@@ -34,12 +35,7 @@ def warmup_cosine(
     t: Number, *, warmup_fraction: WarmupFraction = 0.2, final_fraction: FinalFraction = 0.0
 ) -> Number:
     """Linear from 0 to 1 in the first `warmup_fraction` of training, then `cosine`."""
-    rest = (t - warmup_fraction) / jnp.maximum(1 - warmup_fraction, 1e-8)
-    return jnp.where(
-        t < warmup_fraction,
-        t / jnp.maximum(warmup_fraction, 1e-8),
-        cosine(jnp.clip(rest, 0, 1), final_fraction=final_fraction),
-    )
+    return _warmed_up(t, warmup_fraction, partial(cosine, final_fraction=final_fraction))
 
 
 def one_cycle(
@@ -49,12 +45,13 @@ def one_cycle(
 
     The shape of Smith 2018 (super-convergence) that the fastest CIFAR-10 recipes use.
     """
-    fall = (t - warmup_fraction) / jnp.maximum(1 - warmup_fraction, 1e-8)
-    return jnp.where(
-        t < warmup_fraction,
-        t / jnp.maximum(warmup_fraction, 1e-8),
-        1 - (1 - final_fraction) * jnp.clip(fall, 0, 1),
-    )
+    return _warmed_up(t, warmup_fraction, lambda rest: 1 - (1 - final_fraction) * rest)
+
+
+def _warmed_up(t: Number, warmup: Number, fall: Callable[[Number], Number]) -> Number:
+    """Linear from 0 to 1 in the first `warmup` of training, then `fall` of the rest's progress."""
+    rest = jnp.clip((t - warmup) / jnp.maximum(1 - warmup, 1e-8), 0, 1)
+    return jnp.where(t < warmup, t / jnp.maximum(warmup, 1e-8), fall(rest))
 
 
 def step(
