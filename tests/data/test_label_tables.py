@@ -37,6 +37,14 @@ def test_pictures_and_labels_keep_the_order_of_the_lines(pets: Path):
         np.testing.assert_array_equal(getattr(pet, split).images[index, ..., 0], picture)
 
 
+def test_a_picture_that_two_lines_name_is_read_for_both(pets: Path):
+    write(pets, "train", "file,furry,old\na.png,1,0\nc.png,0,0\na.png,1,1\n")
+    first, _, last = data.load(pets).train.images
+    picture = np.asarray(Image.open(pets / "train/a.png"))
+    np.testing.assert_array_equal(first[..., 0], picture)
+    np.testing.assert_array_equal(last[..., 0], picture)
+
+
 def test_changed_labels_are_read_anew(pets: Path):
     data.load(pets)
     write(pets, "test", "file,furry,old\nd.png,1,1\ne.png,0,0\n")
