@@ -198,7 +198,7 @@ def _explain(console: Console, saved: SavedRun, subject: Subject) -> str:
 def _class_number(name: str, class_names: tuple[str, ...]) -> int:
     if name not in class_names:
         some = ", ".join(class_names[:20]) + (", ..." if len(class_names) > 20 else "")
-        raise UsageError(f"--target={name} is none of the run's; there are {some}")
+        raise UsageError(f"--target={name} is not one of the run's; there are {some}")
     return class_names.index(name)
 
 

@@ -108,8 +108,7 @@ def _measure_step(plan: CellPlan) -> Step:
     mesh = make_mesh(MeshShape(batch=mesh_shape(plan.mesh).batch))
     run = training.make_run(alone, plan.loaded.task, mesh)
     train = plan.loaded.dataset.train
-    first = data.Split(train.images[:images], train.labels[:images])
-    examples = training.to_device(first, mesh, FLAGS.shard_data)
+    examples = training.to_device(train[:images], mesh, FLAGS.shard_data)
     numbers = {name: jnp.float32(value) for name, value in plan.cell.trials[0].hparams.items()}
     traced, key = replicate((numbers, jax.random.key(0)), mesh)
     state = replicate(compilation.jit(run.init)(traced, key, examples), mesh)
