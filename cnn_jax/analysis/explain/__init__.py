@@ -16,7 +16,7 @@ from cnn_jax.analysis.explain.charts import (
 )
 from cnn_jax.analysis.explain.internals import (
     METRICS, Metric, Neighbors, Network, Tap, feature_maps, features, filter_activations,
-    filter_images, first_kernel, in_chunks, layer_output, maximize, nearest_neighbors, roughness,
+    filter_images, first_kernel, in_chunks, layer_outputs, maximize, nearest_neighbors, roughness,
 )
 from cnn_jax.analysis.explain.network import (
     Contributions, Evidence, Noteworthy, TrainedNetwork, contributions, least_sure, surest_mistakes,
@@ -32,7 +32,7 @@ __all__ = [
     "evidence", "evidence_grid", "explanation_rows", "feature_map_strips", "feature_maps",
     "features", "filter_activations", "filter_grid", "filter_images", "first_kernel", "first_seen",
     "grad_cam", "heat_over_image", "heat_scale", "image_grid", "in_chunks", "integrated_gradients",
-    "layer_output", "least_sure", "make_sections", "maximize", "nearest_neighbors", "neighbor_rows",
-    "occlusion", "output", "render_explanations", "roughness", "saliency", "smooth_grad",
-    "strength", "surest_mistakes", "trained_network",
+    "layer_outputs", "least_sure", "make_sections", "maximize", "nearest_neighbors",
+    "neighbor_rows", "occlusion", "output", "render_explanations", "roughness", "saliency",
+    "smooth_grad", "strength", "surest_mistakes", "trained_network",
 ]

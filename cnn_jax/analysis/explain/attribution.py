@@ -16,7 +16,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from cnn_jax.analysis.explain.internals import Network, layer_output, tapped
+from cnn_jax.analysis.explain.internals import Network, layer_output
 from cnn_jax.errors import UsageError
 
 LogitsOf = Callable[[Float[Array, "n h w c"]], Float[Array, "n classes"]]
@@ -155,8 +155,13 @@ def grad_cam(
         raise UsageError(f"layer {layer!r} has no feature maps; give one before they are flattened")
 
     def total(shift: Array) -> tuple[Array, Array]:
-        logits, value = tapped(network, layer, images, lambda value: value + shift)
-        return jnp.sum(target(logits)), value
+        tapped: dict[str, Array] = {}
+
+        def tap(name: str, value: Array) -> Array:
+            tapped[name] = value
+            return value + shift if name == layer else value
+
+        return jnp.sum(target(network(images, tap))), tapped[layer]
 
     # The gradient with respect to a shift of the maps is that with respect to the maps.
     gradient, activations = jax.grad(total, has_aux=True)(jnp.zeros(maps.shape, maps.dtype))

@@ -51,23 +51,30 @@ def filter_images(kernel: Float[Array, "kh kw c f"]) -> Float[Array, "f kh kw c"
     return filters / jnp.where(largest > 0, largest, 1)
 
 
+def layer_outputs(network: Network, images: Float[Array, "n h w c"]) -> OrderedDict[str, Array]:
+    """What every layer returns, by its name, in the order of the network.
+
+    A compiled function that returns them keeps the order too.
+    """
+    outputs: OrderedDict[str, Array] = OrderedDict()
+
+    def tap(name: str, value: Array) -> Array:
+        outputs[name] = value
+        return value
+
+    network(images, tap)
+    return outputs
+
+
 def feature_maps(
     network: Network, images: Float[Array, "n h w c"]
 ) -> OrderedDict[str, Float[Array, "n fh fw f"]]:
     """What every layer with feature maps returns, by its name, in the order of the network.
 
-    Those are convolutions, normalizations, activations, poolings and whole blocks; a compiled
-    function that returns them keeps the order too.
+    Those are convolutions, normalizations, activations, poolings and whole blocks.
     """
-    maps: OrderedDict[str, Array] = OrderedDict()
-
-    def tap(name: str, value: Array) -> Array:
-        if value.ndim == 4:
-            maps[name] = value
-        return value
-
-    network(images, tap)
-    return maps
+    outputs = layer_outputs(network, images)
+    return OrderedDict((name, value) for name, value in outputs.items() if value.ndim == 4)
 
 
 def layer_output(network: Network, layer: str, images: Float[Array, "n h w c"]) -> Array:
@@ -76,7 +83,9 @@ def layer_output(network: Network, layer: str, images: Float[Array, "n h w c"]) 
     Raises:
         UsageError: if there is no layer of that name.
     """
-    return tapped(network, layer, images, lambda value: value)[1]
+    outputs = layer_outputs(network, images)
+    _check_layer(layer, list(outputs))
+    return outputs[layer]
 
 
 def features(
@@ -87,13 +96,7 @@ def features(
     Raises:
         UsageError: if there is no layer of that name, or none before it.
     """
-    outputs: dict[str, Array] = {}
-
-    def tap(name: str, value: Array) -> Array:
-        outputs[name] = value
-        return value
-
-    network(images, tap)
+    outputs = layer_outputs(network, images)
     names = list(outputs)
     _check_layer(layer, names[1:])
     return outputs[names[names.index(layer) - 1]].reshape(images.shape[0], -1)
@@ -295,21 +298,6 @@ def roughness(images: Float[Array, "n h w c"]) -> Float[Array, " n"]:
     right = jnp.diff(images, axis=2, append=images[:, :, -1:])
     # The small number keeps the gradient finite where the image is flat.
     return jnp.sum(jnp.sqrt(down**2 + right**2 + 1e-8), axis=(1, 2, 3))
-
-
-def tapped(
-    network: Network, layer: str, images: Array, change: Callable[[Array], Array]
-) -> tuple[Array, Array]:
-    """The logits with the output of one layer changed, and that output before the change."""
-    outputs: dict[str, Array] = {}
-
-    def tap(name: str, value: Array) -> Array:
-        outputs[name] = value
-        return change(value) if name == layer else value
-
-    logits = network(images, tap)
-    _check_layer(layer, list(outputs))
-    return logits, outputs[layer]
 
 
 def _check_layer(layer: str, names: list[str]) -> None:

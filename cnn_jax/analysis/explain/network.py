@@ -46,10 +46,6 @@ class TrainedNetwork(NamedTuple):
         """The network with its weights, without a tap."""
         return partial(self.logits, weights)
 
-    def emptiness(self, images: Float[Array, "n h w c"]) -> Float[Array, "h w c"]:
-        """An image that shows nothing, of the size of these."""
-        return jnp.broadcast_to(self.blank, images.shape[1:])
-
     def filters(self) -> Float[np.ndarray, "f kh kw c"]:
         """The filters of the first convolution, each scaled to [-1, 1] by its largest weight.
 
@@ -124,16 +120,16 @@ def contributions(trained: TrainedNetwork, steps: int = 64) -> Contributions:
     ) -> Float[Array, "n h w"]:
         images = trained.normalize(images)
 
-        def target(logits: Float[Array, "n classes"]) -> Float[Array, " n"]:
-            return attribution.output(outputs)(logits) - against * attribution.output(others)(
-                logits
-            )
-
-        return attribution.evidence(
-            attribution.integrated_gradients(
-                trained.logits_of(weights), images, target, trained.emptiness(images), steps
-            )
+        blank = jnp.broadcast_to(trained.blank, images.shape[1:])
+        first, second = attribution.output(outputs), attribution.output(others)
+        found = attribution.integrated_gradients(
+            trained.logits_of(weights),
+            images,
+            lambda logits: first(logits) - against * second(logits),
+            blank,
+            steps,
         )
+        return attribution.evidence(found)
 
     def contribute(
         images: UInt8[np.ndarray, "n h w c"], evidence: Evidence

@@ -1,6 +1,6 @@
 """What the page that explains a network shows of the network itself, and of chosen images."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
@@ -137,11 +137,7 @@ def maps_of_one_image(subject: Subject) -> Section:
     """The feature maps of the first chosen image."""
     chosen, trained = subject.chosen, subject.trained
 
-    @jax.jit
-    def look(weights: PyTree, images: Array) -> dict[str, Array]:
-        return internals.feature_maps(trained.tapped(weights), trained.normalize(images))
-
-    found = look(trained.weights, chosen.images[:1])
+    found = jax.jit(_maps_of(trained))(trained.weights, chosen.images[:1])
     maps = {name: np.asarray(value[0]) for name, value in found.items()}
     if len(maps) > _LAYERS:
         maps = {name: value for name, value in maps.items() if "." not in name}
@@ -152,6 +148,13 @@ def maps_of_one_image(subject: Subject) -> Section:
         "What convolutions, normalizations, activations and poolings return, top to bottom; the "
         "first eight maps of each.",
         [picture(charts.feature_map_strips(chosen.images[0], maps))],
+    )
+
+
+def _maps_of(trained: TrainedNetwork) -> Callable[[PyTree, Array], dict[str, Array]]:
+    """The function from weights and images to the feature maps."""
+    return lambda weights, images: internals.feature_maps(
+        trained.tapped(weights), trained.normalize(images)
     )
 
 
@@ -215,12 +218,10 @@ def _heats(
             "Grad-CAM": attribution.grad_cam(trained.tapped(weights), images, target, layer),
         }
 
-    found = {
-        name: np.asarray(heat) for name, heat in methods(trained.weights, images, targets).items()
-    }
+    found = methods(trained.weights, images, targets)
     found["integrated gradients"] = subject.contribute(images, Evidence(targets))
     order = ("saliency", "SmoothGrad", "integrated gradients", "occlusion", "Grad-CAM")
-    return {name: found[name] for name in order}
+    return {name: np.asarray(found[name]) for name in order}
 
 
 def _caption(subject: Subject, image: int, place: int) -> str:
@@ -229,10 +230,8 @@ def _caption(subject: Subject, image: int, place: int) -> str:
     target = chosen.targets[image, place]
     probability = chosen.probabilities[image, target]
     caption = f"{subject.class_names[target]}: {probability:.0%}"
-    truth = chosen.truths[image]
-    return (
-        caption if subject.thresholds is not None or truth is None else f"{caption}\ntrue {truth}"
-    )
+    truth = chosen.truths[image] if subject.thresholds is None else None
+    return caption if truth is None else f"{caption}\ntrue {truth}"
 
 
 def _heading(chosen: Chosen, image: int) -> str:
@@ -243,13 +242,7 @@ def _heading(chosen: Chosen, image: int) -> str:
 def _last_activation(subject: Subject) -> str:
     """The last layer with feature maps of several pixels, an activation if there is one."""
     trained = subject.trained
-    maps = jax.eval_shape(
-        lambda weights, images: internals.feature_maps(
-            trained.tapped(weights), trained.normalize(images)
-        ),
-        trained.weights,
-        subject.chosen.images[:1],
-    )
+    maps = jax.eval_shape(_maps_of(trained), trained.weights, subject.chosen.images[:1])
     several = [name for name, value in maps.items() if value.shape[1] * value.shape[2] > 1]
     outer = [name for name in several or maps if "." not in name]
     return ([name for name in outer if "activation" in name] or outer)[-1]

@@ -3,17 +3,15 @@
 Here are also the two stations that look at trained networks: all stages of one image, and guesses.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 
 from cnn_jax.analysis import predictions
-from cnn_jax.analysis.explain import Network, feature_map_strips, feature_maps
+from cnn_jax.analysis.explain import feature_map_strips, feature_maps, layer_outputs
 from cnn_jax.analysis.figures import image_to_png, to_png
 from cnn_jax.analysis.pages import page_template
 from cnn_jax.analysis.walkthrough import deciding, learning, seeing
@@ -66,18 +64,20 @@ def network(trained: Trained) -> Station:
     """The first image of the trained network at each of its stages."""
     image = trained.images[0]
     given = trained.normalize(jnp.asarray(image[None], jnp.float32))
-    maps, vectors = jax.jit(
-        lambda images: (feature_maps(trained.network, images), _vectors(trained.network, images))
+    maps, outputs = jax.jit(
+        lambda images: (
+            feature_maps(trained.network, images),
+            layer_outputs(trained.network, images),
+        )
     )(given)
-    strips = feature_map_strips(
-        image, {name: np.asarray(values[0]) for name, values in maps.items()}, _MAPS
-    )
+    strips = feature_map_strips(image, {name: np.asarray(v[0]) for name, v in maps.items()}, _MAPS)
     shown = {
         "image": image_to_png(image),
         "strips": to_png(strips, 160),
         "vectors": [
             (name, values.size, image_to_png(signed_image(np.asarray(values)), values.size))
-            for name, values in vectors.items()
+            for name, values in outputs.items()
+            if values.ndim == 2
         ],
         "rows": trained.parameters,
         "parameters": sum(row.count for row in trained.parameters),
@@ -88,21 +88,6 @@ def network(trained: Trained) -> Station:
     }
     functions = named(feature_maps, feature_map_strips)
     return Station("network", "The whole network reads a smile", functions, shown)
-
-
-def _vectors(
-    network: Network, images: Float[Array, "n h w c"]
-) -> OrderedDict[str, Float[Array, "n d"]]:
-    """What every layer after the feature maps returns, by its name, in order."""
-    rows: OrderedDict[str, Array] = OrderedDict()
-
-    def tap(name: str, value: Array) -> Array:
-        if value.ndim == 2:
-            rows[name] = value
-        return value
-
-    network(images, tap)
-    return rows
 
 
 def guesses(trained: Trained) -> Station:
