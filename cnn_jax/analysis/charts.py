@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-from cnn_jax.analysis.figures import FAINT, INK, RIGHT, WRONG, displayable, short
+from cnn_jax.analysis.figures import INK, RIGHT, WRONG, displayable, draw_image, short
 from cnn_jax.analysis.predictions import top_guesses
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ def ranked_guesses(
         above = figure.add_subplot(grid[2 * row, column])
         below = figure.add_subplot(grid[2 * row + 1, column])
         truth = None if labels is None else int(labels[index])
-        _draw_image(above, image, "" if truth is None else class_names[truth])
+        name = "" if truth is None else short(class_names[truth], 24)
+        draw_image(above, image, name, most=24, fontsize=9, weight="bold")
         row = guesses[index]
         right = row == truth if truth is not None else np.ones(len(row), bool)
         if thresholds is not None:
@@ -70,14 +71,6 @@ def ranked_guesses(
             below.vlines(thresholds[row], place - 0.5, place + 0.5, color=INK, linewidth=1)
         _draw_guesses(below, row, probabilities[index], class_names, right)
     return figure
-
-
-def _draw_image(axes: "Axes", image: np.ndarray, caption: str) -> None:
-    axes.imshow(displayable(image), cmap="gray", vmin=0, vmax=255, interpolation="none")
-    axes.set(xticks=[], yticks=[])
-    axes.set_xlabel(short(caption, 24), fontsize=9, weight="bold", color=INK, parse_math=False)
-    for spine in axes.spines.values():
-        spine.set_color(FAINT)
 
 
 def _draw_guesses(

@@ -7,7 +7,7 @@ say too.
 import base64
 import io
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -44,6 +44,47 @@ def tidy(axes: "Axes", title: str = "", x: str = "", y: str = "", grid: bool = T
     axes.spines[["left", "bottom"]].set_color(FAINT)
     if grid:
         axes.grid(color=FAINT, linewidth=0.5)
+
+
+def panel(width: float, height: float, **look: Any) -> "tuple[Figure, Axes]":
+    """A figure of this size, in inches, with one panel that has the `look` of `tidy`."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.add_subplot()
+    tidy(axes, **look)
+    return figure, axes
+
+
+def legend(of: "Axes | Figure", fontsize: float = 8, **place: Any) -> None:
+    """Gives axes or a figure a legend in the house look, `place` as matplotlib takes it."""
+    of.legend(frameon=False, fontsize=fontsize, labelcolor=INK, **place)
+
+
+def bare(axes: "Axes") -> None:
+    """Makes axes those of a picture: a faint frame and no ticks."""
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_color(FAINT)
+
+
+def draw_image(
+    axes: "Axes",
+    image: UInt8[np.ndarray, "h w c"],
+    caption: str = "",
+    most: int = 20,
+    fontsize: float = 8,
+    weight: str = "normal",
+) -> None:
+    """Draws the image and its caption, each line cut to `most` characters to stay beneath it."""
+    bare(axes)
+    axes.imshow(displayable(image), cmap="gray", vmin=0, vmax=255, interpolation="none")
+    text = short_lines(caption, most)
+    axes.set_xlabel(text, fontsize=fontsize, weight=weight, color=INK, parse_math=False)
+
+
+def short_lines(text: str, most: int) -> str:
+    """The text with each of its lines cut to `most` characters."""
+    return "\n".join(short(line, most) for line in text.split("\n"))
 
 
 def short(text: str, most: int) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from cnn_jax.analysis.ablation.lines import lowest_near
 from cnn_jax.analysis.ablation.records import SweepRecord, VariantSummary, summarize
-from cnn_jax.analysis.figures import INK, PALETTE, short, tidy
+from cnn_jax.analysis.figures import INK, PALETTE, legend, panel, short
 from cnn_jax.analysis.statistics import BETTER, NO_DIFFERENCE, TOO_FEW, WORSE
 
 if TYPE_CHECKING:
@@ -38,14 +38,11 @@ def dot_plot(record: SweepRecord) -> "Figure":
     The seeds are small rings. What lies far below the rest is an arrow with its number at the left
     edge, so that one failure does not press the others together.
     """
-    from matplotlib.figure import Figure
     from matplotlib.ticker import PercentFormatter
 
     summaries = summarize(record)
     row = 0.27 if len(summaries) <= 24 else 0.19
-    figure = Figure(figsize=(6.2, row * len(summaries) + 1.0), layout="constrained")
-    axes = figure.add_subplot()
-    tidy(axes, x="test accuracy")
+    figure, axes = panel(6.2, row * len(summaries) + 1.0, x="test accuracy")
     left, right = _limits(summaries)
     axes.set_xlim(left, right)
     axes.set_ylim(len(summaries) - 0.4, -0.6)
@@ -135,11 +132,9 @@ def _name_marks(
     ]
     if any(len(summary.accuracies) > 1 for summary in summaries):
         handles.append(Line2D([], [], label="one seed", **_SEED))
-    figure.legend(
+    legend(
+        figure,
         handles=handles,
-        frameon=False,
-        fontsize=8,
-        labelcolor=INK,
         loc="outside upper left",
         ncols=len(handles),
         columnspacing=1.2,
@@ -205,16 +200,12 @@ def _shades(grid: np.ndarray) -> tuple[float, float]:
 def _empty_grid(
     down: str, rows: Sequence[str], across: str, columns: Sequence[str]
 ) -> "tuple[Figure, Axes]":
-    from matplotlib.figure import Figure
-
     names = [short(name, 18) for name in columns]
     longest = max(map(len, names))
     turned = longest > 12 and len(names) > 6
     width = 0.9 if turned else max(0.95, 0.075 * longest)
     size = (width * len(columns) + 2.2, 0.4 * len(rows) + (1.6 if turned else 0.9))
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.add_subplot()
-    tidy(axes, x=across, y=down, grid=False)
+    figure, axes = panel(*size, x=across, y=down, grid=False)
     axes.set_xticks(range(len(names)), names, parse_math=False)
     if turned:
         axes.tick_params(axis="x", rotation=90)

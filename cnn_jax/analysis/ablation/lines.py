@@ -22,7 +22,7 @@ from cnn_jax.analysis.ablation.records import (
     summarize,
     summarize_tuning,
 )
-from cnn_jax.analysis.figures import FAINT, INK, PALETTE, short, tidy
+from cnn_jax.analysis.figures import FAINT, INK, PALETTE, legend, short, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -286,14 +286,7 @@ def _draw_together(axes: "Axes", lines: Sequence[_Line], x: str, y: str) -> None
         _draw_line(axes, line, style)
     tidy(axes, x=x, y=y)
     if len(lines) > 1:
-        axes.legend(
-            frameon=False,
-            fontsize=8,
-            labelcolor=INK,
-            handlelength=3.2,
-            loc="upper left",
-            bbox_to_anchor=(1.01, 1.02),
-        )
+        legend(axes, handlelength=3.2, loc="upper left", bbox_to_anchor=(1.01, 1.02))
 
 
 def _draw_apart(grid: "Sequence[Axes]", lines: Sequence[_Line], highlight: int | None) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from cnn_jax.analysis.figures import INK, PALETTE, short, tidy
+from cnn_jax.analysis.figures import INK, PALETTE, legend, panel, short, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,7 +34,6 @@ def confusion_matrix(matrix: Int[np.ndarray, "c c"], class_names: Sequence[str])
         class_names: one name per class.
     """
     from matplotlib.colors import PowerNorm
-    from matplotlib.figure import Figure
 
     matrix = np.asarray(matrix)
     classes = len(class_names)
@@ -42,14 +41,12 @@ def confusion_matrix(matrix: Int[np.ndarray, "c c"], class_names: Sequence[str])
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     cell = max(2.0 / classes, _cell_inches(classes))
     side = cell * classes + 0.075 * max(map(len, names)) + 0.6
-    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = panel(side + 0.8, side, x="guessed class", y="true class", grid=False)
     picture = axes.imshow(
         share, cmap="Blues", norm=PowerNorm(0.5, vmin=0, vmax=1), interpolation="none"
     )
     size = min(9.0, 72 * cell * 0.6)
     turned = 0.62 * size * max(map(len, names)) > 72 * cell
-    tidy(axes, x="guessed class", y="true class", grid=False)
     ticks = np.arange(classes)
     axes.set_xticks(ticks, names, fontsize=size, rotation=90 if turned else 0, parse_math=False)
     axes.set_yticks(ticks, names, fontsize=size, parse_math=False)
@@ -153,9 +150,7 @@ def reliability_diagram(
     )
     upper.plot([0, 1], [0, 1], "--", color=INK, linewidth=1, label="perfectly calibrated")
     upper.set(xlim=(0, 1), ylim=(0, 1))
-    upper.legend(
-        frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, labelcolor=INK
-    )
+    legend(upper, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     lower.bar(height=binned.examples, color=PALETTE["sky blue"], edgecolor="white", **place)
     upper.yaxis.set_major_formatter(PercentFormatter(1.0))
     lower.xaxis.set_major_formatter(PercentFormatter(1.0))
@@ -210,16 +205,14 @@ def precision_recall_curves(
         thresholds: one for each label.
         average_precision: likewise, for the key.
     """
-    from matplotlib.figure import Figure
     from matplotlib.ticker import PercentFormatter
 
     curves = [
         precision_recall(score, truth)
         for score, truth in zip(probabilities.T, labels.T, strict=True)
     ]
-    figure = Figure(figsize=(5.0, 3.9), layout="constrained")
-    axes = figure.add_subplot()
-    tidy(axes, x="recall: of the images with the label, those found", y="precision")
+    of_recall = "recall: of the images with the label, those found"
+    figure, axes = panel(5.0, 3.9, x=of_recall, y="precision")
     for index, (name, curve) in enumerate(zip(names, curves, strict=True)):
         color = PALETTE[_COLORS[index % len(_COLORS)]]
         style = _STYLES[index // len(_COLORS) % len(_STYLES)]
@@ -237,25 +230,18 @@ def precision_recall_curves(
                 markeredgecolor="white",
                 clip_on=False,
             )
-    axes.set(xlim=(_left(curves), 1.005), ylim=(_floor(curves), 1.005))
+    # The axis of recall begins where the first curve leaves the top. A curve of precision is
+    # followed to 95% recall: beyond, every curve falls to the share of the label.
+    left = _start([curve.recall[curve.precision < _TOP] for curve in curves])
+    bottom = _start([curve.precision[curve.recall <= 0.95] for curve in curves])
+    axes.set(xlim=(left, 1.005), ylim=(bottom, 1.005))
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.legend(frameon=False, fontsize=8, loc="lower left", labelcolor=INK)
+    legend(axes, loc="lower left")
     return figure
 
 
-def _left(curves: Sequence[PrecisionRecall]) -> float:
-    """Where the axis of recall begins: before it every curve is at the top."""
-    falls = [curve.recall[curve.precision < _TOP] for curve in curves]
-    first = min((float(part.min()) for part in falls if part.size), default=0.0)
-    return min(0.9, np.floor(10 * first) / 10)
-
-
-def _floor(curves: Sequence[PrecisionRecall]) -> float:
-    """Where the axis of precision begins, so that good curves are not all one line at the top.
-
-    A curve is followed to 95% recall: beyond, every curve falls to the share of the label.
-    """
-    seen = [curve.precision[curve.recall <= 0.95] for curve in curves]
-    lowest = min((float(part.min()) for part in seen if part.size), default=0.0)
-    return max(0.0, min(0.9, np.floor(10 * lowest) / 10))
+def _start(parts: Sequence[np.ndarray]) -> float:
+    """Where an axis begins that these parts of curves fill: at a full tenth of up to 90%."""
+    least = min((float(part.min()) for part in parts if part.size), default=0.0)
+    return min(0.9, np.floor(10 * least) / 10)

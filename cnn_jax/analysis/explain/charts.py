@@ -5,13 +5,22 @@ without one go from light to dark. A map has its own scale, so that weak ones sh
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float, Int, Shaped, UInt8
 
-from cnn_jax.analysis.figures import FAINT, INK, PALETTE, displayable, short
+from cnn_jax.analysis.figures import (
+    FAINT,
+    INK,
+    PALETTE,
+    bare,
+    displayable,
+    draw_image,
+    short,
+    short_lines,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,6 +35,10 @@ _MOST = "#2d0a4e"
 _STRONGEST = 0.995
 # Beneath a map the image keeps this much of its contrast, and none of its color.
 _CONTRAST = 0.25
+# What a color bar says at the least, the middle and the greatest value, with signs and without.
+_OF_HEAT = {True: ("against", "nothing", "for"), False: ("nothing", "", "most")}
+_OF_WEIGHTS = {True: ("negative weight", "0", "positive")}
+_OF_MAPS = {True: ("negative", "0", "positive"), False: ("0", "", "largest of the layer")}
 
 
 def colors(signed: bool) -> "Colormap":
@@ -83,15 +96,11 @@ def explanation_rows(
         axes.set_title(short(title, 22), fontsize=9, color=INK, parse_math=False)
     signed = {name: bool(np.nanmin(heat) < 0) for name, heat in heats.items()}
     for row, image, caption in zip(range(len(images)), images, captions, strict=True):
-        _draw_image(grid[row, 0], image)
-        grid[row, 0].set_ylabel(_lines(caption, 22), fontsize=9, color=INK, parse_math=False)
+        draw_image(grid[row, 0], image)
+        grid[row, 0].set_ylabel(short_lines(caption, 22), fontsize=9, color=INK, parse_math=False)
         for axes, (name, heat) in zip(grid[row, 1:], heats.items(), strict=True):
-            _bare(axes)
-            values = np.asarray(heat[row])
-            over = heat_over_image(image, values, signed[name], heat_scale(values))
-            axes.imshow(over, interpolation="none")
-    for sign in sorted(set(signed.values()), reverse=True):
-        _heat_bar(figure, grid.flat, sign)
+            _draw_heat(axes, image, heat[row], signed[name], heat_scale(heat[row]))
+    _color_bars(figure, grid.flat, set(signed.values()), _OF_HEAT)
     return figure
 
 
@@ -116,12 +125,12 @@ def neighbor_rows(
     widths = [1, 0.12, *[1] * most]
     grid = figure.subplots(count, most + 2, squeeze=False, width_ratios=widths)
     for row in range(count):
-        _draw_image(grid[row, 0], images[row], captions[row], weight="bold")
+        draw_image(grid[row, 0], images[row], captions[row], weight="bold")
         grid[row, 1].axis("off")
         for axes, image, caption in zip(
             grid[row, 2:], neighbors[row], neighbor_captions[row], strict=True
         ):
-            _draw_image(axes, image, caption)
+            draw_image(axes, image, caption)
     return figure
 
 
@@ -147,19 +156,14 @@ def evidence_grid(
     size = (1.5 * columns + 0.3, (2.8 + 0.16 * lines) * rows + 0.5)
     figure = Figure(figsize=size, layout="constrained")
     grid = figure.subplots(2 * rows, columns, squeeze=False)
-    for axes in grid.flat:
+    pairs = grid.reshape(rows, 2, columns).swapaxes(1, 2).reshape(-1, 2)
+    for axes in pairs[len(images) :].flat:
         axes.set_visible(False)
-    for index, (image, heat) in enumerate(zip(images, heats, strict=True)):
-        row, column = divmod(index, columns)
-        above, below = grid[2 * row, column], grid[2 * row + 1, column]
-        above.set_visible(True)
-        below.set_visible(True)
-        _draw_image(above, image)
-        _bare(below)
-        below.imshow(heat_over_image(image, heat, True, heat_scale(heat)), interpolation="none")
-        text = _lines(captions[index], 24)
-        below.set_xlabel(text, fontsize=8, color=INK, parse_math=False)
-    _heat_bar(figure, grid.flat, True)
+    for (above, below), image, heat, caption in zip(pairs, images, heats, captions, strict=False):
+        draw_image(above, image)
+        _draw_heat(below, image, heat, True, heat_scale(heat))
+        below.set_xlabel(short_lines(caption, 24), fontsize=8, color=INK, parse_math=False)
+    _color_bars(figure, grid.flat, {True}, _OF_HEAT)
     return figure
 
 
@@ -189,7 +193,7 @@ def image_grid(
         axes.set_visible(False)
     for index, (image, caption) in enumerate(zip(images, captions, strict=True)):
         axes = grid.flat[index]
-        _draw_image(axes, as_bytes(image), caption)
+        draw_image(axes, as_bytes(image), caption)
         if patches is not None:
             top, left, height, width = patches[index]
             # A pixel's center is its coordinate, so that its corner is half a pixel before.
@@ -231,71 +235,48 @@ def ambiguous_card(
     names = [short(class_names[guess], 14) for guess in guesses]
     figure = Figure(figsize=(6.6, 3.0), layout="constrained")
     shown, first, second = figure.subplots(1, 3)
-    _draw_image(shown, image, caption, most=36)
+    draw_image(shown, image, caption, most=36)
     shown.set_title(f"{names[0]} or {names[1]}?", fontsize=10, color=INK, parse_math=False)
     signed = bool(np.min(evidence) < 0)
     for axes, name, guess, heat in zip((first, second), names, guesses, evidence, strict=True):
-        _bare(axes)
-        over = heat_over_image(image, np.asarray(heat), signed, heat_scale(evidence))
-        axes.imshow(over, interpolation="none")
+        _draw_heat(axes, image, heat, signed, heat_scale(evidence))
         title = f"for {name}: {probabilities[guess]:.0%}"
         axes.set_title(title, fontsize=10, color=INK, parse_math=False)
-    _heat_bar(figure, [shown, first, second], signed)
+    _color_bars(figure, [shown, first, second], {signed}, _OF_HEAT)
     return figure
 
 
-def _draw_image(
-    axes: "Axes",
-    image: UInt8[np.ndarray, "h w c"],
-    caption: str = "",
-    most: int = 20,
-    weight: str = "normal",
+def _draw_heat(
+    axes: "Axes", image: np.ndarray, heat: np.ndarray, signed: bool, scale: float
 ) -> None:
-    """The image and its caption, each line cut to `most` characters to stay beneath it."""
-    _bare(axes)
-    axes.imshow(displayable(image), cmap="gray", vmin=0, vmax=255, interpolation="none")
-    caption = _lines(caption, most)
-    axes.set_xlabel(caption, fontsize=8, weight=weight, color=INK, parse_math=False)
+    bare(axes)
+    axes.imshow(heat_over_image(image, heat, signed, scale), interpolation="none")
 
 
-def _lines(caption: str, most: int) -> str:
-    """The caption with each of its lines cut to `most` characters."""
-    return "\n".join(short(line, most) for line in caption.split("\n"))
-
-
-def _bare(axes: "Axes") -> None:
-    """Axes of a picture: a faint frame and no ticks."""
-    axes.set(xticks=[], yticks=[])
-    axes.spines[:].set_color(FAINT)
-
-
-def _color_bar(
-    figure: "Figure", axes: Iterable["Axes"], signed: bool, marks: Sequence[str]
+def _color_bars(
+    figure: "Figure",
+    axes: Iterable["Axes"],
+    signs: Collection[bool],
+    marks: Mapping[bool, Sequence[str]],
 ) -> None:
-    """A color bar beneath, its marks at the least, the middle and the greatest value."""
+    """A color bar beneath for values with a sign, and one for those without, as there are."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
-    scale = ScalarMappable(Normalize(-1 if signed else 0, 1), colors(signed))
-    bar = figure.colorbar(
-        scale,
-        ax=list(axes),
-        orientation="horizontal",
-        ticks=[-1, 0, 1] if signed else [0, 0.5, 1],
-        shrink=0.5,
-        aspect=40,
-        pad=0.02,
-    )
-    bar.ax.set_xticklabels(marks, fontsize=8, color=INK)
-    bar.ax.tick_params(length=0)
-    bar.outline.set_visible(False)  # type: ignore[operator]
-
-
-def _heat_bar(figure: "Figure", axes: Iterable["Axes"], signed: bool) -> None:
-    if signed:
-        _color_bar(figure, axes, True, ("against", "nothing", "for"))
-    else:
-        _color_bar(figure, axes, False, ("nothing", "", "most"))
+    above = list(axes)
+    for signed in sorted(signs, reverse=True):
+        bar = figure.colorbar(
+            ScalarMappable(Normalize(-1 if signed else 0, 1), colors(signed)),
+            ax=above,
+            orientation="horizontal",
+            ticks=[-1, 0, 1] if signed else [0, 0.5, 1],
+            shrink=0.5,
+            aspect=40,
+            pad=0.02,
+        )
+        bar.ax.set_xticklabels(marks[signed], fontsize=8, color=INK)
+        bar.ax.tick_params(length=0)
+        bar.outline.set_visible(False)  # type: ignore[operator]
 
 
 def filter_grid(filters: Float[np.ndarray, "f kh kw c"], columns: int = 8) -> "Figure":
@@ -315,18 +296,17 @@ def filter_grid(filters: Float[np.ndarray, "f kh kw c"], columns: int = 8) -> "F
     height = 0.7 * rows + (0.0 if in_color else 0.5)
     figure = Figure(figsize=(0.7 * columns, height), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
-    for axes in grid.flat:
-        _bare(axes)
+    for axes in grid.flat[len(filters) :]:
         axes.set_visible(False)
     for axes, kernel in zip(grid.flat, filters, strict=False):
-        axes.set_visible(True)
+        bare(axes)
         if in_color:
             axes.imshow((kernel + 1) / 2, interpolation="none", vmin=0, vmax=1)
         else:
             weights = kernel.sum(-1)
             axes.imshow(weights, cmap=colors(True), vmin=-1, vmax=1, interpolation="none")
     if not in_color:
-        _color_bar(figure, grid.flat, True, ("negative weight", "0", "positive"))
+        _color_bars(figure, grid.flat, {True}, _OF_WEIGHTS)
     return figure
 
 
@@ -363,10 +343,7 @@ def feature_map_strips(
         label = f"{name}\n{fh}x{fw}, {min(most, count)} of {count}"
         shown = [values[..., index] for index in range(min(most, count))]
         _draw_strip(axes, shown, label, colors(signed), -scale if signed else 0, scale)
-    if True in signs:
-        _color_bar(figure, grid.flat, True, ("negative", "0", "positive"))
-    if False in signs:
-        _color_bar(figure, grid.flat, False, ("0", "", "largest of the layer"))
+    _color_bars(figure, grid.flat, signs, _OF_MAPS)
     return figure
 
 

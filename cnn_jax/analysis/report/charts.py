@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from cnn_jax.analysis.figures import FAINT, INK, PALETTE, tidy
+from cnn_jax.analysis.figures import FAINT, INK, PALETTE, legend, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -99,7 +99,7 @@ def _draw_panel(axes: "Axes", panel: str, history: Sequence[Mapping[str, float]]
     elif _spans_decades(list(values.values())):
         axes.set_yscale("log")
     if len(values) > 1:
-        axes.legend(frameon=False, fontsize=8, labelcolor=INK)
+        legend(axes)
 
 
 def _spans_decades(values: Sequence[np.ndarray]) -> bool:

@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from cnn_jax.analysis.figures import FAINT, INK, PALETTE, tidy
+from cnn_jax.analysis.figures import FAINT, INK, PALETTE, legend, panel
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -44,16 +42,12 @@ def value_and_derivative(
     title: str,
 ) -> "Figure":
     """A function and its derivative in one plot."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(3.3, 2.5), layout="constrained")
-    axes = figure.add_subplot()
-    tidy(axes, title=title, x="x, the neuron's net input")
+    figure, axes = panel(3.3, 2.5, title=title, x="x, the neuron's net input")
     axes.axhline(0, color=INK, linewidth=0.6)
     axes.plot(x, value, color=_FIRST, linewidth=2, label="f(x)")
     axes.plot(x, derivative, "--", color=_SECOND, linewidth=1.6, label="its derivative")
     axes.set_ylim(-1.25, 2.25)
-    axes.legend(frameon=False, fontsize=8, labelcolor=INK, loc="upper left")
+    legend(axes, loc="upper left")
     return figure
 
 
@@ -68,11 +62,7 @@ def loss_curve(
         title: the name of the loss.
         most: where the axis of the loss ends, so that several can be compared.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(2.5, 2.0), layout="constrained")
-    axes = figure.add_subplot()
-    tidy(axes, title=title, x="predicted probability p of the truth")
+    figure, axes = panel(2.5, 2.0, title=title, x="predicted probability p of the truth")
     axes.plot(p, loss, color=_FIRST, linewidth=2)
     axes.set(xlim=(0, 1), ylim=(-0.04 * most, most))
     return figure
@@ -85,26 +75,14 @@ def log_loss_curves(
     mark: tuple[float, float],
 ) -> "Figure":
     """The log loss where the label is 1 and where it is 0, with one prediction marked."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4.4, 3.0), layout="constrained")
-    axes = figure.add_subplot()
-    tidy(axes, x="predicted probability p", y="log loss (nats)")
+    figure, axes = panel(4.4, 3.0, x="predicted probability p", y="log loss (nats)")
     axes.plot(p, if_true, color=_FIRST, linewidth=2, label="label 1: −log p")
     axes.plot(p, if_false, "--", color=_SECOND, linewidth=2, label="label 0: −log(1 − p)")
     axes.plot(*mark, "o", color=INK, markersize=6)
-    axes.annotate(
-        f"p = {mark[0]:g}: {mark[1]:.2f}",
-        mark,
-        (12, -2),
-        textcoords="offset points",
-        fontsize=9,
-        color=INK,
-    )
+    text = f"p = {mark[0]:g}: {mark[1]:.2f}"
+    axes.annotate(text, mark, (12, -2), textcoords="offset points", fontsize=9, color=INK)
     axes.set(xlim=(-0.02, 1.02), ylim=(0, 5.5))
-    axes.legend(
-        frameon=False, fontsize=8.5, labelcolor=INK, loc="center", bbox_to_anchor=(0.52, 0.6)
-    )
+    legend(axes, 8.5, loc="center", bbox_to_anchor=(0.52, 0.6))
     return figure
 
 
@@ -112,16 +90,12 @@ def soft_target_curves(
     p: Float[np.ndarray, "n"], curves: Mapping[str, Float[np.ndarray, "n"]], target: float
 ) -> "Figure":
     """Losses against p where the target itself is a probability, which a dotted line marks."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4.4, 3.0), layout="constrained")
-    axes = figure.add_subplot()
-    tidy(axes, x="predicted probability p", y="nats")
+    figure, axes = panel(4.4, 3.0, x="predicted probability p", y="nats")
     for (name, values), (color, line, _) in zip(curves.items(), _PATHS, strict=False):
         axes.plot(p, values, line, color=color, linewidth=2, label=name)
     axes.axvline(target, color=INK, linestyle=":", linewidth=1.2, label=f"target {target:g}")
     axes.set(xlim=(0, 1), ylim=(-0.1, 3))
-    axes.legend(frameon=False, fontsize=8.5, labelcolor=INK, loc="upper center")
+    legend(axes, 8.5, loc="upper center")
     return figure
 
 
@@ -139,12 +113,8 @@ def paths_on_contours(
         paths: by the name in the legend, the weights after each step.
         best: the weights of the least loss.
     """
-    from matplotlib.figure import Figure
-
     first, second = axes_values
-    figure = Figure(figsize=(4.3, 3.4), layout="constrained")
-    axes = figure.add_subplot()
-    tidy(axes, x="first weight", y="second weight", grid=False)
+    figure, axes = panel(4.3, 3.4, x="first weight", y="second weight", grid=False)
     # Levels that rise as a square: a bowl then has contours of equal distance.
     low, high = heights.min(), heights.max()
     levels = low + (high - low) * np.linspace(0, 1, 11)[1:-1] ** 2
@@ -157,9 +127,7 @@ def paths_on_contours(
     axes.annotate("start", start, (6, 6), textcoords="offset points", fontsize=8.5, color=INK)
     axes.plot(*best, "*", color=INK, markersize=12)
     axes.set(xlim=(first[0], first[-1]), ylim=(second[0], second[-1]))
-    axes.legend(
-        frameon=False, fontsize=8.5, labelcolor=INK, loc="lower left", bbox_to_anchor=(0, 1)
-    )
+    legend(axes, 8.5, loc="lower left", bbox_to_anchor=(0, 1))
     return figure
 
 
@@ -171,18 +139,14 @@ def loss_over_examples(
     Args:
         curves: by the name in the legend, examples looked at and the loss then.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4.3, 3.4), layout="constrained")
-    axes = figure.add_subplot()
-    tidy(axes, x="examples looked at", y="loss over all examples")
+    figure, axes = panel(4.3, 3.4, x="examples looked at", y="loss over all examples")
     for (name, (seen, loss)), (color, line, mark) in zip(curves.items(), _PATHS, strict=False):
         shown = mark if len(seen) < 60 else None
         axes.plot(
             seen, loss, line, color=color, marker=shown, markersize=3.5, linewidth=1.5, label=name
         )
     axes.set_ylim(bottom=0)
-    axes.legend(frameon=False, fontsize=8.5, labelcolor=INK)
+    legend(axes, 8.5)
     return figure
 
 
