@@ -13,13 +13,13 @@ from cnn_jax.analysis.evaluate.evaluation import (
     BINS, EVEN, Calibration, Evaluation, Reliability, Row, as_json, calibrate, choose_thresholds,
     evaluate, evaluate_classes, evaluate_labels, labels_json, reliability,
 )
-from cnn_jax.analysis.evaluate.page import NARROW_CLASSES, precision_recall_svg, render_evaluation
+from cnn_jax.analysis.evaluate.page import figures_of, render_evaluation
 
 __all__ = [
-    "BINS", "EVEN", "LARGE_SHARE", "MAX_CLASSES_FULLY_COUNTED", "NARROW_CLASSES", "Calibration",
+    "BINS", "EVEN", "LARGE_SHARE", "MAX_CLASSES_FULLY_COUNTED", "Calibration",
     "Evaluation", "PrecisionRecall", "Reliability", "ReliabilityBins", "Row", "as_json",
     "calibrate", "choose_thresholds", "confusion_matrix", "evaluate", "evaluate_classes",
-    "evaluate_labels", "labels_json", "precision_recall", "precision_recall_curves",
-    "precision_recall_svg", "reliability", "reliability_bins", "reliability_diagram",
+    "evaluate_labels", "figures_of", "labels_json", "precision_recall", "precision_recall_curves",
+    "reliability", "reliability_bins", "reliability_diagram",
     "render_evaluation",
 ]

@@ -12,10 +12,8 @@ from cnn_jax.analysis.evaluate import (
     BINS,
     LARGE_SHARE,
     MAX_CLASSES_FULLY_COUNTED,
-    NARROW_CLASSES,
     Evaluation,
-    confusion_matrix,
-    precision_recall_svg,
+    figures_of,
     reliability_diagram,
 )
 from cnn_jax.analysis.explain import Noteworthy, filter_grid, heat_over_image, heat_scale
@@ -214,18 +212,12 @@ def render_report(record: RunRecord, evaluation: Evaluation) -> str:
         headline={
             "guessed": len(record.test_labels) - undefined,
             "calibration_error": float(error),
-            "parameters": _counted_parameters(record),
         },
         warnings=_warnings(record, undefined),
         curves=_curves(record.history),
-        confusion_svg=""
-        if confusion is None
-        else to_svg(confusion_matrix(confusion, names), "confusion"),
+        **figures_of(evaluation, list(record.test_probabilities.T)),
         confused_pairs=[] if confusion is None else _confused_pairs(confusion, names),
         classes=sorted(enumerate(evaluation.rows), key=lambda numbered: numbered[1].f1),
-        precision_recall_svg=precision_recall_svg(evaluation, list(record.test_probabilities.T))
-        if evaluation.several
-        else "",
         reliability_svg=to_svg(reliability_diagram(answers, truth, BINS), "reliability"),
         galleries=galleries(record, evaluation.thresholds),
         filters_svg=""
@@ -240,7 +232,6 @@ def _layout(names: Sequence[str], several: bool) -> dict[str, Any]:
     longest = max(map(len, names))
     return {
         "bins": BINS,
-        "wide": len(names) > NARROW_CLASSES,
         "fully_counted": len(names) <= MAX_CLASSES_FULLY_COUNTED,
         "large_share": LARGE_SHARE,
         "long_names": longest > (_LONG_LABEL if several else _LONG_CLASS),
@@ -257,14 +248,6 @@ def _all_answers(record: RunRecord) -> tuple[Float[np.ndarray, "a c"], Int[np.nd
         return record.test_probabilities, record.test_labels
     yes = record.test_probabilities.ravel()
     return np.stack([1 - yes, yes], axis=1), record.test_labels.ravel().astype(np.int32)
-
-
-def _counted_parameters(record: RunRecord) -> int:
-    """How many parameters the model of a run has."""
-    return sum(
-        int(row["counted"] if isinstance(row, Mapping) else row.counted)
-        for row in record.parameters
-    )
 
 
 def _curves(history: Sequence[Mapping[str, float]]) -> list[tuple[str, str]]:
@@ -303,28 +286,16 @@ def _warnings(record: RunRecord, undefined: int) -> list[str]:
     return warnings
 
 
-class _ConfusedPair(NamedTuple):
-    truth: str
-    guess: str
-    examples: int
-    share: float
-
-
 def _confused_pairs(
     confusion: Int[np.ndarray, "c c"], class_names: Sequence[str]
-) -> list[_ConfusedPair]:
-    """The largest counts off the diagonal, the largest first."""
+) -> list[tuple[str, str, int, float]]:
+    """The largest counts off the diagonal, the largest first: truth, guess, count, share."""
     support = confusion.sum(axis=1)
     mistakes = confusion - np.diag(np.diagonal(confusion))
     largest = np.argsort(-mistakes, axis=None, kind="stable")[:_CONFUSED_PAIRS]
     pairs = zip(*np.unravel_index(largest, mistakes.shape), strict=True)
     return [
-        _ConfusedPair(
-            class_names[row],
-            class_names[column],
-            int(mistakes[row, column]),
-            mistakes[row, column] / support[row],
-        )
+        (class_names[row], class_names[column], count, count / support[row])
         for row, column in pairs
-        if mistakes[row, column]
+        if (count := int(mistakes[row, column]))
     ]
