@@ -24,21 +24,19 @@ def sigmoid_or_softmax() -> Station:
     """The lecture's four scores as four answers, and as one."""
     scores = jnp.asarray(lecture.SCORES)
     raised = scores.at[0].add(_RAISE)
-    tables = {}
+    tables, found = {}, {}
     for name, function, printed in (
         ("sigmoid", activations.sigmoid, lecture.PRINTED_SIGMOID),
         ("softmax", activations.softmax, lecture.PRINTED_SOFTMAX),
     ):
-        values, after = np.asarray(function(scores)), np.asarray(function(raised))
+        found[name] = values = np.asarray(function(scores))
+        after = np.asarray(function(raised))
         columns = (lecture.SCORES.tolist(), values.tolist(), printed, after.tolist())
         tables[name] = {
             "rows": list(zip(lecture.VEHICLES, *columns, strict=True)),
             "sum": float(values.sum()),
             "sum_after": float(after.sum()),
         }
-    independent, exclusive = (
-        np.asarray(function(scores)) for function in (activations.sigmoid, activations.softmax)
-    )
     shown = {
         "tables": tables,
         "printed_sums": {
@@ -50,10 +48,10 @@ def sigmoid_or_softmax() -> Station:
         "raised": lecture.VEHICLES[0],
         "there": [
             name
-            for name, probability in zip(lecture.VEHICLES, independent, strict=True)
+            for name, probability in zip(lecture.VEHICLES, found["sigmoid"], strict=True)
             if probability >= _THRESHOLD
         ],
-        "chosen": lecture.VEHICLES[int(exclusive.argmax())],
+        "chosen": lecture.VEHICLES[int(found["softmax"].argmax())],
     }
     functions = named(activations.sigmoid, activations.softmax)
     return Station("outputs", "Sigmoid or softmax", functions, shown)

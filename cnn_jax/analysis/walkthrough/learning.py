@@ -73,15 +73,9 @@ def descend(
     loss: Loss, start: Float[Array, "2"], learning_rate: Number, steps: int
 ) -> Float[Array, "s 2"]:
     """The weights before the first and after each step of gradient descent."""
-
-    def step(weights: Array, _: None) -> tuple[Array, Array]:
-        grads = jax.grad(loss)(weights)
-        moves = updates.gradient_descent(grads, (), learning_rate=learning_rate)[0]
-        new = updates.apply_updates(weights, moves)
-        return new, new
-
-    _, visited = lax.scan(step, start, length=steps)
-    return jnp.concatenate([start[None], visited])
+    return descend_by_example(
+        lambda weights, _: loss(weights), start, learning_rate, jnp.arange(steps)
+    )
 
 
 def descend_by_example(

@@ -126,12 +126,7 @@ def color_smile(side: int, happy: bool = True) -> UInt8[np.ndarray, "side side 3
 
 def gray_smile(side: int) -> UInt8[np.ndarray, "side side 1"]:
     """The same in shades of gray."""
-    return _to_gray(color_smile(side))
-
-
-def _to_gray(image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 1"]:
-    """The luminance of a color image, in bytes."""
-    gray = pixels.luminance(jnp.asarray(image, jnp.float32))
+    gray = pixels.luminance(jnp.asarray(color_smile(side), jnp.float32))
     return np.asarray(jnp.round(gray)).astype(np.uint8)
 
 

@@ -13,20 +13,7 @@ from jaxtyping import Array, Float
 from cnn_jax import ops
 from cnn_jax.analysis.figures import image_to_png, to_svg
 from cnn_jax.analysis.walkthrough import drawings, lecture
-from cnn_jax.analysis.walkthrough.drawings import (
-    convolution_frame,
-    to_gif,
-    weighted_sum,
-    window_places,
-)
-from cnn_jax.analysis.walkthrough.lecture import (
-    Station,
-    color_smile,
-    gray_smile,
-    named,
-    planes,
-    signed_image,
-)
+from cnn_jax.analysis.walkthrough.lecture import Station, named
 from cnn_jax.ops import activations, convolution, pooling
 from cnn_jax.ops.augment import pixels
 
@@ -47,7 +34,7 @@ _NET_INPUTS = (-3.0, -1.0, 0.0, 1.0, 3.0)
 
 def image() -> Station:
     """Shades of gray and planes of color, as bytes."""
-    small, colored = gray_smile(_NUMBERED_SIDE), color_smile(_PICTURE_SIDE)
+    small, colored = lecture.gray_smile(_NUMBERED_SIDE), lecture.color_smile(_PICTURE_SIDE)
     pink = np.array(lecture.HOT_PINK, np.uint8)
     shown = {
         "bits": _BITS,
@@ -57,29 +44,31 @@ def image() -> Station:
         "numbered": to_svg(drawings.numbered_image(small), "numbered"),
         "side": _NUMBERED_SIDE,
         "color": image_to_png(colored),
-        "planes": [image_to_png(plane) for plane in planes(colored)],
+        "planes": [image_to_png(plane) for plane in lecture.planes(colored)],
         "pink": pink.tolist(),
         "pink_bits": [format(value, f"0{_BITS}b") for value in pink.tolist()],
         "pink_gray": float(pixels.luminance(jnp.asarray(pink, jnp.float32))[0]),
     }
-    functions = named(color_smile, pixels.luminance)
+    functions = named(lecture.color_smile, pixels.luminance)
     return Station("image", "An image is numbers", functions, shown)
 
 
 def convolution_() -> Station:
     """The lecture's 5x5 example step by step, then filters that find edges."""
     feature_map = _convolve(lecture.IMAGE, lecture.FILTER)
-    places = window_places(feature_map)
+    places = drawings.window_places(feature_map)
 
     def frame(place: tuple[int, int], caption: str = "") -> Any:
-        return convolution_frame(lecture.IMAGE, lecture.FILTER, feature_map, place, caption)
+        return drawings.convolution_frame(
+            lecture.IMAGE, lecture.FILTER, feature_map, place, caption
+        )
 
     sums = [
-        weighted_sum(lecture.IMAGE, lecture.FILTER, place, float(feature_map[place]))
+        drawings.weighted_sum(lecture.IMAGE, lecture.FILTER, place, float(feature_map[place]))
         for place in places
     ]
     sizes = len(lecture.IMAGE), len(lecture.FILTER)
-    smile = gray_smile(_PICTURE_SIDE)
+    smile = lecture.gray_smile(_PICTURE_SIDE)
     maps = {
         name: _convolve(smile[..., 0] / np.float32(255), np.array(kernel, np.float32))
         for name, kernel in _FILTERS.items()
@@ -89,7 +78,9 @@ def convolution_() -> Station:
         "filter": lecture.FILTER,
         "feature_map": feature_map,
         "printed_first": lecture.PRINTED_FIRST,
-        "gif": to_gif([frame(place, text) for place, text in zip(places, sums, strict=True)]),
+        "gif": drawings.to_gif(
+            [frame(place, text) for place, text in zip(places, sums, strict=True)]
+        ),
         "steps": [
             (to_svg(frame(place), f"step-{number}"), text)
             for number, (place, text) in enumerate(zip(places, sums, strict=True), 1)
@@ -98,7 +89,7 @@ def convolution_() -> Station:
         "same_size": convolution.output_size(*sizes, padding="SAME"),
         "smile": image_to_png(smile),
         "filtered": [
-            (name, _FILTERS[name], image_to_png(signed_image(values)))
+            (name, _FILTERS[name], image_to_png(lecture.signed_image(values)))
             for name, values in maps.items()
         ],
     }
@@ -125,14 +116,17 @@ def activation() -> Station:
     net_input = ops.dense(window, kernel, jnp.full(1, _BIAS))[0, 0]
     x = np.linspace(-4, 4, 321, dtype=np.float32)
     points = np.array(_NET_INPUTS, np.float32)
+    drawn = {
+        name: drawings.value_and_derivative(x, *_both(function, x), name)
+        for name, function in functions.items()
+    }
     shown = {
         "bias": _BIAS,
         "weighted_sum": float(net_input) - _BIAS,
         "net_input": float(net_input),
         "slope": inspect.signature(activations.leaky_relu).parameters["negative_slope"].default,
         "curves": [
-            (name, to_svg(drawings.value_and_derivative(x, *_both(function, x), name), _slug(name)))
-            for name, function in functions.items()
+            (name, to_svg(drawing, name.replace(" ", "-"))) for name, drawing in drawn.items()
         ],
         "points": _NET_INPUTS,
         "rows": [
@@ -149,10 +143,6 @@ def _both(function: Callable[[Array], Array], x: np.ndarray) -> tuple[np.ndarray
     """The values of a function and of its derivative."""
     value, derivative = jax.jit(jax.vmap(jax.value_and_grad(function)))(x)
     return np.asarray(value), np.asarray(derivative)
-
-
-def _slug(name: str) -> str:
-    return name.replace(" ", "-")
 
 
 def pooling_() -> Station:
