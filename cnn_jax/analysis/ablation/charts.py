@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cnn_jax.analysis.ablation.lines import lowest_near
-from cnn_jax.analysis.ablation.records import SweepRecord, VariantSummary, summarize
+from cnn_jax.analysis.ablation.records import SweepRecord, VariantSummary, mean_text, summarize
 from cnn_jax.analysis.figures import INK, PALETTE, legend, panel, short
 from cnn_jax.analysis.statistics import BETTER, NO_DIFFERENCE, TOO_FEW, WORSE
 
@@ -219,9 +219,7 @@ def _write_cell(axes: "Axes", place: tuple[int, int], summary: VariantSummary) -
     if summary.mean is None:
         text = "diverged" if summary.diverged else "no result"
     else:
-        text = f"{100 * summary.mean.mean:.2f}"
-        if summary.mean.low is not None:
-            text += f" ± {100 * (summary.mean.mean - summary.mean.low):.2f}"
+        text = mean_text(summary.mean)
     axes.text(place[1], place[0], text, ha="center", va="center", fontsize=7.5, color=INK)
 
 

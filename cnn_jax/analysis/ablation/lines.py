@@ -22,7 +22,7 @@ from cnn_jax.analysis.ablation.records import (
     summarize,
     summarize_tuning,
 )
-from cnn_jax.analysis.figures import FAINT, INK, PALETTE, legend, short, tidy
+from cnn_jax.analysis.figures import FAINT, INK, PALETTE, legend, panel, short, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -259,37 +259,29 @@ def _draw_lines(
         highlight: place of the line that every panel shows in dashes; None for none.
         examples: how many the accuracies are over: a stretched axis ends half a mistake below 100%.
     """
-    from matplotlib.figure import Figure
-
-    together = len(lines) <= MAX_LINES
-    panels = 1 if together else len(lines)
-    rows = math.ceil(panels / _COLUMNS)
-    size = (6.4, 3.6) if together else (9.6, 1.75 * rows + 0.3)
-    figure = Figure(figsize=size, layout="constrained")
-    shape = (1, 1) if together else (rows, _COLUMNS)
-    every = figure.subplots(*shape, sharex=True, sharey=True, squeeze=False).ravel().tolist()
-    for spare in every[panels:]:
-        spare.remove()
-    grid = every[:panels]
-    if together:
-        _draw_together(grid[0], lines, x, y)
+    if len(lines) <= MAX_LINES:
+        figure, axes = panel(6.4, 3.6, x=x, y=y)
+        grid = [axes]
+        for style, line in zip(_STYLES, lines, strict=False):
+            _draw_line(axes, line, style)
+        if len(lines) > 1:
+            legend(axes, handlelength=3.2, loc="upper left", bbox_to_anchor=(1.01, 1.02))
     else:
-        _draw_apart(grid, lines, highlight)
+        figure, grid = _draw_apart(lines, highlight)
         figure.supxlabel(x, fontsize=8.5, color=INK)
         figure.supylabel(y, fontsize=8.5, color=INK)
     _accuracy_axis(grid, lines, examples)
     return figure, grid
 
 
-def _draw_together(axes: "Axes", lines: Sequence[_Line], x: str, y: str) -> None:
-    for style, line in zip(_STYLES, lines, strict=False):
-        _draw_line(axes, line, style)
-    tidy(axes, x=x, y=y)
-    if len(lines) > 1:
-        legend(axes, handlelength=3.2, loc="upper left", bbox_to_anchor=(1.01, 1.02))
+def _draw_apart(lines: Sequence[_Line], highlight: int | None) -> "tuple[Figure, list[Axes]]":
+    from matplotlib.figure import Figure
 
-
-def _draw_apart(grid: "Sequence[Axes]", lines: Sequence[_Line], highlight: int | None) -> None:
+    rows = math.ceil(len(lines) / _COLUMNS)
+    figure = Figure(figsize=(9.6, 1.75 * rows + 0.3), layout="constrained")
+    grid = figure.subplots(rows, _COLUMNS, sharex=True, sharey=True).ravel().tolist()
+    while len(grid) > len(lines):
+        grid.pop().remove()
     # One path with breaks instead of a path per line: a page with sixty panels stays small.
     behind_x = np.concatenate([[*line.x, math.nan] for line in lines])
     behind_y = np.concatenate([[*line.y, math.nan] for line in lines])
@@ -301,6 +293,7 @@ def _draw_apart(grid: "Sequence[Axes]", lines: Sequence[_Line], highlight: int |
             marked = lines[highlight]
             axes.plot(marked.x, marked.y, "--", color=PALETTE["orange"], zorder=1.5)
         _draw_line(axes, line, _STYLES[0])
+    return figure, grid
 
 
 def _plain(text: str) -> str:

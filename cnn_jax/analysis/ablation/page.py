@@ -1,7 +1,7 @@
 """The report of an ablation sweep: a table for a paper, and one self-contained HTML page."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from cnn_jax.analysis import figures
@@ -9,13 +9,11 @@ from cnn_jax.analysis.ablation import charts as ablation_charts
 from cnn_jax.analysis.ablation import lines as ablation_lines
 from cnn_jax.analysis.ablation.notes import choice_words, count, method, outcome, warnings
 from cnn_jax.analysis.ablation.records import (
-    DIVERGED,
-    FINISHED,
     NOT_READ,
-    PRUNED,
     SweepRecord,
     VariantSummary,
     label,
+    mean_text,
     summarize,
     summarize_tuning,
 )
@@ -27,61 +25,46 @@ if TYPE_CHECKING:
 _BASELINE = "baseline"
 
 
-class _Table(NamedTuple):
-    """A table as plain text; the numbers stand right."""
-
-    names: list[str]
-    numeric: list[bool]
-    rows: list[list[str]]
-    best: list[int]
-    best_column: int
-
-
-def _table(record: SweepRecord, summaries: Sequence[VariantSummary]) -> _Table:
+def _table(
+    record: SweepRecord, escape: Callable[[str], str], bold: Callable[[str], str]
+) -> tuple[list[bool], list[list[str]]]:
+    """Which columns are of numbers, and the rows as escaped text: the names, then the variants."""
+    summaries = summarize(record)
     names = [*record.axes, *record.tuned, "seeds", "test accuracy (%)"]
     numeric = [*[False] * len(record.axes), *[True] * len(record.tuned), True, True]
     best_column = len(names) - 1
     if record.baseline is not None:
         names += ["difference (points)", "p (Holm)", "verdict"]
         numeric += [True, True, False]
-    sizes = _sizes_differ(record)
-    if sizes:
+    if _sizes_differ(record):
         names.append("parameters")
         numeric.append(True)
-    rows = []
+    rows, top = [list(map(escape, names))], summaries[0].mean
     for summary in summaries:
         row = [record.variants[summary.variant][axis] for axis in record.axes]
-        row += [_tuned_text(summary, name) for name in record.tuned]
-        row += [_seeds_text(summary), _mean_text(summary)]
+        row += [_tuned_text(summary.tuned, name) for name in record.tuned]
+        row += [_seeds_text(summary), mean_text(summary.mean) if summary.mean else NOT_READ]
         if record.baseline is not None:
             row += _comparison_texts(summary)
-        rows.append(row + [f"{record.parameters[summary.variant]:,}"] * sizes)
-    top = summaries[0].mean
-    best = [i for i, s in enumerate(summaries) if top and s.mean and s.mean.mean == top.mean]
-    return _Table(names, numeric, rows, best, best_column)
+        row += [f"{record.parameters[summary.variant]:,}"] * _sizes_differ(record)
+        rows.append(list(map(escape, row)))
+        if summary.mean and top and summary.mean.mean == top.mean:
+            rows[-1][best_column] = bold(rows[-1][best_column])
+    return numeric, rows
 
 
 def _sizes_differ(record: SweepRecord) -> bool:
     return len(set(record.parameters)) > 1
 
 
-def _tuned_text(summary: VariantSummary, name: str) -> str:
-    """The chosen value of a tuned hyperparameter; a dash where there is none."""
-    return f"{summary.tuned[name]:g}" if name in summary.tuned else NOT_READ
+def _tuned_text(tuned: Mapping[str, float], name: str) -> str:
+    """The value of a tuned hyperparameter; a dash where there is none."""
+    return f"{tuned[name]:g}" if name in tuned else NOT_READ
 
 
 def _seeds_text(summary: VariantSummary) -> str:
     n = str(len(summary.accuracies))
     return f"{n} ({summary.diverged} diverged)" if summary.diverged else n
-
-
-def _mean_text(summary: VariantSummary) -> str:
-    if summary.mean is None:
-        return NOT_READ
-    text = f"{100 * summary.mean.mean:.2f}"
-    if summary.mean.low is not None:
-        text += f" ± {100 * (summary.mean.mean - summary.mean.low):.2f}"
-    return text
 
 
 def _comparison_texts(summary: VariantSummary) -> list[str]:
@@ -108,8 +91,9 @@ def _p_text(p: float | None) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def _caption(record: SweepRecord, summaries: Sequence[VariantSummary]) -> str:
+def _caption(record: SweepRecord) -> str:
     """What the numbers of the table are, in plain words."""
+    summaries = summarize(record)
     intervals = any(summary.mean and summary.mean.n > 1 for summary in summaries)
     words = [
         f"Test accuracy (%) of {record.model} on {record.dataset}, "
@@ -135,22 +119,10 @@ def _caption(record: SweepRecord, summaries: Sequence[VariantSummary]) -> str:
 
 def markdown_table(record: SweepRecord) -> str:
     """The table in GitHub's Markdown, the highest mean first and in bold, with its caption."""
-    summaries = summarize(record)
-    table = _table(record, summaries)
-    marks = ["---:" if numeric else "---" for numeric in table.numeric]
-    rows = _written(table, _markdown_text, "**{}**".format)
-    lines = [[_markdown_text(name) for name in table.names], marks, *rows]
-    text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"{text}\n\n{_markdown_text(_caption(record, summaries))}\n"
-
-
-def _written(
-    table: _Table, escape: Callable[[str], str], bold: Callable[[str], str]
-) -> list[list[str]]:
-    rows = [[escape(cell) for cell in row] for row in table.rows]
-    for row in table.best:
-        rows[row][table.best_column] = bold(rows[row][table.best_column])
-    return rows
+    numeric, (heading, *rows) = _table(record, _markdown_text, "**{}**".format)
+    marks = ["---:" if number else "---" for number in numeric]
+    text = "\n".join(f"| {' | '.join(line)} |" for line in (heading, marks, *rows))
+    return f"{text}\n\n{_markdown_text(_caption(record))}\n"
 
 
 def _markdown_text(text: str) -> str:
@@ -190,22 +162,19 @@ def _latex_text(text: str) -> str:
 
 def latex_table(record: SweepRecord) -> str:
     """The table in LaTeX with booktabs, the highest mean first and in bold, with its caption."""
-    summaries = summarize(record)
-    table = _table(record, summaries)
-    columns = "".join("r" if numeric else "l" for numeric in table.numeric)
-    rows = [[_latex_text(name) for name in table.names]]
-    rows += _written(table, _latex_text, r"\textbf{{{}}}".format)
+    numeric, rows = _table(record, _latex_text, r"\textbf{{{}}}".format)
+    columns = "".join("r" if number else "l" for number in numeric)
     # The empty group keeps a bracket or star that begins a row from belonging to the row's end.
     heading, *body = (
         "{}" * row[0].startswith(("[", "*")) + " & ".join(row) + r" \\" for row in rows
     )
-    name = re.sub(r"[^a-z0-9]+", "-", f"{record.dataset}-{'-'.join(record.axes)}".lower())
+    name = _slug("-".join((record.dataset, *record.axes)))
     return "\n".join(
         [
             r"% \usepackage{booktabs}",
             r"\begin{table}",
             r"\centering",
-            rf"\caption{{{_latex_text(_caption(record, summaries))}}}",
+            rf"\caption{{{_latex_text(_caption(record))}}}",
             rf"\label{{tab:{name}}}",
             rf"\begin{{tabular}}{{@{{}}{columns}@{{}}}}",
             r"\toprule",
@@ -221,9 +190,8 @@ def latex_table(record: SweepRecord) -> str:
 
 
 class _Picture(NamedTuple):
-    """A figure of the page: its section, what it shows, and whether it needs the full width."""
+    """A figure of the page: what it shows, and whether it needs the full width."""
 
-    section: str
     title: str
     svg: str
     wide: bool
@@ -244,7 +212,13 @@ def render_ablation_report(record: SweepRecord) -> str:
         outcome=outcome(summaries),
         warnings=warnings(record, summaries),
         pictures=_pictures(record),
-        tuning=_tuning_rows(record, summaries),
+        tuning=[
+            (summary.label, candidate)
+            for summary in summaries
+            for candidate in summarize_tuning(record, summary.variant)
+        ]
+        if record.tuned
+        else [],
         method=method(record, summaries),
         sizes=_sizes_differ(record),
         markdown=markdown_table(record),
@@ -259,49 +233,22 @@ def render_ablation_report(record: SweepRecord) -> str:
 
 
 def _pictures(record: SweepRecord) -> dict[str, list[_Picture]]:
-    found = [_picture("means", "means", ablation_charts.dot_plot(record))]
+    """The figures by section."""
+    found: dict[str, list[_Picture]] = {"means": [], "grid": [], "numbers": [], "learning": []}
+
+    def add(section: str, title: str, figure: "Figure") -> None:
+        svg = figures.to_svg(figure, _slug(f"{section}-{title}"))
+        found[section].append(_Picture(title, svg, bool(figure.get_size_inches()[0] > 7)))
+
+    add("means", "means", ablation_charts.dot_plot(record))
     if len(record.axes) == 2:
-        found.append(_picture("grid", " × ".join(record.axes), ablation_charts.heat_map(record)))
-    found += [
-        _picture("numbers", name, ablation_lines.accuracy_against(record, name))
-        for name in ablation_lines.numeric_names(record)
-    ]
+        add("grid", " × ".join(record.axes), ablation_charts.heat_map(record))
+    for name in ablation_lines.numeric_names(record):
+        add("numbers", name, ablation_lines.accuracy_against(record, name))
     if any(trial.history for trial in record.trials):
-        found.append(_picture("learning", "epoch", ablation_lines.accuracy_by_epoch(record)))
-    sections = ("means", "grid", "numbers", "learning")
-    return {section: [p for p in found if p.section == section] for section in sections}
+        add("learning", "epoch", ablation_lines.accuracy_by_epoch(record))
+    return found
 
 
-def _picture(section: str, title: str, figure: "Figure") -> _Picture:
-    name = re.sub(r"[^a-z0-9]+", "-", f"{section}-{title}".lower())
-    wide = figure.get_size_inches()[0] > 7
-    return _Picture(section, title, figures.to_svg(figure, name), bool(wide))
-
-
-class _TuningRow(NamedTuple):
-    label: str
-    values: list[str]
-    validation: float | None
-    finished: int
-    diverged: int
-    pruned: int
-    chosen: bool
-
-
-def _tuning_rows(record: SweepRecord, summaries: Sequence[VariantSummary]) -> list[_TuningRow]:
-    """What every tuned value of every variant came to; empty if nothing was tuned."""
-    if not record.tuned:
-        return []
-    return [
-        _TuningRow(
-            summary.label,
-            [f"{candidate.tuned[n]:g}" if n in candidate.tuned else NOT_READ for n in record.tuned],
-            sum(candidate.finished) / len(candidate.finished) if candidate.finished else None,
-            candidate.number(FINISHED),
-            candidate.number(DIVERGED),
-            candidate.number(PRUNED),
-            candidate.chosen,
-        )
-        for summary in summaries
-        for candidate in summarize_tuning(record, summary.variant)
-    ]
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower())

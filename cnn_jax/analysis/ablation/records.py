@@ -154,6 +154,12 @@ def shown_trials(record: SweepRecord, variant: int) -> list[TrialRecord]:
     return sorted(chosen or trials, key=lambda trial: trial.seed)
 
 
+def mean_text(mean: SeedMean) -> str:
+    """A mean accuracy in percent, with half of its 95% interval where it has one."""
+    text = f"{100 * mean.mean:.2f}"
+    return text if mean.low is None else f"{text} ± {100 * (mean.mean - mean.low):.2f}"
+
+
 def summarize(record: SweepRecord) -> list[VariantSummary]:
     """One summary per variant, the highest mean test accuracy first, those without one last."""
     shown = [shown_trials(record, variant) for variant in range(len(record.variants))]
@@ -192,14 +198,12 @@ class Candidate(NamedTuple):
         chosen: whether they were chosen.
         trials: one per seed.
         finished: last validation accuracies of the finished trials.
-        pruned: last validation accuracies of the pruned trials, each at the epoch it ended.
     """
 
     tuned: Mapping[str, float]
     chosen: bool
     trials: Sequence[TrialRecord]
     finished: Sequence[float]
-    pruned: Sequence[float]
 
     def number(self, status: str) -> int:
         """How many of the trials have this status."""
@@ -217,8 +221,12 @@ def summarize_tuning(record: SweepRecord, variant: int) -> list[Candidate]:
             trials[0].tuned,
             any(trial.chosen for trial in trials),
             trials,
-            _last_validation(trials, FINISHED),
-            _last_validation(trials, PRUNED),
+            [
+                row["validation_accuracy"]
+                for trial in trials
+                for row in trial.history[-1:]
+                if trial.status == FINISHED and "validation_accuracy" in row
+            ],
         )
         for trials in groups.values()
     ]
@@ -227,11 +235,6 @@ def summarize_tuning(record: SweepRecord, variant: int) -> list[Candidate]:
 def _place(record: SweepRecord, trial: TrialRecord) -> tuple[int, tuple[float, ...], int]:
     """Where a trial stands among the others; a hyperparameter that is not read counts as lowest."""
     return trial.variant, tuple(trial.tuned.get(n, -math.inf) for n in record.tuned), trial.seed
-
-
-def _last_validation(trials: Sequence[TrialRecord], status: str) -> list[float]:
-    rows = [trial.history[-1] for trial in trials if trial.status == status and trial.history]
-    return [row["validation_accuracy"] for row in rows if "validation_accuracy" in row]
 
 
 _EPOCH_COLUMNS = (
@@ -252,21 +255,15 @@ _RESULT_COLUMNS = (
 )
 
 
-_SUMMARY_COLUMNS = (
-    "n",
-    "diverged",
-    "mean_test_accuracy",
-    "low",
-    "high",
-    "std",
-    "difference",
-    "difference_low",
-    "difference_high",
-    "p",
-    "p_holm",
-    "verdict",
-    "parameters",
-)
+_OF_MEAN = {"mean_test_accuracy": "mean", "low": "low", "high": "high", "std": "std"}
+_OF_COMPARISON = {
+    "difference": "difference",
+    "difference_low": "low",
+    "difference_high": "high",
+    "p": "p",
+    "p_holm": "p_holm",
+}
+_SUMMARY_COLUMNS = ("n", "diverged", *_OF_MEAN, *_OF_COMPARISON, "verdict", "parameters")
 
 
 def _column(name: str) -> str:
@@ -285,8 +282,7 @@ def results_rows(record: SweepRecord) -> Iterator[dict[str, str]]:
     which the trials ran.
     """
     for trial in sorted(record.trials, key=lambda trial: _place(record, trial)):
-        start = {_column(axis): record.variants[trial.variant][axis] for axis in record.axes}
-        start |= {_column(name): _number(trial.tuned.get(name)) for name in record.tuned}
+        start = _choices(record, trial.variant, trial.tuned)
         history = trial.history or [{}]
         for place, row in enumerate(history, start=1):
             last = place == len(history)
@@ -303,8 +299,7 @@ def results_rows(record: SweepRecord) -> Iterator[dict[str, str]]:
 
 def results_csv(record: SweepRecord) -> str:
     """The rows of `results_rows` as CSV text with a heading."""
-    names = [_column(name) for name in (*record.axes, *record.tuned)]
-    return _csv([*names, *_RESULT_COLUMNS], results_rows(record))
+    return _csv(record, _RESULT_COLUMNS, results_rows(record))
 
 
 def summary_csv(record: SweepRecord) -> str:
@@ -313,43 +308,37 @@ def summary_csv(record: SweepRecord) -> str:
     `n` counts the finished seeds, `diverged` the chosen trials that did not finish; low and high
     are the ends of the 95% interval; what is not defined is empty.
     """
-    names = [_column(name) for name in (*record.axes, *record.tuned)]
     rows = (_summary_row(record, summary) for summary in summarize(record))
-    return _csv([*names, *_SUMMARY_COLUMNS], rows)
+    return _csv(record, _SUMMARY_COLUMNS, rows)
 
 
 def _summary_row(record: SweepRecord, summary: VariantSummary) -> dict[str, str]:
     mean, comparison = summary.mean, summary.comparison
-    row = {_column(axis): record.variants[summary.variant][axis] for axis in record.axes}
-    row |= {_column(name): _number(summary.tuned.get(name)) for name in record.tuned}
+    row = _choices(record, summary.variant, summary.tuned)
     row |= {"n": str(len(summary.accuracies)), "diverged": str(summary.diverged)}
     row["parameters"] = str(record.parameters[summary.variant])
     if mean is not None:
-        row |= {
-            "mean_test_accuracy": _number(mean.mean),
-            "low": _number(mean.low),
-            "high": _number(mean.high),
-            "std": _number(mean.std),
-        }
+        row |= {column: _number(getattr(mean, name)) for column, name in _OF_MEAN.items()}
     if comparison is not None:
-        row |= {
-            "difference": _number(comparison.difference),
-            "difference_low": _number(comparison.low),
-            "difference_high": _number(comparison.high),
-            "p": _number(comparison.p),
-            "p_holm": _number(comparison.p_holm),
-            "verdict": comparison.verdict,
-        }
+        row |= {column: _number(getattr(comparison, n)) for column, n in _OF_COMPARISON.items()}
+        row["verdict"] = comparison.verdict
     return row
+
+
+def _choices(record: SweepRecord, variant: int, tuned: Mapping[str, float]) -> dict[str, str]:
+    """The columns of the axes and of the tuned hyperparameters."""
+    row = {_column(axis): record.variants[variant][axis] for axis in record.axes}
+    return row | {_column(name): _number(tuned.get(name)) for name in record.tuned}
 
 
 def _number(value: float | None) -> str:
     return "" if value is None else repr(float(value))
 
 
-def _csv(columns: Sequence[str], rows: Iterator[dict[str, str]]) -> str:
+def _csv(record: SweepRecord, columns: Sequence[str], rows: Iterator[dict[str, str]]) -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    names = [_column(name) for name in (*record.axes, *record.tuned)]
+    writer = csv.DictWriter(text, [*names, *columns], lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
