@@ -33,8 +33,12 @@ INK = "#1f2933"
 FAINT = "#d5dbe1"
 
 
-def tidy(axes: "Axes", title: str = "", x: str = "", y: str = "", grid: bool = True) -> None:
-    """Gives axes the house look, their title and their labels."""
+def tidy(
+    axes: "Axes", title: str = "", x: str = "", y: str = "", grid: bool = True, percent: str = ""
+) -> None:
+    """Gives axes the house look, their title and their labels; `percent` names axes of shares."""
+    from matplotlib.ticker import PercentFormatter
+
     axes.set_title(title, fontsize=10, color=INK, loc="left")
     axes.set_xlabel(x, fontsize=8.5, color=INK)
     axes.set_ylabel(y, fontsize=8.5, color=INK)
@@ -44,6 +48,8 @@ def tidy(axes: "Axes", title: str = "", x: str = "", y: str = "", grid: bool = T
     axes.spines[["left", "bottom"]].set_color(FAINT)
     if grid:
         axes.grid(color=FAINT, linewidth=0.5)
+    for name in percent:
+        getattr(axes, f"{name}axis").set_major_formatter(PercentFormatter(1.0))
 
 
 def panel(width: float, height: float, **look: Any) -> "tuple[Figure, Axes]":
@@ -65,6 +71,15 @@ def bare(axes: "Axes") -> None:
     """Makes axes those of a picture: a faint frame and no ticks."""
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_color(FAINT)
+
+
+def frame(
+    axes: "Axes", corner: tuple[float, float], width: float, height: float, **line: Any
+) -> None:
+    """Draws a rectangle's outline from its upper left corner, `line` as matplotlib takes it."""
+    from matplotlib.patches import Rectangle
+
+    axes.add_patch(Rectangle(corner, width, height, fill=False, **line))
 
 
 def draw_image(

@@ -149,7 +149,7 @@ def _learn_frame(images: UInt8[np.ndarray, "n h w"]) -> _Frame | None:
     level = float(np.median(border))
     if np.mean(np.abs(border - level) <= _SAME) < _UNIFORM:
         return None
-    ink = _ink(images.astype(float), level)
+    ink = _ink(images.astype(float), level, dark_ground=level < 128)
     boxes = [_box(each >= _INK) for each in ink]
     some = [index for index, box in enumerate(boxes) if box is not None]
     if len(some) < 2:
@@ -179,10 +179,9 @@ def _learn_frame(images: UInt8[np.ndarray, "n h w"]) -> _Frame | None:
 
 
 def _ink(
-    images: Float[np.ndarray, "*n h w"], level: float, dark_ground: bool | None = None
+    images: Float[np.ndarray, "*n h w"], level: float, dark_ground: bool
 ) -> Float[np.ndarray, "*n h w"]:
     """How far each pixel is from the ground, towards light on a dark ground, else towards dark."""
-    dark_ground = level < 128 if dark_ground is None else dark_ground
     return np.maximum(images - level if dark_ground else level - images, 0)
 
 
@@ -214,11 +213,8 @@ def _place(
     first_row = int(np.clip(round(frame.row - row), 0, height - small.shape[0]))
     first_column = int(np.clip(round(frame.column - column), 0, width - small.shape[1]))
     image = np.full((height, width), frame.level)
-    part = (
-        slice(first_row, first_row + small.shape[0]),
-        slice(first_column, first_column + small.shape[1]),
-    )
-    image[part] += small * (frame.peak - frame.level)
+    part = image[first_row:, first_column:][: small.shape[0], : small.shape[1]]
+    part += small * (frame.peak - frame.level)
     return np.round(image).astype(np.uint8)
 
 

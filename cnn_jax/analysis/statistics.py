@@ -159,10 +159,8 @@ def compare_to_baseline(
         for index, group in enumerate(groups)
         if index != baseline
     }
-    tested = [index for index, (_, p) in pairs.items() if p is not None]
-    corrected = dict(
-        zip(tested, holm([p for _, p in pairs.values() if p is not None]), strict=True)
-    )
+    tested = {index: p for index, (_, p) in pairs.items() if p is not None}
+    corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
     return [
         _comparison(*pairs[index], corrected.get(index)) if index in pairs else None
         for index in range(len(groups))

@@ -8,7 +8,7 @@ import numpy as np
 
 from cnn_jax.analysis.ablation.lines import lowest_near
 from cnn_jax.analysis.ablation.records import SweepRecord, VariantSummary, mean_text, summarize
-from cnn_jax.analysis.figures import INK, PALETTE, legend, panel, short
+from cnn_jax.analysis.figures import INK, PALETTE, frame, legend, panel, short
 from cnn_jax.analysis.statistics import BETTER, NO_DIFFERENCE, TOO_FEW, WORSE
 
 if TYPE_CHECKING:
@@ -38,18 +38,16 @@ def dot_plot(record: SweepRecord) -> "Figure":
     The seeds are small rings. What lies far below the rest is an arrow with its number at the left
     edge, so that one failure does not press the others together.
     """
-    from matplotlib.ticker import PercentFormatter
-
     summaries = summarize(record)
     row = 0.27 if len(summaries) <= 24 else 0.19
-    figure, axes = panel(6.2, row * len(summaries) + 1.0, x="test accuracy")
+    figure, axes = panel(6.2, row * len(summaries) + 1.0, x="test accuracy", percent="x")
     left, right = _limits(summaries)
     axes.set_xlim(left, right)
     axes.set_ylim(len(summaries) - 0.4, -0.6)
     names = [short(summary.label, 36) for summary in summaries]
     axes.set_yticks(range(len(names)), names, fontsize=8 if row > 0.2 else 7, parse_math=False)
     axes.tick_params(axis="y", length=0)
-    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+
     for place, summary in enumerate(summaries):
         _draw_variant(axes, place, summary)
         if summary.variant == record.baseline:
@@ -224,10 +222,5 @@ def _write_cell(axes: "Axes", place: tuple[int, int], summary: VariantSummary) -
 
 
 def _frame(axes: "Axes", place: tuple[int, int], reach: float, line: Any) -> None:
-    from matplotlib.patches import Rectangle
-
-    corner = (place[1] - reach, place[0] - reach)
-    side = 2 * reach
-    axes.add_patch(
-        Rectangle(corner, side, side, fill=False, edgecolor=INK, linewidth=1.4, linestyle=line)
-    )
+    corner, side = (place[1] - reach, place[0] - reach), 2 * reach
+    frame(axes, corner, side, side, edgecolor=INK, linewidth=1.4, linestyle=line)

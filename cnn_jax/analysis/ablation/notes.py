@@ -1,6 +1,7 @@
 """What has to be said beside the numbers of an ablation sweep, as plain sentences."""
 
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 
 from cnn_jax.analysis.ablation.records import (
@@ -134,9 +135,7 @@ def outcome(summaries: Sequence[VariantSummary]) -> str:
     verdicts = [summary.comparison.verdict for summary in summaries if summary.comparison]
     if not verdicts:
         return ""
-    found = {
-        verdict: verdicts.count(verdict) for verdict in (BETTER, WORSE, NO_DIFFERENCE, TOO_FEW)
-    }
+    found = Counter(verdicts)
     if found[TOO_FEW] == len(verdicts):
         return "Too few seeds finished to say which variants differ from the baseline."
     parts = [f"{found[verdict] or 'none'} {verdict}" for verdict in (BETTER, WORSE)]

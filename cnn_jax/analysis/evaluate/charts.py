@@ -128,13 +128,12 @@ def reliability_diagram(
         bins: how many equal bins to cut [0, 1] into.
     """
     from matplotlib.figure import Figure
-    from matplotlib.ticker import PercentFormatter
 
     binned = reliability_bins(probabilities, labels, bins)
     figure = Figure(figsize=(4.2, 4.4), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3.2, 1])
-    tidy(upper, y="accuracy")
-    tidy(lower, x="confidence (probability of the first guess)", y="examples")
+    tidy(upper, y="accuracy", percent="y")
+    tidy(lower, x="confidence (probability of the first guess)", y="examples", percent="x")
     place = {"x": binned.edges[:-1], "width": np.diff(binned.edges), "align": "edge"}
     gap = binned.confidence - binned.accuracy
     upper.bar(height=binned.accuracy, color=PALETTE["sky blue"], edgecolor="white", **place)
@@ -152,8 +151,7 @@ def reliability_diagram(
     upper.set(xlim=(0, 1), ylim=(0, 1))
     legend(upper, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     lower.bar(height=binned.examples, color=PALETTE["sky blue"], edgecolor="white", **place)
-    upper.yaxis.set_major_formatter(PercentFormatter(1.0))
-    lower.xaxis.set_major_formatter(PercentFormatter(1.0))
+
     if not binned.examples.any():
         upper.text(0.5, 0.5, "no finite probabilities", ha="center", fontsize=9, color=INK)
     return figure
@@ -205,14 +203,12 @@ def precision_recall_curves(
         thresholds: one for each label.
         average_precision: likewise, for the key.
     """
-    from matplotlib.ticker import PercentFormatter
-
     curves = [
         precision_recall(score, truth)
         for score, truth in zip(probabilities.T, labels.T, strict=True)
     ]
     of_recall = "recall: of the images with the label, those found"
-    figure, axes = panel(5.0, 3.9, x=of_recall, y="precision")
+    figure, axes = panel(5.0, 3.9, x=of_recall, y="precision", percent="xy")
     for index, (name, curve) in enumerate(zip(names, curves, strict=True)):
         color = PALETTE[_COLORS[index % len(_COLORS)]]
         style = _STYLES[index // len(_COLORS) % len(_STYLES)]
@@ -235,8 +231,7 @@ def precision_recall_curves(
     left = _start([curve.recall[curve.precision < _TOP] for curve in curves])
     bottom = _start([curve.precision[curve.recall <= 0.95] for curve in curves])
     axes.set(xlim=(left, 1.005), ylim=(bottom, 1.005))
-    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+
     legend(axes, loc="lower left")
     return figure
 

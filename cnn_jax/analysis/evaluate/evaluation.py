@@ -200,15 +200,14 @@ def evaluate_classes(
     denied = confusion.sum() - found - missed - false_alarms
     columns = [precision, recall, f1, found, missed, false_alarms, denied]
     correct = int(np.sum(guesses == labels))
-    best = {top} if 1 < top < len(names) else set()
-    given = jnp.asarray(scores), jnp.asarray(labels)
+    given = jnp.asarray(scores), jnp.asarray(labels), top
     return Evaluation(
         labels=labels,
         accuracy=correct / len(labels),
         interval=wilson_interval(correct, len(labels)),
         correct=correct,
         rows=_rows(names, columns),
-        top={k: float(metrics.top_k_accuracy(*given, k)) for k in best},
+        top={top: float(metrics.top_k_accuracy(*given))} if 1 < top < len(names) else {},
         confusion=np.asarray(confusion),
     )
 
@@ -341,18 +340,16 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
     low, high = evaluation.interval
     start: dict[str, Any] = {"examples": len(evaluation.labels)}
     accuracy = {"accuracy": evaluation.accuracy, "accuracy_interval_95": [low, high]}
-    each = [_calibration_json(calibration) for calibration in evaluation.calibrations]
     if evaluation.several:
-        start |= accuracy | labels_json(evaluation)
-        names = [{"name": calibration.name} for calibration in evaluation.calibrations]
-        return start | {"calibration": [name | one for name, one in zip(names, each, strict=True)]}
+        each = [{"name": one.name} | _calibration_json(one) for one in evaluation.calibrations]
+        return start | accuracy | labels_json(evaluation) | {"calibration": each}
     assert evaluation.confusion is not None
     start |= {"correct": evaluation.correct} | accuracy
     start |= {f"top_{k}_accuracy": value for k, value in evaluation.top.items()}
+    for calibration in evaluation.calibrations:
+        start |= _calibration_json(calibration)
     columns = ("name", "precision", "recall", "f1", "support")
-    return {
-        **start,
-        **(each[0] if each else {}),
+    return start | {
         "classes": [{key: getattr(row, key) for key in columns} for row in evaluation.rows],
         "confusion": evaluation.confusion.tolist(),
     }

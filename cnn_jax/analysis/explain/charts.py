@@ -18,6 +18,7 @@ from cnn_jax.analysis.figures import (
     bare,
     displayable,
     draw_image,
+    frame,
     short,
     short_lines,
 )
@@ -183,7 +184,6 @@ def image_grid(
             of `first_seen` for example.
     """
     from matplotlib.figure import Figure
-    from matplotlib.patches import Rectangle
 
     columns = min(columns, len(images))
     rows = math.ceil(len(images) / columns)
@@ -197,9 +197,8 @@ def image_grid(
         if patches is not None:
             top, left, height, width = patches[index]
             # A pixel's center is its coordinate, so that its corner is half a pixel before.
-            place = Rectangle((left - 0.5, top - 0.5), width, height, fill=False, linewidth=2)
-            place.set_edgecolor(PALETTE["orange"])
-            axes.add_patch(place)
+            corner = (left - 0.5, top - 0.5)
+            frame(axes, corner, width, height, linewidth=2, edgecolor=PALETTE["orange"])
     return figure
 
 
@@ -355,13 +354,9 @@ def _draw_strip(
     low: float,
     high: float,
 ) -> None:
-    from matplotlib.patches import Rectangle
-
     for index, picture in enumerate(pictures):
         left, right, bottom, top = place = (index + 0.02, index + 0.98, 0.98, 0.02)
         axes.imshow(picture, cmap=colormap, vmin=low, vmax=high, interpolation="none", extent=place)
         # A map of zeros is as white as the page, and only its frame shows it.
-        frame = Rectangle((left, top), right - left, bottom - top, fill=False, linewidth=0.6)
-        frame.set_edgecolor(FAINT)
-        axes.add_patch(frame)
+        frame(axes, (left, top), right - left, bottom - top, linewidth=0.6, edgecolor=FAINT)
     axes.text(-0.1, 0.5, label, ha="right", va="center", fontsize=8, color=INK, parse_math=False)

@@ -1,6 +1,7 @@
 """The page that explains a network: a section for each way to look into it."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import jax
 import numpy as np
@@ -49,9 +50,7 @@ def nearest_training_images(subject: Subject) -> Section:
     # One call, and so one program, for what is looked up and what is looked among.
     rows = features(trained.weights, np.concatenate([chosen.images, images]))
     queries, rows = rows[: len(chosen.images)], rows[len(chosen.images) :]
-    found = jax.jit(lambda queries, rows: internals.nearest_neighbors(queries, rows, k))(
-        queries, rows
-    )
+    found = jax.jit(partial(internals.nearest_neighbors, k=k))(queries, rows)
     indices, distances = np.asarray(found.indices), np.asarray(found.distances)
     between = "\n" if subject.thresholds is not None else " "
     captions = [

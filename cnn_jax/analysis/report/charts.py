@@ -71,7 +71,7 @@ def learning_curves(
 
 
 def _draw_panel(axes: "Axes", panel: str, history: Sequence[Mapping[str, float]]) -> None:
-    from matplotlib.ticker import MaxNLocator, PercentFormatter
+    from matplotlib.ticker import MaxNLocator
 
     epochs = np.array([row["epoch"] for row in history], float)
     values = {
@@ -79,7 +79,8 @@ def _draw_panel(axes: "Axes", panel: str, history: Sequence[Mapping[str, float]]
         for curve in _PANELS[panel]
         if any(curve.key in row for row in history)
     }
-    tidy(axes, title=panel.capitalize(), x="epoch")
+    percent = "y" if panel == "accuracy" else ""
+    tidy(axes, title=panel.capitalize(), x="epoch", percent=percent)
     for curve, value in values.items():
         axes.plot(
             epochs,
@@ -94,9 +95,7 @@ def _draw_panel(axes: "Axes", panel: str, history: Sequence[Mapping[str, float]]
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1))
     axes.set_xlim(epochs.min() - 0.5, epochs.max() + 0.5)
     _mark_divergence(axes, epochs, list(values.values()))
-    if panel == "accuracy":
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
-    elif _spans_decades(list(values.values())):
+    if not percent and _spans_decades(list(values.values())):
         axes.set_yscale("log")
     if len(values) > 1:
         legend(axes)

@@ -1,7 +1,7 @@
 """The report of one training run: plain data in, one self-contained HTML page out."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -34,6 +34,18 @@ _BETWEEN_CLASSES = (
 _FOR_A_LABEL = (
     "The right picture shows what speaks for the label named beneath it (blue) and what against it "
     "(vermilion), pixel by pixel (integrated gradients of its logit)."
+)
+# The headings of the surest mistakes and of those in doubt, and what their evidence shows.
+_OF_CLASSES = (
+    ("The most confident mistakes", _BETWEEN_CLASSES.format("the wrong guess", "the true class")),
+    (
+        "Duck or rabbit? The two best guesses nearest to each other",
+        _BETWEEN_CLASSES.format("the first guess", "the second"),
+    ),
+)
+_OF_LABELS = (
+    ("The surest wrong answers", _FOR_A_LABEL),
+    ("The answers nearest to their threshold", _FOR_A_LABEL),
 )
 
 
@@ -77,55 +89,32 @@ class Card(NamedTuple):
     rather_than: str = ""
 
 
-class Gallery(NamedTuple):
-    """Cards beneath a heading.
-
-    Attributes:
-        title: the heading.
-        note: what their evidence shows; "" where they have none.
-        cards: one for each example.
-    """
-
-    title: str
-    note: str
-    cards: list[Card]
-
-
-def galleries(record: RunRecord, thresholds: Float[np.ndarray, "l"] | None) -> list[Gallery]:
+def galleries(
+    record: RunRecord, thresholds: Float[np.ndarray, "l"] | None
+) -> list[tuple[str, str, list[Card]]]:
     """Test examples drawn at random, the surest mistakes, and those in doubt.
 
     Args:
         record: of the run.
         thresholds: of the labels; None: there is one class an image.
+
+    Returns:
+        Each with its heading, and what the evidence of its cards shows; "" where they have none.
     """
-    mistakes, doubts = noteworthy(record.test_probabilities, record.test_labels, thresholds)
-    if thresholds is None:
-        words = [
-            ("The most confident mistakes", ("the wrong guess", "the true class")),
-            (
-                "Duck or rabbit? The two best guesses nearest to each other",
-                ("the first guess", "the second"),
-            ),
-        ]
-        said = [(title, _BETWEEN_CLASSES.format(*between)) for title, between in words]
-    else:
-        titles = ("The surest wrong answers", "The answers nearest to their threshold")
-        said = [(title, _FOR_A_LABEL) for title in titles]
+    # Always the same, so that nobody picks the flattering ones.
+    drawn = np.sort(np.random.default_rng(0).permutation(len(record.test_labels))[:_DRAWN])
+    cards = [_card(record, thresholds, index) for index in drawn]
     seen = record.insight
     heats = (None, None) if seen is None else (seen.mistakes, seen.ambiguous)
-    drawn = [_card(record, thresholds, index) for index in _drawn_at_random(record)]
+    said = _OF_CLASSES if thresholds is None else _OF_LABELS
+    chosen = noteworthy(record.test_probabilities, record.test_labels, thresholds)
     return [
-        Gallery(_AT_RANDOM, "", drawn),
+        (_AT_RANDOM, "", cards),
         *(
-            Gallery(title, "" if seen is None else note, _cards(record, thresholds, found, heat))
-            for (title, note), found, heat in zip(said, (mistakes, doubts), heats, strict=True)
+            (title, "" if seen is None else note, _cards(record, thresholds, found, heat))
+            for (title, note), found, heat in zip(said, chosen, heats, strict=True)
         ),
     ]
-
-
-def _drawn_at_random(record: RunRecord) -> Int[np.ndarray, " m"]:
-    """Some of the examples; always the same, so that nobody picks the flattering ones."""
-    return np.sort(np.random.default_rng(0).permutation(len(record.test_labels))[:_DRAWN])
 
 
 def _cards(
@@ -209,12 +198,13 @@ def render_report(record: RunRecord, evaluation: Evaluation) -> str:
     return page_template("report/page.html").render(
         record=record,
         evaluation=evaluation,
-        headline={
-            "guessed": len(record.test_labels) - undefined,
-            "calibration_error": float(error),
-        },
+        guessed=len(record.test_labels) - undefined,
+        calibration_error=float(error),
         warnings=_warnings(record, undefined),
-        curves=_curves(record.history),
+        curves=[
+            (panel, to_svg(learning_curves(record.history, [panel]), panel.replace(" ", "-")))
+            for panel in history_panels(record.history)
+        ],
         **figures_of(evaluation, list(record.test_probabilities.T)),
         confused_pairs=[] if confusion is None else _confused_pairs(confusion, names),
         classes=sorted(enumerate(evaluation.rows), key=lambda numbered: numbered[1].f1),
@@ -248,14 +238,6 @@ def _all_answers(record: RunRecord) -> tuple[Float[np.ndarray, "a c"], Int[np.nd
         return record.test_probabilities, record.test_labels
     yes = record.test_probabilities.ravel()
     return np.stack([1 - yes, yes], axis=1), record.test_labels.ravel().astype(np.int32)
-
-
-def _curves(history: Sequence[Mapping[str, float]]) -> list[tuple[str, str]]:
-    """Learning curves, a figure for each panel, so that a narrow page can stack them."""
-    return [
-        (panel, to_svg(learning_curves(history, [panel]), panel.replace(" ", "-")))
-        for panel in history_panels(history)
-    ]
 
 
 def _warnings(record: RunRecord, undefined: int) -> list[str]:

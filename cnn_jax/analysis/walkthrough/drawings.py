@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from cnn_jax.analysis.figures import FAINT, INK, PALETTE, legend, panel
+from cnn_jax.analysis.figures import FAINT, INK, PALETTE, frame, legend, panel
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -209,9 +209,16 @@ def convolution_frame(
     for index, (row, column) in enumerate(window_places(feature_map)):
         text = f"{feature_map[row, column]:g}" if index <= done else ""
         _cell(axes, left + column, top + row, text, OUTPUT if index == done else None)
-    _frame(axes, 0, 0, width, height, INPUT)
-    _frame(axes, place[1], place[0], kernel.shape[1], kernel.shape[0], WINDOW)
-    _frame(axes, left, top, out_width, out_height, OUTPUT)
+    frame(axes, (0, 0), width, height, edgecolor=INPUT, linewidth=2.4)
+    frame(
+        axes,
+        (place[1], place[0]),
+        kernel.shape[1],
+        kernel.shape[0],
+        edgecolor=WINDOW,
+        linewidth=2.4,
+    )
+    frame(axes, (left, top), out_width, out_height, edgecolor=OUTPUT, linewidth=2.4)
     axes.text(0, -0.12, "image", color=INPUT, fontsize=9, weight="bold")
     axes.text(left, top - 0.12, "feature map", color=OUTPUT, fontsize=9, weight="bold")
     axes.text(0, height + 0.45, caption, color=INK, fontsize=9, va="center")
@@ -258,11 +265,3 @@ def _cell(axes: "Axes", x: float, y: float, text: str, color: str | None = None)
     axes.add_patch(Rectangle((x, y), 1, 1, facecolor=tint, edgecolor=FAINT, linewidth=0.7))
     size = 9 if len(text) > 2 else 12
     axes.text(x + 0.5, y + 0.52, text, ha="center", va="center", fontsize=size, color=INK)
-
-
-def _frame(axes: "Axes", x: float, y: float, width: float, height: float, color: str) -> None:
-    from matplotlib.patches import Rectangle
-
-    axes.add_patch(
-        Rectangle((x, y), width, height, facecolor="none", edgecolor=color, linewidth=2.4)
-    )

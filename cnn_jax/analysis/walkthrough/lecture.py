@@ -115,7 +115,9 @@ def color_smile(side: int, happy: bool = True) -> UInt8[np.ndarray, "side side 3
         side: in pixels.
         happy: whether its mouth is a smile or a frown.
     """
-    x, y = _points(side)
+    # Coordinates from -1 to 1, to the right and down.
+    axis = (np.arange(side * _POINTS) + 0.5) / (side * _POINTS) * 2 - 1
+    x, y = np.meshgrid(axis, axis)
     picture = np.empty((*x.shape, 3), np.float32)
     picture[:] = HOT_PINK
     picture[x**2 + y**2 < 0.9**2] = _FACE
@@ -140,13 +142,6 @@ def signed_image(values: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]
     scale = np.abs(values).max() or 1.0
     shades = colors(signed=True)((values / scale + 1) / 2)
     return np.round(255 * shades[..., :3]).astype(np.uint8)
-
-
-def _points(side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates from -1 to 1, to the right and down."""
-    axis = (np.arange(side * _POINTS) + 0.5) / (side * _POINTS) * 2 - 1
-    x, y = np.meshgrid(axis, axis)
-    return x, y
 
 
 def _features(x: np.ndarray, y: np.ndarray, happy: bool) -> Bool[np.ndarray, "h w"]:

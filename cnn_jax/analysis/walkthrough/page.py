@@ -106,8 +106,7 @@ def guesses(trained: Trained) -> Station:
         "torn": [_card(trained, index) for index in torn],
     }
     if trained.labels.ndim == 1:
-        hits = trained.probabilities.argmax(1) == trained.labels
-        shown["accuracy"] = float(np.mean(hits))
+        shown["accuracy"] = float(np.mean(trained.probabilities.argmax(1) == trained.labels))
     functions = named(predictions.ranked, predictions.most_ambiguous)
     return Station("guesses", "Ranked guesses", functions, shown)
 
