@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-from cnn_jax.analysis.figures import INK, RIGHT, WRONG, displayable, draw_image, short
+from cnn_jax.analysis.figures import INK, RIGHT, WRONG, displayable, draw_image, empty_figure, short
 from cnn_jax.analysis.predictions import top_guesses
 
 if TYPE_CHECKING:
@@ -46,15 +46,13 @@ def ranked_guesses(
     Raises:
         ValueError: there is no image.
     """
-    from matplotlib.figure import Figure
-
     if len(images) == 0:
         raise ValueError("images must hold at least one image, got none")
     guesses = top_guesses(probabilities, k)
     columns = min(4, len(images))
     rows = math.ceil(len(images) / columns)
     heights = [1.5, 0.2 * guesses.shape[1]]
-    figure = Figure(figsize=(2.3 * columns, (sum(heights) + 0.5) * rows), layout="constrained")
+    figure = empty_figure(2.3 * columns, (sum(heights) + 0.5) * rows)
     grid = figure.add_gridspec(2 * rows, columns, height_ratios=heights * rows)
     for index, image in enumerate(images):
         row, column = divmod(index, columns)

@@ -52,11 +52,16 @@ def tidy(
         getattr(axes, f"{name}axis").set_major_formatter(PercentFormatter(1.0))
 
 
-def panel(width: float, height: float, **look: Any) -> "tuple[Figure, Axes]":
-    """A figure of this size, in inches, with one panel that has the `look` of `tidy`."""
+def empty_figure(width: float, height: float) -> "Figure":
+    """A figure of this size, in inches, whose parts will make room for each other."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def panel(width: float, height: float, **look: Any) -> "tuple[Figure, Axes]":
+    """A figure of this size, in inches, with one panel that has the `look` of `tidy`."""
+    figure = empty_figure(width, height)
     axes = figure.add_subplot()
     tidy(axes, **look)
     return figure, axes

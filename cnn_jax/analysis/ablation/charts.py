@@ -74,12 +74,6 @@ def _limits(summaries: Sequence[VariantSummary]) -> tuple[float, float]:
     return left, min(high, top + span, 1.0) + 0.03 * span
 
 
-def _look(summary: VariantSummary) -> tuple[str, str]:
-    if summary.comparison is None:
-        return INK, "D"
-    return _VERDICTS[summary.comparison.verdict]
-
-
 def _draw_variant(axes: "Axes", place: int, summary: VariantSummary) -> None:
     left, right = axes.get_xlim()
     if summary.mean is None:
@@ -88,7 +82,8 @@ def _draw_variant(axes: "Axes", place: int, summary: VariantSummary) -> None:
         )
         _write_at_edge(axes, place, what, 4)
         return
-    color, marker = _look(summary)
+    pair = summary.comparison
+    color, marker = (INK, "D") if pair is None else _VERDICTS[pair.verdict]
     mean, low, high = summary.mean.mean, summary.mean.low, summary.mean.high
     if mean < left:
         axes.plot(left, place, marker=4, color=color, markersize=7, clip_on=False, zorder=4)
@@ -214,10 +209,8 @@ def _empty_grid(
 
 
 def _write_cell(axes: "Axes", place: tuple[int, int], summary: VariantSummary) -> None:
-    if summary.mean is None:
-        text = "diverged" if summary.diverged else "no result"
-    else:
-        text = mean_text(summary.mean)
+    without = "diverged" if summary.diverged else "no result"
+    text = mean_text(summary.mean) if summary.mean else without
     axes.text(place[1], place[0], text, ha="center", va="center", fontsize=7.5, color=INK)
 
 

@@ -22,7 +22,7 @@ from cnn_jax.analysis.ablation.records import (
     summarize,
     summarize_tuning,
 )
-from cnn_jax.analysis.figures import FAINT, INK, PALETTE, legend, panel, short, tidy
+from cnn_jax.analysis.figures import FAINT, INK, PALETTE, empty_figure, legend, panel, short, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -275,10 +275,8 @@ def _draw_lines(
 
 
 def _draw_apart(lines: Sequence[_Line], highlight: int | None) -> "tuple[Figure, list[Axes]]":
-    from matplotlib.figure import Figure
-
     rows = math.ceil(len(lines) / _COLUMNS)
-    figure = Figure(figsize=(9.6, 1.75 * rows + 0.3), layout="constrained")
+    figure = empty_figure(9.6, 1.75 * rows + 0.3)
     grid = figure.subplots(rows, _COLUMNS, sharex=True, sharey=True).ravel().tolist()
     while len(grid) > len(lines):
         grid.pop().remove()

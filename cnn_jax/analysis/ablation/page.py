@@ -71,9 +71,7 @@ def _comparison_texts(summary: VariantSummary) -> list[str]:
     pair = summary.comparison
     if pair is None:
         return [_BASELINE, NOT_READ, NOT_READ]
-    difference = NOT_READ
-    if pair.difference is not None:
-        difference = points(pair.difference)
+    difference = NOT_READ if pair.difference is None else points(pair.difference)
     if pair.low is not None and pair.high is not None:
         difference += f" [{points(pair.low)}, {points(pair.high)}]"
     return [difference, _p_text(pair.p_holm), pair.verdict]

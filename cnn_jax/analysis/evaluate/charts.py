@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from cnn_jax.analysis.figures import INK, PALETTE, legend, panel, short, tidy
+from cnn_jax.analysis.figures import INK, PALETTE, empty_figure, legend, panel, short, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,7 +39,8 @@ def confusion_matrix(matrix: Int[np.ndarray, "c c"], class_names: Sequence[str])
     classes = len(class_names)
     names = [short(name, 18) for name in class_names]
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    cell = max(2.0 / classes, _cell_inches(classes))
+    inches = 0.34 if classes <= MAX_CLASSES_FULLY_COUNTED else 0.165
+    cell = max(2.0 / classes, 0.42 if classes <= 15 else inches)
     side = cell * classes + 0.075 * max(map(len, names)) + 0.6
     figure, axes = panel(side + 0.8, side, x="guessed class", y="true class", grid=False)
     picture = axes.imshow(
@@ -60,12 +61,6 @@ def confusion_matrix(matrix: Int[np.ndarray, "c c"], class_names: Sequence[str])
     bar.set_label("share of the true class", fontsize=8, color=INK)
     bar.outline.set_visible(False)  # type: ignore[operator]
     return figure
-
-
-def _cell_inches(classes: int) -> float:
-    if classes <= 15:
-        return 0.42
-    return 0.34 if classes <= MAX_CLASSES_FULLY_COUNTED else 0.165
 
 
 def _write_counts(axes: "Axes", matrix: np.ndarray, share: np.ndarray, cell: float) -> None:
@@ -127,10 +122,8 @@ def reliability_diagram(
         labels: true classes.
         bins: how many equal bins to cut [0, 1] into.
     """
-    from matplotlib.figure import Figure
-
     binned = reliability_bins(probabilities, labels, bins)
-    figure = Figure(figsize=(4.2, 4.4), layout="constrained")
+    figure = empty_figure(4.2, 4.4)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3.2, 1])
     tidy(upper, y="accuracy", percent="y")
     tidy(lower, x="confidence (probability of the first guess)", y="examples", percent="x")

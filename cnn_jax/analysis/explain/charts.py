@@ -18,6 +18,7 @@ from cnn_jax.analysis.figures import (
     bare,
     displayable,
     draw_image,
+    empty_figure,
     frame,
     short,
     short_lines,
@@ -88,10 +89,8 @@ def explanation_rows(
             signs is drawn with the sign.
         captions: one per image, beside it: what is explained, for example; of one line or several.
     """
-    from matplotlib.figure import Figure
-
     columns = len(heats) + 1
-    figure = Figure(figsize=(1.5 * columns + 0.3, 1.5 * len(images) + 0.9), layout="constrained")
+    figure = empty_figure(1.5 * columns + 0.3, 1.5 * len(images) + 0.9)
     grid = figure.subplots(len(images), columns, squeeze=False)
     for axes, title in zip(grid[0], ["image", *heats], strict=True):
         axes.set_title(short(title, 22), fontsize=9, color=INK, parse_math=False)
@@ -119,10 +118,8 @@ def neighbor_rows(
         neighbors: the images found for each of them.
         neighbor_captions: one per neighbor, class and distance for example.
     """
-    from matplotlib.figure import Figure
-
     count, most = neighbors.shape[:2]
-    figure = Figure(figsize=(1.15 * (most + 1.3), 1.4 * count), layout="constrained")
+    figure = empty_figure(1.15 * (most + 1.3), 1.4 * count)
     widths = [1, 0.12, *[1] * most]
     grid = figure.subplots(count, most + 2, squeeze=False, width_ratios=widths)
     for row in range(count):
@@ -149,13 +146,10 @@ def evidence_grid(
         captions: one per image, of one line or several: what the evidence speaks for.
         columns: images in a row.
     """
-    from matplotlib.figure import Figure
-
     columns = min(columns, len(images))
     rows = math.ceil(len(images) / columns)
     lines = 1 + max(caption.count("\n") for caption in captions)
-    size = (1.5 * columns + 0.3, (2.8 + 0.16 * lines) * rows + 0.5)
-    figure = Figure(figsize=size, layout="constrained")
+    figure = empty_figure(1.5 * columns + 0.3, (2.8 + 0.16 * lines) * rows + 0.5)
     grid = figure.subplots(2 * rows, columns, squeeze=False)
     pairs = grid.reshape(rows, 2, columns).swapaxes(1, 2).reshape(-1, 2)
     for axes in pairs[len(images) :].flat:
@@ -183,11 +177,9 @@ def image_grid(
         patches: first row and column, height and width of a place to frame in each image: that
             of `first_seen` for example.
     """
-    from matplotlib.figure import Figure
-
     columns = min(columns, len(images))
     rows = math.ceil(len(images) / columns)
-    figure = Figure(figsize=(1.3 * columns, 1.55 * rows), layout="constrained")
+    figure = empty_figure(1.3 * columns, 1.55 * rows)
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat[len(images) :]:
         axes.set_visible(False)
@@ -228,11 +220,9 @@ def ambiguous_card(
             a scale.
         caption: beneath the image, its true class for example.
     """
-    from matplotlib.figure import Figure
-
     guesses = np.argsort(-np.asarray(probabilities), kind="stable")[:2]
     names = [short(class_names[guess], 14) for guess in guesses]
-    figure = Figure(figsize=(6.6, 3.0), layout="constrained")
+    figure = empty_figure(6.6, 3.0)
     shown, first, second = figure.subplots(1, 3)
     draw_image(shown, image, caption, most=36)
     shown.set_title(f"{names[0]} or {names[1]}?", fontsize=10, color=INK, parse_math=False)
@@ -286,14 +276,12 @@ def filter_grid(filters: Float[np.ndarray, "f kh kw c"], columns: int = 8) -> "F
             blue with no weight a middle gray; of any other number, their channels are summed.
         columns: filters in a row.
     """
-    from matplotlib.figure import Figure
-
     filters = np.asarray(filters)
     columns = min(columns, len(filters))
     rows = math.ceil(len(filters) / columns)
     in_color = filters.shape[-1] == 3
     height = 0.7 * rows + (0.0 if in_color else 0.5)
-    figure = Figure(figsize=(0.7 * columns, height), layout="constrained")
+    figure = empty_figure(0.7 * columns, height)
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat[len(filters) :]:
         axes.set_visible(False)
@@ -322,10 +310,8 @@ def feature_map_strips(
             signs is drawn with the sign; all maps of a layer share a scale.
         most: maps to show of each layer.
     """
-    from matplotlib.figure import Figure
-
     height = 0.86
-    figure = Figure(figsize=(1.5 + height * most, height * (len(maps) + 1) + 0.9))
+    figure = empty_figure(1.5 + height * most, height * (len(maps) + 1) + 0.9)
     figure.set_layout_engine("constrained", h_pad=0.01)
     grid = figure.subplots(len(maps) + 1, 1, squeeze=False)
     for axes in grid[:, 0]:

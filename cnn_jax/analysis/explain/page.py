@@ -52,6 +52,7 @@ def nearest_training_images(subject: Subject) -> Section:
     queries, rows = rows[: len(chosen.images)], rows[len(chosen.images) :]
     found = jax.jit(partial(internals.nearest_neighbors, k=k))(queries, rows)
     indices, distances = np.asarray(found.indices), np.asarray(found.distances)
+
     between = "\n" if subject.thresholds is not None else " "
     captions = [
         [

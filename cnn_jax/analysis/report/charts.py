@@ -2,36 +2,27 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cnn_jax.analysis.figures import FAINT, INK, PALETTE, legend, tidy
+from cnn_jax.analysis.figures import FAINT, INK, PALETTE, empty_figure, legend, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
-class _Curve(NamedTuple):
-    key: str
-    label: str
-    color: str
-    line: str
-    marker: str
-
-
-def _train_and_validation(quantity: str) -> tuple[_Curve, _Curve]:
-    return (
-        _Curve(f"train_{quantity}", "train", PALETTE["blue"], "-", "o"),
-        _Curve(f"validation_{quantity}", "validation", PALETTE["vermilion"], "--", "s"),
-    )
-
-
 _PANELS = {
-    "loss": _train_and_validation("loss"),
-    "accuracy": _train_and_validation("accuracy"),
-    "learning rate": (_Curve("learning_rate", "learning rate", PALETTE["green"], "-", "o"),),
+    "loss": ("train_loss", "validation_loss"),
+    "accuracy": ("train_accuracy", "validation_accuracy"),
+    "learning rate": ("learning_rate",),
+}
+# color, line and marker, by the first word of a curve's key
+_LOOKS = {
+    "train": (PALETTE["blue"], "-", "o"),
+    "validation": (PALETTE["vermilion"], "--", "s"),
+    "learning": (PALETTE["green"], "-", "o"),
 }
 
 
@@ -40,7 +31,7 @@ def history_panels(history: Sequence[Mapping[str, float]]) -> tuple[str, ...]:
     return tuple(
         name
         for name, curves in _PANELS.items()
-        if any(curve.key in row for curve in curves for row in history)
+        if any(key in row for key in curves for row in history)
     )
 
 
@@ -58,12 +49,10 @@ def learning_curves(
     Raises:
         ValueError: there is nothing to draw, or a panel of that name does not exist.
     """
-    from matplotlib.figure import Figure
-
     panels = history_panels(history) if panels is None else panels
     if not panels or not set(panels) <= set(_PANELS):
         raise ValueError(f"panels must be one or more of {list(_PANELS)}, got {list(panels)}")
-    figure = Figure(figsize=(3.7 * len(panels), 2.7), layout="constrained")
+    figure = empty_figure(3.7 * len(panels), 2.7)
     grid = figure.subplots(1, len(panels), squeeze=False)
     for axes, panel in zip(grid[0], panels, strict=True):
         _draw_panel(axes, panel, history)
@@ -75,20 +64,22 @@ def _draw_panel(axes: "Axes", panel: str, history: Sequence[Mapping[str, float]]
 
     epochs = np.array([row["epoch"] for row in history], float)
     values = {
-        curve: np.array([row.get(curve.key, math.nan) for row in history], float)
-        for curve in _PANELS[panel]
-        if any(curve.key in row for row in history)
+        key: np.array([row.get(key, math.nan) for row in history], float)
+        for key in _PANELS[panel]
+        if any(key in row for row in history)
     }
     percent = "y" if panel == "accuracy" else ""
     tidy(axes, title=panel.capitalize(), x="epoch", percent=percent)
-    for curve, value in values.items():
+    for key, value in values.items():
+        name = key.partition("_")[0]
+        color, line, marker = _LOOKS[name]
         axes.plot(
             epochs,
             np.where(np.isfinite(value), value, math.nan),
-            curve.line,
-            color=curve.color,
-            label=curve.label,
-            marker=curve.marker if len(epochs) <= 30 else None,
+            line,
+            color=color,
+            label=name,
+            marker=marker if len(epochs) <= 30 else None,
             markersize=3.5,
             linewidth=1.6,
         )

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -192,6 +192,7 @@ def render_report(record: RunRecord, evaluation: Evaluation) -> str:
         evaluation: of what it says of the test examples.
     """
     names, confusion = record.class_names, evaluation.confusion
+    longest = max(map(len, names))
     answers, truth = _all_answers(record)
     error = metrics.expected_calibration_error(jnp.asarray(answers), jnp.asarray(truth), BINS)
     undefined = int(np.sum(~np.isfinite(record.test_probabilities).all(axis=1)))
@@ -213,20 +214,12 @@ def render_report(record: RunRecord, evaluation: Evaluation) -> str:
         filters_svg=""
         if record.insight is None
         else to_svg(filter_grid(record.insight.filters), "filters"),
-        layout=_layout(names, evaluation.several),
+        bins=BINS,
+        fully_counted=len(names) <= MAX_CLASSES_FULLY_COUNTED,
+        large_share=LARGE_SHARE,
+        long_names=longest > (_LONG_LABEL if evaluation.several else _LONG_CLASS),
+        name_characters=longest + 3,  # room for the mark of what is truly there
     )
-
-
-def _layout(names: Sequence[str], several: bool) -> dict[str, Any]:
-    """What of the page's form depends on the names, and the constants it shares with plots."""
-    longest = max(map(len, names))
-    return {
-        "bins": BINS,
-        "fully_counted": len(names) <= MAX_CLASSES_FULLY_COUNTED,
-        "large_share": LARGE_SHARE,
-        "long_names": longest > (_LONG_LABEL if several else _LONG_CLASS),
-        "name_characters": longest + 3,  # room for the mark of what is truly there
-    }
 
 
 def _all_answers(record: RunRecord) -> tuple[Float[np.ndarray, "a c"], Int[np.ndarray, "a"]]:
