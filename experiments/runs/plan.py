@@ -13,7 +13,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from cnn_jax import compilation, data, training
+from cnn_jax import compilation, training
 from cnn_jax.analysis.pages import duration
 from cnn_jax.ops.augment import TEST_TIME
 from cnn_jax.training import Trainer
