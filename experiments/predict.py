@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from absl import flags
-from jaxtyping import Float
 from rich.console import Console
 from rich.text import Text
 
@@ -70,25 +69,8 @@ class Prediction(NamedTuple):
     guesses: list[Guess]
 
 
-class Meaning(NamedTuple):
-    """What outputs are.
-
-    Attributes:
-        names: of the classes or labels.
-        top: how many classes are guessed.
-        thresholds: of each label, where images have several; None where they have one class.
-        calibrated: whether outputs are meant as probabilities.
-    """
-
-    names: tuple[str, ...]
-    top: int
-    thresholds: Float[np.ndarray, "l"] | None
-    calibrated: bool
-
-    def threshold(self, name: str) -> float:
-        """The probability from which on a label is said to be there."""
-        assert self.thresholds is not None
-        return float(self.thresholds[self.names.index(name)])
+# The probability from which on each label is said to be there; None where images have one class.
+Thresholds = dict[str, float] | None
 
 
 def main(paths: list[str]) -> None:
@@ -103,56 +85,52 @@ def main(paths: list[str]) -> None:
             f"give pictures, or folders of pictures: {command('predict')} --run=DIR a.png"
         )
     saved = saved_run.load()
-    meaning = read_meaning(saved)
+    thresholds = read_thresholds(saved)
     skipped = Skipped()
     files = find_pictures(paths, skipped)
-    drawn: list[Prediction] = []
-    predictions = keep_first(predict(saved, meaning, files, skipped), drawn)
-    first = next(predictions, None)
-    if first is None:
+    predictions = predict(saved, thresholds, files, skipped)
+    first = list(itertools.islice(predictions, DRAWN))
+    if not first:
         skipped.fail()
-    predictions = itertools.chain([first] if first else [], predictions)
+    predictions = itertools.chain(first, predictions)
     try:
         if FLAGS.json:
-            print_json(predictions, meaning)
+            print_json(predictions, saved, thresholds)
         elif FLAGS.csv:
-            print_csv(predictions, meaning)
+            print_csv(predictions, saved, thresholds)
         else:
-            print_bars(terminal(), predictions, len(files), meaning)
+            print_bars(terminal(), predictions, len(files), thresholds)
             if not saved.calibrated:
                 terminal().print(saved_run.UNCALIBRATED.format(saved.config.loss))
+        skipped.tell()
         sys.stdout.flush()
     except BrokenPipeError:
         # Who reads has enough; Python would still complain when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if FLAGS.picture:
-        draw(Path(FLAGS.picture), drawn, meaning)
+        draw(Path(FLAGS.picture), first, saved, thresholds)
         if not (FLAGS.json or FLAGS.csv):
-            terminal().print(f"picture: {FLAGS.picture}, of {len(drawn)} of {len(files)} files")
+            terminal().print(f"picture: {FLAGS.picture}, of {len(first)} of {len(files)} files")
 
 
-def read_meaning(saved: SavedRun) -> Meaning:
-    """What the outputs of the run are.
+def read_thresholds(saved: SavedRun) -> Thresholds:
+    """The thresholds of the run's labels, if it has labels.
 
     Raises:
         UsageError: if guesses are to be ranked where there are labels.
     """
-    several = saved.task.multi_label
-    if several and FLAGS["top"].present:
+    if not saved.task.multi_label:
+        return None
+    if FLAGS["top"].present:
         raise UsageError(
             f"--top has no effect here: images of {saved.dataset.name} have several labels, and "
             "each one over its threshold is listed"
         )
-    return Meaning(
-        saved.dataset.class_names,
-        FLAGS.top,
-        saved_run.thresholds(saved) if several else None,
-        saved.calibrated,
-    )
+    return dict(zip(saved.dataset.class_names, saved_run.thresholds(saved).tolist(), strict=True))
 
 
 def predict(
-    saved: SavedRun, meaning: Meaning, files: list[Path], skipped: Skipped
+    saved: SavedRun, thresholds: Thresholds, files: list[Path], skipped: Skipped
 ) -> Iterator[Prediction]:
     """The predictions for files one after the other; no more than a batch is in memory."""
     style = pictures.learn_style(saved.dataset.train.images)
@@ -160,15 +138,13 @@ def predict(
     compiled = compilation.jit(
         lambda state, images: saved.probabilities(saved.run.predict(state, images))
     )
-
-    something = False
+    names = saved.dataset.class_names
     with ThreadPoolExecutor() as pool, progress("Looking", len(files)) as advance:
         for start in range(0, len(files), size):
             chosen = files[start : start + size]
             good = []
-            for path, found in zip(
-                chosen, pool.map(lambda path: read_fitted(path, style), chosen), strict=True
-            ):
+            fitted_all = pool.map(lambda path: read_fitted(path, style), chosen)
+            for path, found in zip(chosen, fitted_all, strict=True):
                 if isinstance(found, str):
                     skipped.add(path, found)
                 else:
@@ -179,26 +155,23 @@ def predict(
             advance(len(chosen))
             if not good:
                 continue
-            something = True
             skipped.tell()
             rows = np.asarray(compiled(saved.state, images))[: len(good)]
             guessed = (
-                ranked(rows, meaning.names, meaning.top)
-                if meaning.thresholds is None
-                else there(rows, meaning.names, meaning.thresholds)
+                ranked(rows, names, FLAGS.top)
+                if thresholds is None
+                else there(rows, names, np.array(list(thresholds.values())))
             )
             for (path, fitted), row, guesses in zip(good, rows, guessed, strict=True):
                 yield Prediction(path, true_class(path, saved.dataset), fitted, row, guesses)
-    if something:
-        skipped.tell()
 
 
-def print_json(predictions: Iterator[Prediction], meaning: Meaning) -> None:
+def print_json(predictions: Iterator[Prediction], saved: SavedRun, thresholds: Thresholds) -> None:
     """One array, an object on each line."""
     before = "["
     for prediction in predictions:
         record: dict[str, Any] = {"path": str(prediction.path)}
-        if meaning.thresholds is None:
+        if thresholds is None:
             record["label"] = prediction.label
             record["guesses"] = [
                 {"class": name, "probability": probability}
@@ -206,14 +179,14 @@ def print_json(predictions: Iterator[Prediction], meaning: Meaning) -> None:
             ]
         else:
             record["labels"] = [
-                {"name": name, "probability": probability, "threshold": meaning.threshold(name)}
+                {"name": name, "probability": probability, "threshold": thresholds[name]}
                 for name, probability in prediction.guesses
             ]
             record["probabilities"] = dict(
-                zip(meaning.names, prediction.probabilities.tolist(), strict=True)
+                zip(thresholds, prediction.probabilities.tolist(), strict=True)
             )
         record |= {
-            "calibrated": meaning.calibrated,
+            "calibrated": saved.calibrated,
             "inverted": prediction.fitted.inverted,
             "centered": prediction.fitted.centered,
         }
@@ -222,22 +195,22 @@ def print_json(predictions: Iterator[Prediction], meaning: Meaning) -> None:
     print("]")
 
 
-def print_csv(predictions: Iterator[Prediction], meaning: Meaning) -> None:
+def print_csv(predictions: Iterator[Prediction], saved: SavedRun, thresholds: Thresholds) -> None:
     """A heading, and a line for each picture: path, true class, what was done, and the guesses.
 
     Of several labels an image, those that are said to be there and the probability of each.
     """
     writer = csv.writer(sys.stdout, lineterminator="\n")
     done = ["inverted", "centered"]
-    if meaning.thresholds is None:
-        ranks = range(1, min(meaning.top, len(meaning.names)) + 1)
+    if thresholds is None:
+        ranks = range(1, min(FLAGS.top, len(saved.dataset.class_names)) + 1)
         guesses = [f"{what}_{rank}" for rank in ranks for what in ("guess", "probability")]
         writer.writerow(["path", "label", *done, *guesses])
     else:
-        writer.writerow(["path", *done, "labels", *meaning.names])
+        writer.writerow(["path", *done, "labels", *thresholds])
     for prediction in predictions:
         fitted = map(str, prediction.fitted[1:])
-        if meaning.thresholds is None:
+        if thresholds is None:
             values = [value for guess in prediction.guesses for value in guess]
             writer.writerow([prediction.path, prediction.label or "", *fitted, *values])
         else:
@@ -247,7 +220,7 @@ def print_csv(predictions: Iterator[Prediction], meaning: Meaning) -> None:
 
 
 def print_bars(
-    console: Console, predictions: Iterator[Prediction], total: int, meaning: Meaning
+    console: Console, predictions: Iterator[Prediction], total: int, thresholds: Thresholds
 ) -> None:
     """Bars for a few pictures, a line for each of many; at the end what it came to."""
     known = right = 0
@@ -261,7 +234,7 @@ def print_bars(
             )
             console.print(Text(f"{prediction.path}  {guesses or _NONE}"), soft_wrap=True)
         else:
-            _print_in_full(console, prediction, meaning)
+            _print_in_full(console, prediction, thresholds)
     if known > 1:
         low, high = wilson_interval(right, known)
         console.print(
@@ -270,7 +243,7 @@ def print_bars(
         )
 
 
-def _print_in_full(console: Console, prediction: Prediction, meaning: Meaning) -> None:
+def _print_in_full(console: Console, prediction: Prediction, thresholds: Thresholds) -> None:
     heading = Text(str(prediction.path), style="bold")
     done = []
     if prediction.label is not None:
@@ -283,28 +256,27 @@ def _print_in_full(console: Console, prediction: Prediction, meaning: Meaning) -
         heading.append(f"  {'; '.join(done)}", style="not bold dim")
     console.print(heading)
     width = max((len(guess.name) for guess in prediction.guesses), default=0)
-    several = meaning.thresholds is not None
     for rank, guess in enumerate(prediction.guesses):
         right = prediction.label in (None, guess.name)
-        line = Text(f"  {guess.name:>{width}} ", style="bold" if rank == 0 or several else "")
+        line = Text(f"  {guess.name:>{width}} ", style="bold" if rank == 0 or thresholds else "")
         line.append(_bar(guess.probability, console.encoding), style="blue" if right else "yellow")
         line.append(f" {guess.probability:6.1%}")
-        if several:
-            line.append(f"  from {meaning.threshold(guess.name):.0%} on", style="not bold dim")
+        if thresholds:
+            line.append(f"  from {thresholds[guess.name]:.0%} on", style="not bold dim")
         console.print(line)
-    if several:
-        _print_others(console, prediction, meaning)
+    if thresholds:
+        _print_others(console, prediction, list(thresholds))
     console.print()
 
 
-def _print_others(console: Console, prediction: Prediction, meaning: Meaning) -> None:
+def _print_others(console: Console, prediction: Prediction, names: list[str]) -> None:
     """The labels that are not said to be there."""
     there = {guess.name for guess in prediction.guesses}
     if not there:
         console.print(f"  {_NONE}")
     others = [
         f"{name} {probability:.1%}"
-        for name, probability in zip(meaning.names, prediction.probabilities, strict=True)
+        for name, probability in zip(names, prediction.probabilities, strict=True)
         if name not in there
     ]
     if others:
@@ -320,14 +292,6 @@ def _bar(share: float, encoding: str) -> str:
     return ("█" * whole + " ▏▎▍▌▋▊▉"[part] * (part > 0)).ljust(width)
 
 
-def keep_first(predictions: Iterator[Prediction], kept: list[Prediction]) -> Iterator[Prediction]:
-    """The same predictions; those that will be drawn are kept."""
-    for prediction in predictions:
-        if len(kept) < DRAWN:
-            kept.append(prediction)
-        yield prediction
-
-
 def _check_drawing(path: Path) -> None:
     if path.suffix.lower() not in _DRAWINGS:
         raise UsageError(f"--picture={path} must end in {', '.join(_DRAWINGS)}")
@@ -335,19 +299,21 @@ def _check_drawing(path: Path) -> None:
         raise UsageError(f"--picture={path}: there is no folder {path.parent}")
 
 
-def draw(path: Path, predictions: list[Prediction], meaning: Meaning) -> None:
+def draw(
+    path: Path, predictions: list[Prediction], saved: SavedRun, thresholds: Thresholds
+) -> None:
     """Writes the images as the network saw them, with their ranked guesses."""
     from cnn_jax.analysis.charts import ranked_guesses
 
-    names = meaning.names
+    names = saved.dataset.class_names
     labels = [names.index(each.label) for each in predictions if each.label is not None]
     figure = ranked_guesses(
         np.stack([each.fitted.image for each in predictions]),
         np.array(labels) if len(labels) == len(predictions) else None,
         np.stack([each.probabilities for each in predictions]),
         names,
-        meaning.top if meaning.thresholds is None else _MOST_LABELS,
-        meaning.thresholds,
+        FLAGS.top if thresholds is None else _MOST_LABELS,
+        None if thresholds is None else np.array(list(thresholds.values())),
     )
     try:
         figure.savefig(path, dpi=144)
