@@ -40,18 +40,12 @@ def main() -> None:
     split = data.take(dataset.train, FLAGS.originals * dataset.num_classes, FLAGS.seed)
     images, labels = split.images[: FLAGS.originals], split.labels[: FLAGS.originals]
     text = choices.get("augment", "")
-    calls = augment.parse(text) if config.augment else _all(dataset.image_shape[2])
+    gray = dataset.image_shape[2] == 1
+    fit = [name for name, entry in AUGMENTATIONS.items() if not (gray and entry.color)]
+    calls = augment.parse(text) if config.augment else [augment.parse(name)[0] for name in fit]
     drawn = {_name(call, text): _draw(call, images, labels, dataset.num_classes) for call in calls}
     augmentation_rows(images, drawn).savefig(out, dpi=130, bbox_inches="tight")
     terminal().print(f"picture: {out}")
-
-
-def _all(channels: int) -> list[AugmentationCall]:
-    return [
-        augment.parse(name)[0]
-        for name, augmentation in AUGMENTATIONS.items()
-        if channels == 3 or not augmentation.color
-    ]
 
 
 def _name(call: AugmentationCall, text: str) -> str:

@@ -79,8 +79,17 @@ def main(paths: list[str]) -> None:
         both = np.asarray(predict(saved.state, np.concatenate([images, split.images])))
     ours, theirs = both[: len(images)], both[len(images) :]
     targets = _targets(ours, target, saved.task.multi_label)
-    chosen = Chosen(images, truths, names, ours, targets)
-    subject = _subject(saved, chosen, split, theirs)
+    network, train = saved.network, saved.dataset.train
+    subject = Subject(
+        network,
+        contributions(network),
+        saved.dataset.class_names,
+        Chosen(images, truths, names, ours, targets),
+        Labeled(train.images, train.labels),
+        Labeled(split.images, split.labels),
+        theirs,
+        saved_run.thresholds(saved) if saved.task.multi_label else None,
+    )
     page = _explain(console, saved, subject)
     path = Path(FLAGS.out or saved.path / PAGE)
     saved_run.write_page(path, page)
@@ -148,34 +157,14 @@ def read_files(
     return np.stack(images), truths, names
 
 
-def _subject(
-    saved: SavedRun, chosen: Chosen, split: data.Split, probabilities: np.ndarray
-) -> Subject:
-    train = saved.dataset.train
-    trained = saved.network
-    return Subject(
-        trained,
-        contributions(trained),
-        saved.dataset.class_names,
-        chosen,
-        Labeled(train.images, train.labels),
-        Labeled(split.images, split.labels),
-        probabilities,
-        saved_run.thresholds(saved) if saved.task.multi_label else None,
-    )
-
-
 def _explain(console: Console, saved: SavedRun, subject: Subject) -> str:
     parts = []
-    todo = make_sections(subject)
-    while True:
+    with console.status("explaining"):
         start = time.perf_counter()
-        with console.status("explaining"):
-            part = next(todo, None)
-        if part is None:
-            break
-        console.print(f"{time.perf_counter() - start:5.1f} s  {part.title}")
-        parts.append(part)
+        for part in make_sections(subject):
+            console.print(f"{time.perf_counter() - start:5.1f} s  {part.title}")
+            parts.append(part)
+            start = time.perf_counter()
     right = (
         subject.probabilities.argmax(1) == subject.split.labels
         if subject.thresholds is None

@@ -5,7 +5,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
-from types import FrameType
+from functools import partial
 from typing import NoReturn
 
 import jax
@@ -56,42 +56,36 @@ def start(main: Callable[..., None], takes_paths: bool = False) -> None:
         takes_paths: whether arguments that are not flags are given to `main`, as a list; if not,
             they are refused.
     """
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
     def run(arguments: list[str]) -> None:
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)
         _keep_programs()
-        try:
-            if takes_paths:
-                main(arguments[1:])
-            elif len(arguments) > 1:
-                raise UsageError(f"unexpected argument {arguments[1]!r}; options start with --")
-            else:
-                main()
-        except FieldError as error:
-            _fail(error.named("--"), 2)
-        except UsageError as error:
-            _fail(str(error), 2)
-        except processes.ProcessLostError as loss:
-            _fail(str(loss), processes.LOST)
-        except jax.errors.JaxRuntimeError as error:
-            lost = processes.loss(error)
-            if lost is None:
-                raise
-            _fail(str(lost), processes.LOST)
-        except KeyboardInterrupt as interruption:
-            _fail(str(interruption) or "interrupted", INTERRUPTED)
-
-    def parse(arguments: list[str]) -> list[str]:
-        try:
-            return command_line.parse(module, arguments)
-        except UsageError as error:
-            return _fail(str(error), 2)
+        if takes_paths:
+            main(arguments[1:])
+        elif len(arguments) > 1:
+            raise UsageError(f"unexpected argument {arguments[1]!r}; options start with --")
+        else:
+            main()
 
     # absl knows the flags of the program that was started by the name of its file.
     module = sys.argv[0] if main.__module__ == "__main__" else main.__module__
-    app.run(run, flags_parser=parse)
+    try:
+        app.run(run, flags_parser=partial(command_line.parse, module))
+    except FieldError as error:
+        _fail(error.named("--"), 2)
+    except UsageError as error:
+        _fail(str(error), 2)
+    except processes.ProcessLostError as loss:
+        _fail(str(loss), processes.LOST)
+    except jax.errors.JaxRuntimeError as error:
+        lost = processes.loss(error)
+        if lost is None:
+            raise
+        _fail(str(lost), processes.LOST)
+    except KeyboardInterrupt as interruption:
+        _fail(str(interruption) or "interrupted", INTERRUPTED)
 
 
 def terminal() -> Console:
@@ -107,10 +101,6 @@ def _keep_programs() -> None:
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(default_folder() / "programs"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _fail(message: str, status: int) -> NoReturn:

@@ -5,22 +5,22 @@ handwritten digits; with --run=DIR the ranked guesses are those of that run inst
 """
 
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 from absl import flags
-from jaxtyping import Float
 from rich.console import Console
 
 from cnn_jax import compilation, data, training
-from cnn_jax.analysis.explain import TrainedNetwork, trained_network
+from cnn_jax.analysis.explain import trained_network
 from cnn_jax.analysis.walkthrough import Trained, render_walkthrough
 from cnn_jax.data.faces import LABELS, make_faces
 from cnn_jax.errors import UsageError
 from cnn_jax.models import Architecture, build_abstract, count_parameters
-from cnn_jax.ops import activations
+from cnn_jax.ops import CALIBRATED, OUTPUT_ACTIVATIONS
 from cnn_jax.training.task import normalize
 
 from .flags import options
@@ -67,8 +67,7 @@ def main() -> None:
 def digits(examples: int) -> data.Dataset:
     """The embedded MNIST, with so many of its training images."""
     mnist = data.load("mnist")
-    train = data.take(mnist.train, examples, 0)
-    return data.Dataset(mnist.name, train, mnist.test, mnist.class_names)
+    return replace(mnist, train=data.take(mnist.train, examples, 0))
 
 
 def faces(examples: int) -> data.Dataset:
@@ -89,39 +88,35 @@ def _learn(console: Console, dataset: data.Dataset, config: training.Config) -> 
     start = time.perf_counter()
     with console.status(f"training on {dataset.name}"):
         *_, end = training.fit(config, task, train, chosen={"learning_rate": _LEARNING_RATE})
-        predict = compilation.jit(training.make_run(config, task).predict)
-        logits = predict(end.state, jnp.asarray(dataset.test.images))
+        learned = _trained(config, dataset, task, end.state, "softmax")
     seconds = time.perf_counter() - start
     console.print(
         f"{seconds:5.1f} s  {config.architecture.model} on {len(dataset.train):,} {dataset.name}"
     )
-    probabilities = np.asarray(activations.softmax(logits))
-    model = build_abstract(config.architecture, task.image_shape, task.num_classes)
-    images = dataset.train.images
-    network = trained_network(model, end.state.weights, partial(normalize, task), images)
-    return _trained(config, network, dataset, dataset.test, probabilities, True)
+    return learned
 
 
 def _of_run() -> Trained:
     """The run that --run names, and what it says of the test images."""
     saved = saved_run.load()
-    test = saved.split("test")
-    logits = compilation.jit(saved.run.predict)(saved.state, jnp.asarray(test.images))
-    probabilities = np.asarray(saved.probabilities(logits))
-    return _trained(
-        saved.config, saved.network, saved.dataset, test, probabilities, saved.calibrated
-    )
+    saved.split("test")
+    return _trained(saved.config, saved.dataset, saved.task, saved.state, saved.output)
 
 
 def _trained(
     config: training.Config,
-    network: TrainedNetwork,
     dataset: data.Dataset,
-    test: data.Split,
-    probabilities: Float[np.ndarray, "n classes"],
-    calibrated: bool,
+    task: training.Task,
+    state: training.TrainState,
+    output: str,
 ) -> Trained:
-    model = build_abstract(config.architecture, dataset.image_shape, dataset.num_classes)
+    """A network, and what it says of the test images; `output` is its output activation."""
+    test = dataset.test
+    logits = compilation.jit(training.make_run(config, task).predict)(
+        state, jnp.asarray(test.images)
+    )
+    model = build_abstract(config.architecture, task.image_shape, task.num_classes)
+    network = trained_network(model, state.weights, partial(normalize, task), dataset.train.images)
     return Trained(
         config.architecture.model,
         dataset.name,
@@ -132,8 +127,8 @@ def _trained(
         count_parameters(model, dataset.image_shape),
         test.images,
         test.labels,
-        probabilities,
-        calibrated,
+        np.asarray(OUTPUT_ACTIVATIONS[output](logits)),
+        config.loss in CALIBRATED,
     )
 
 
