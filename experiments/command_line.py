@@ -4,7 +4,7 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -98,11 +98,11 @@ def parse(module: str, arguments: list[str]) -> list[str]:
     """
     FLAGS.set_gnu_getopt(True)
     if _HELP & set(arguments[1:]):
-        print(describe(module))
+        print(help_text(module))
         sys.exit()
     if any(argument.lstrip("-").startswith("help") for argument in arguments[1:]):
         return app.parse_flags_with_usage(arguments)
-    own = _own(module)
+    own = {flag.name for flag in FLAGS.get_key_flags_for_module(module)}
     try:
         return FLAGS(list(_with_presets(arguments, own)))
     except flags.UnrecognizedFlagError as error:
@@ -114,7 +114,7 @@ def parse(module: str, arguments: list[str]) -> list[str]:
         raise UsageError(str(error)) from error
 
 
-def describe(module: str) -> str:
+def help_text(module: str) -> str:
     """The text of --help: the program's own, and its flags in groups with their defaults."""
     own = FLAGS.get_key_flags_for_module(module)
     program = sys.modules["__main__" if module == sys.argv[0] else module]
@@ -134,22 +134,11 @@ def describe(module: str) -> str:
     return "\n".join(lines)
 
 
-def describe_presets(own: Collection[str]) -> str:
-    """The presets whose flags are all among `own`, each with the first sentence about it."""
-    names = _presets(own)
-    width = max(map(len, names), default=0) + 2
-    return "\n".join(f"{name:{width}}{_meaning(PRESETS / f'{name}.flags')}" for name in names)
-
-
-def _own(module: str) -> frozenset[str]:
-    return frozenset(flag.name for flag in FLAGS.get_key_flags_for_module(module))
-
-
 def _program(module: str) -> str:
     return Path(module).stem if module.endswith(".py") else module.rpartition(".")[2]
 
 
-def _with_presets(arguments: list[str], own: Collection[str]) -> Iterator[str]:
+def _with_presets(arguments: list[str], own: set[str]) -> Iterator[str]:
     """The arguments, with a flagfile in the place of a preset."""
     words = iter(arguments)
     for word in words:
@@ -160,23 +149,20 @@ def _with_presets(arguments: list[str], own: Collection[str]) -> Iterator[str]:
             yield word
 
 
-def _preset(name: str, own: Collection[str]) -> Path:
+def _preset(name: str, own: set[str]) -> Path:
+    """The file of a preset, all of whose flags are among the program's own."""
+    files = PRESETS.glob("*.flags")
+    flag = re.compile(r"^--(\w+)", re.MULTILINE)
+    names = sorted(file.stem for file in files if own.issuperset(flag.findall(file.read_text())))
     if name == "help":
-        print(describe_presets(own))
+        width = max(map(len, names)) + 2
+        for known in names:
+            print(f"{known:{width}}{_meaning(PRESETS / f'{known}.flags')}")
         sys.exit()
-    names = _presets(own)
     if name not in names:
-        known = ", ".join(names)
-        raise UsageError(f"--preset={name} is not one of {known}{did_you_mean(name, names)}")
+        all_names = ", ".join(names)
+        raise UsageError(f"--preset={name} is not one of {all_names}{did_you_mean(name, names)}")
     return PRESETS / f"{name}.flags"
-
-
-def _presets(own: Collection[str]) -> list[str]:
-    return sorted(path.stem for path in PRESETS.glob("*.flags") if _given(path) <= set(own))
-
-
-def _given(path: Path) -> set[str]:
-    return set(re.findall(r"^--(\w+)", path.read_text(), re.MULTILINE))
 
 
 def _meaning(path: Path) -> str:

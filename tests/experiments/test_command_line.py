@@ -128,7 +128,7 @@ def test_help_shows_hyperparameters_by_what_reads_them(helped: dict[str, str]):
 
 
 def test_help_of_a_sweep_begins_with_what_it_adds():
-    text = command_line.describe(ablation.__name__)
+    text = command_line.help_text(ablation.__name__)
     assert text.index("\nsweep:\n") < text.index("\ndata:\n")
     assert "python -m experiments.ablation" in text
 
@@ -137,7 +137,7 @@ def test_installed_a_command_is_named_as_typed(monkeypatch: pytest.MonkeyPatch):
     assert experiments.command("ablation") == "python -m experiments.ablation"
     monkeypatch.setattr(experiments, "__name__", "cnn_jax.experiments")
     assert experiments.command("ablation") == "cnn_jax ablate"
-    assert "`cnn_jax ablate`" in command_line.describe(ablation.__name__)
+    assert "`cnn_jax ablate`" in command_line.help_text(ablation.__name__)
 
 
 def test_environment_names_code_and_processor(monkeypatch: pytest.MonkeyPatch):
