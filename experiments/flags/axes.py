@@ -3,14 +3,13 @@
 A lone run is the study of one trial: nothing varies.
 """
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 from absl import flags
 
-from cnn_jax.errors import UsageError
+from cnn_jax.errors import UsageError, did_you_mean
 from cnn_jax.training import OPTIMIZERS, Config, hyperparameters, known_hyperparameters
 from cnn_jax.training.grid import Axis, Cell, Grid, Resolved, Trial, Value, make_grid, split_axis
 
@@ -126,9 +125,8 @@ def read_axis(text: str) -> Axis:
     if name == "seed":
         raise UsageError("--vary=seed: say how many seeds with --seeds, and the first with --seed")
     if name not in known - _NOT_AXES:
-        close = difflib.get_close_matches(name, known - _NOT_AXES, 1)
-        hint = f"did you mean {close[0]}?" if close else "any option of train is one"
-        raise UsageError(f"--vary={text}: {name} is not an option that can vary; {hint}")
+        hint = did_you_mean(name, known - _NOT_AXES) or "; any option of train is one"
+        raise UsageError(f"--vary={text}: {name} is not an option that can vary{hint}")
     values = []
     for item in texts:
         try:
@@ -193,15 +191,12 @@ def _resolve(values: Mapping[str, Any], fixed: options.Choices, axes: Sequence[A
     defaults = hyperparameters(config)
     for name, value in choices.items():
         if isinstance(value, Multiple):
-            choices[name] = _multiply(name, defaults[name], value)
+            if defaults[name] == 0:
+                raise UsageError(
+                    f"--{name} is 0 by default, which has no multiples; give its values with "
+                    f"--vary={name}"
+                )
+            choices[name] = float(f"{defaults[name] * value.factor:.4g}")
     return Resolved(
         options.data_choices(choices), config, options.read_hparams(config, choices), unread
     )
-
-
-def _multiply(name: str, default: float, multiple: Multiple) -> float:
-    if default == 0:
-        raise UsageError(
-            f"--{name} is 0 by default, which has no multiples; give its values with --vary={name}"
-        )
-    return float(f"{default * multiple.factor:.4g}")
