@@ -13,39 +13,27 @@ from absl import flags
 from rich import box
 from rich.console import Console
 from rich.markdown import Markdown
-from rich.table import Table
+from rich.table import Column, Table
 
 from cnn_jax.analysis.pages import duration
 from cnn_jax.errors import UsageError
 from cnn_jax.training.devices import mesh_shape
 from cnn_jax.training.grid import UNREAD, Cell, Grid
 from cnn_jax.training.processes import is_first
-from cnn_jax.training.sweep import VECTORIZATIONS, Vectorization, default_vectorization
+from cnn_jax.training.sweep import VECTORIZATIONS, default_vectorization
 
-from . import command, command_line
+from . import command
+from .command_line import GROUPS
 from .flags import axes, machine, options
 from .launch import launch, terminal
-from .runs import hosts, plan, run_directory
-from .runs.cells import Board, run_cells
-from .runs.run_directory import FLAGS_FILE, REPORT_FILE, RunDirectory, environment, given_flags_text
+from .runs import hosts, plan, study
+from .runs.cells import run_cells
+from .runs.run_directory import FLAGS_FILE, REPORT_FILE, RunDirectory, environment
 from .runs.study import CellPlan, Prepared, begin, underway
-from .runs.sweep_directory import (
-    FIGURE_FILE,
-    LATEX_FILE,
-    MARKDOWN_FILE,
-    RESULTS_FILE,
-    SUMMARY_FILE,
-    CellDirectory,
-    CellResult,
-)
+from .runs.sweep_directory import CellResult
 
 FLAGS = flags.FLAGS
-flags.adopt_module_key_flags(command_line)
-flags.adopt_module_key_flags(options)
-flags.adopt_module_key_flags(machine)
-flags.adopt_module_key_flags(hosts)
-flags.adopt_module_key_flags(plan)
-flags.adopt_module_key_flags(run_directory)
+flags.adopt_module_key_flags(study)
 flags.DEFINE_multi_string(
     "vary",
     [],
@@ -87,7 +75,8 @@ flags.DEFINE_enum(
     "How the trials of a program run: one after another (map), or in the same operations (vmap). "
     "If not given, whichever is faster: map on CPU, vmap elsewhere.",
 )
-_NOT_COMPUTED = frozenset({"plan", "workdir", "resume"})
+# They say where and how to compute and write, and not what.
+_NOT_COMPUTED = {"plan", "workdir", "resume", *GROUPS["devices"], *GROUPS["hosts"]}
 
 
 def main() -> None:
@@ -97,24 +86,16 @@ def main() -> None:
     most = FLAGS.trials_per_program
     directory, prepared = begin("sweep", "ablation", read, choices, machine.shape_for_trials, most)
     plans = prepared.plans
+    vectorization = FLAGS.vectorization or default_vectorization()
     if FLAGS.plan:
         with console.status("compiling"):
-            costs = [plan.measure(item, vectorization(), most) for item in plans]
-        describe(console, prepared, sum(cost.seconds for cost in costs))
+            costs = [plan.measure(item, vectorization, most) for item in plans]
+        print_sweep(console, prepared, sum(cost.seconds for cost in costs))
         plan.print_plan(console, plans, costs)
         return
-    describe(console, prepared, plan.estimate_seconds(plans))
-    content = given_flags_text("vary", _NOT_COMPUTED | machine.names() | hosts.names())
-    with underway("ablation", directory, content, choices(prepared)):
-        results = run_cells(
-            Board(console, prepared.study.grid, plans),
-            [CellDirectory(directory.path, index) for index in range(len(plans))],
-            prepared,
-            vectorization=vectorization(),
-            most=most,
-            prune=FLAGS.prune,
-            must_stop=hosts.must_stop,
-        )
+    print_sweep(console, prepared, plan.estimate_seconds(plans))
+    with underway("ablation", directory, flagfile(), choices(prepared)):
+        results = run_cells(console, directory.path, prepared, vectorization, most, FLAGS.prune)
     if is_first():
         conclude(console, directory, prepared, results)
 
@@ -134,14 +115,12 @@ def read() -> axes.Study:
     return study
 
 
-def describe(console: Console, prepared: Prepared, seconds: float) -> None:
+def print_sweep(console: Console, prepared: Prepared, seconds: float) -> None:
     """Prints cells, trials, parameters, memory, about how long all take, and on which devices."""
     study, plans, grid = prepared.study, prepared.plans, prepared.study.grid
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("cell", justify="right")
-    table.add_column("what is compiled in")
-    for heading in ("rows", "trials", "parameters", "memory of the states"):
-        table.add_column(heading, justify="right")
+    headings = ("cell", "rows", "trials", "parameters", "memory of the states")
+    cell, *others = [Column(heading, justify="right") for heading in headings]
+    table = Table(cell, "what is compiled in", *others, box=box.SIMPLE_HEAD, pad_edge=False)
     for number, item in enumerate(plans, start=1):
         # Two copies: the state that an epoch reads and the one that it writes.
         states = 2 * item.state_bytes * len(item.cell.trials)
@@ -160,7 +139,7 @@ def describe(console: Console, prepared: Prepared, seconds: float) -> None:
         f"{_count(len(grid.variants), 'row')} of the table, {_count(len(study.seeds), 'seed')}; "
         f"about {duration(seconds)} on this machine"
     )
-    _describe_devices(console, plans)
+    _print_devices(console, plans)
     if not study.tuned and "learning_rate" not in (axis.name for axis in study.axes):
         console.print(
             "[yellow]note:[/] nothing is tuned. All rows train at the numbers given or at their "
@@ -169,7 +148,7 @@ def describe(console: Console, prepared: Prepared, seconds: float) -> None:
         )
 
 
-def _describe_devices(console: Console, plans: Sequence[CellPlan]) -> None:
+def _print_devices(console: Console, plans: Sequence[CellPlan]) -> None:
     cells: dict[str, list[str]] = {}
     for number, item in enumerate(plans, start=1):
         text = machine.describe_shape(mesh_shape(item.mesh), item.together)
@@ -195,9 +174,12 @@ def _shared_values(grid: Grid, cell: Cell) -> str:
     return " ".join(common) or "all"
 
 
-def vectorization() -> Vectorization:
-    """How trials run together: as the flag says, or as is fastest here."""
-    return FLAGS.vectorization or default_vectorization()
+def flagfile() -> str:
+    """The flags that were given, and say what to compute, one a line."""
+    own = FLAGS.get_key_flags_for_module(FLAGS.find_module_defining_flag("vary"))
+    given = {flag.name: flag for flag in own if not flag.using_default_value}
+    kept = sorted(given.keys() - _NOT_COMPUTED)
+    return "".join(given[name].serialize() + "\n" for name in kept)
 
 
 def choices(prepared: Prepared) -> dict[str, Any]:
@@ -211,7 +193,7 @@ def choices(prepared: Prepared) -> dict[str, Any]:
     }
     for index, cell in enumerate(grid.cells, start=1):
         described[f"cell {index}"] = {
-            "choices": options.describe(dict(cell.data), cell.config, {}),
+            "choices": options.every_choice(dict(cell.data), cell.config, {}),
             "trials": [[trial.variant, trial.seed, trial.hparams] for trial in cell.trials],
         }
     return described
@@ -225,11 +207,11 @@ def conclude(
 
     record = _record(directory, prepared, results)
     with console.status("writing the report"):
-        directory.write(RESULTS_FILE, ablation.results_csv(record))
-        directory.write(SUMMARY_FILE, ablation.summary_csv(record))
-        directory.write(MARKDOWN_FILE, ablation.markdown_table(record))
-        directory.write(LATEX_FILE, ablation.latex_table(record))
-        directory.write(FIGURE_FILE, figures.png_bytes(ablation.dot_plot(record)))
+        directory.write("results.csv", ablation.results_csv(record))
+        directory.write("summary.csv", ablation.summary_csv(record))
+        directory.write("table.md", ablation.markdown_table(record))
+        directory.write("table.tex", ablation.latex_table(record))
+        directory.write("means.png", figures.png_bytes(ablation.dot_plot(record)))
         directory.write(REPORT_FILE, ablation.render_ablation_report(record))
     console.print(Markdown(ablation.markdown_table(record)), soft_wrap=False)
     console.print(
@@ -245,16 +227,16 @@ def _record(directory: RunDirectory, prepared: Prepared, results: Sequence[CellR
 
     study, grid, loaded = prepared.study, prepared.study.grid, prepared.loaded
     trials = [trial for result in results for trial in result.trials]
-    spent = [0.0] * len(grid.variants)
-    parameters = [0] * len(grid.variants)
-    for result in results:
-        for trial in result.trials:
-            spent[trial.variant] += trial.seconds
-            parameters[trial.variant] = result.parameters
+    rows = range(len(grid.variants))
+    spent = [sum(trial.seconds for trial in trials if trial.variant == row) for row in rows]
+    of_row = {trial.variant: result.parameters for result in results for trial in result.trials}
     return SweepRecord(
         dataset=" / ".join(dict.fromkeys(item.dataset.name for item in loaded)),
         model=" / ".join(dict.fromkeys(c.config.architecture.model for c in grid.cells)),
-        axes={axis.name: _values(axis.name, grid.variants) for axis in study.compared},
+        axes={
+            axis.name: list(dict.fromkeys(variant[axis.name] for variant in grid.variants))
+            for axis in study.compared
+        },
         variants=grid.variants,
         tuned={
             name: sorted({trial.tuned[name] for trial in trials if name in trial.tuned})
@@ -268,14 +250,10 @@ def _record(directory: RunDirectory, prepared: Prepared, results: Sequence[CellR
         validation_examples=len(loaded[0].validation),
         programs=sum(result.programs for result in results),
         total_seconds=sum(spent) + sum(result.compile_seconds for result in results),
-        parameters=parameters,
+        parameters=[of_row[row] for row in rows],
         flags=(directory.path / FLAGS_FILE).read_text(),
         environment=environment(),
     )
-
-
-def _values(name: str, variants: tuple[dict[str, str], ...]) -> list[str]:
-    return list(dict.fromkeys(variant[name] for variant in variants))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ from absl import flags
 from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from cnn_jax import compilation, training
 from cnn_jax.analysis import report
@@ -34,29 +34,18 @@ from cnn_jax.training.processes import fetch, is_first
 from cnn_jax.training.sweep import SweepState
 from cnn_jax.training.task import normalize
 
-from . import command, command_line
+from . import command
 from .flags import axes, machine, options
 from .launch import launch, terminal
-from .runs import hosts, plan, run_directory
-from .runs.run_directory import (
-    FLAGS_FILE,
-    METRICS_FILE,
-    REPORT_FILE,
-    RESULT_FILE,
-    TIMINGS_FILE,
-    RunDirectory,
-    environment,
-    flags_text,
-)
+from .runs import hosts, plan, study
+from .runs.run_directory import FLAGS_FILE, REPORT_FILE, RunDirectory, environment, flags_text
 from .runs.study import CellPlan, Placed, Prepared, begin, underway
 
+METRICS_FILE = "metrics.jsonl"
+TIMINGS_FILE = "timings.jsonl"
+
 FLAGS = flags.FLAGS
-flags.adopt_module_key_flags(command_line)
-flags.adopt_module_key_flags(options)
-flags.adopt_module_key_flags(machine)
-flags.adopt_module_key_flags(hosts)
-flags.adopt_module_key_flags(plan)
-flags.adopt_module_key_flags(run_directory)
+flags.adopt_module_key_flags(study)
 flags.DEFINE_integer(
     "checkpoint_every", 1, "Epochs between checkpoints; there is always one at the end.",
     lower_bound=1,
@@ -76,15 +65,15 @@ def main() -> None:
         lambda trials, together: machine.shape_for_run(together),
     )
     (lone,) = prepared.plans
-    describe(console, lone)
+    print_run(console, lone)
     if FLAGS.plan:
         plan.print_plan(console, [lone], [plan.measure(lone, "map")])
         return
     (trial,), config = lone.cell.trials, lone.cell.config
-    content = flags_text(options.__name__, {**trial.hparams, "loss": config.loss})
+    content = flags_text({**trial.hparams, "loss": config.loss})
     with underway("train", directory, content, choices(prepared)):
         placed = lone.place()
-        conclude(console, directory, lone, placed, train(console, directory, lone, placed))
+        conclude(console, directory, lone, placed, *train(console, directory, lone, placed))
 
 
 def choices(prepared: Prepared) -> dict[str, Any]:
@@ -92,10 +81,10 @@ def choices(prepared: Prepared) -> dict[str, Any]:
     (cell,) = prepared.study.grid.cells
     (trial,) = cell.trials
     given = {**dict(cell.data), "seed": trial.seed}
-    return options.describe(given, cell.config, trial.hparams)
+    return options.every_choice(given, cell.config, trial.hparams)
 
 
-def describe(console: Console, lone: CellPlan) -> None:
+def print_run(console: Console, lone: CellPlan) -> None:
     """Prints the data set, the parameter table and what the devices share."""
     dataset, validation, _ = lone.loaded
     height, width, channels = dataset.image_shape
@@ -107,11 +96,8 @@ def describe(console: Console, lone: CellPlan) -> None:
         f"{len(validation):,} validation and {len(dataset.test):,} test images, "
         f"{height}x{width}x{channels}, {kinds}"
     )
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("layer", "kind", "output"):
-        table.add_column(heading)
-    for heading in ("formula", "parameters", "counted"):
-        table.add_column(heading, justify="right")
+    numbers = (Column(heading, justify="right") for heading in ("formula", "parameters", "counted"))
+    table = Table("layer", "kind", "output", *numbers, box=box.SIMPLE_HEAD, pad_edge=False)
     for row in lone.rows:
         shape = "x".join(map(str, row.output_shape))
         table.add_row(row.name, row.kind, shape, row.formula, f"{row.count:,}", f"{row.counted:,}")
@@ -120,25 +106,23 @@ def describe(console: Console, lone: CellPlan) -> None:
     table.add_row("total", "", "", "", f"{total:,}", f"{lone.parameters:,}")
     console.print(table, soft_wrap=False)
     (trial,), config = lone.cell.trials, lone.cell.config
-    numbers = ", ".join(f"{name} {value:g}" for name, value in trial.hparams.items())
+    hparams = ", ".join(f"{name} {value:g}" for name, value in trial.hparams.items())
     console.print(
-        f"{config.loss}, {config.optimizer} ({numbers}), {config.schedule} schedule, "
+        f"{config.loss}, {config.optimizer} ({hparams}), {config.schedule} schedule, "
         f"batches of {config.batch_size}"
     )
     if devices := machine.describe_shape(mesh_shape(lone.mesh)):
         console.print(devices)
 
 
-class Trained(NamedTuple):
-    """What training ends with: the state, the trial with its history, seconds of compilation."""
+def train(
+    console: Console, directory: RunDirectory, lone: CellPlan, placed: Placed
+) -> tuple[training.TrainState, Trial, float]:
+    """Trains to the last epoch, writing metrics and checkpoints after each.
 
-    state: training.TrainState
-    trial: Trial
-    compile_seconds: float
-
-
-def train(console: Console, directory: RunDirectory, lone: CellPlan, placed: Placed) -> Trained:
-    """Trains to the last epoch, writing metrics and checkpoints after each."""
+    Returns:
+        The state, the trial with its history, and the seconds of compilation.
+    """
     trainer = training.Trainer(lone.run, placed.train, placed.validation, mesh=lone.mesh)
     state, standing = _begin(console, directory, trainer, lone.cell.trials[0])
     epochs, images = lone.cell.config.epochs, len(lone.loaded.dataset.train)
@@ -173,7 +157,7 @@ def train(console: Console, directory: RunDirectory, lone: CellPlan, placed: Pla
             progress.update(bar, completed=done, left=f"about {left} left")
             if stop:
                 raise KeyboardInterrupt
-    return Trained(trainer.alone(state), standing.trials[0], trainer.compile_seconds)
+    return trainer.alone(state), standing.trials[0], trainer.compile_seconds
 
 
 def _begin(
@@ -191,11 +175,16 @@ def _begin(
 
 
 def conclude(
-    console: Console, directory: RunDirectory, lone: CellPlan, placed: Placed, trained: Trained
+    console: Console,
+    directory: RunDirectory,
+    lone: CellPlan,
+    placed: Placed,
+    state: training.TrainState,
+    trial: Trial,
+    compile_seconds: float,
 ) -> None:
     """Reads the test split, once, and writes the result and the report."""
     config, dataset = lone.cell.config, lone.loaded.dataset
-    state, trial, compile_seconds = trained
     predict = compilation.jit(lone.run.predict)
 
     def logits_of(examples: training.Examples) -> jax.Array:
@@ -215,7 +204,7 @@ def conclude(
     seconds = sum(line["seconds"] for line in timings)
     low, high = found.interval
     directory.write_json(
-        RESULT_FILE,
+        "result.json",
         {
             "test_accuracy": found.accuracy,
             "test_accuracy_interval_95": [low, high],
@@ -278,15 +267,11 @@ def _network(lone: CellPlan, state: training.TrainState) -> TrainedNetwork:
 
 
 def _line(metrics: dict[str, float], epochs: int, rate: float) -> str:
-    text = (
-        f"epoch {metrics['epoch']:>{len(str(epochs))}} of {epochs}  "
-        f"loss {metrics['train_loss']:.4f}  accuracy {metrics['train_accuracy']:.2%}"
-    )
-    if "validation_accuracy" in metrics:
-        text += (
-            f"  validation loss {metrics['validation_loss']:.4f}  "
-            f"accuracy {metrics['validation_accuracy']:.2%}"
-        )
+    text = f"epoch {metrics['epoch']:>{len(str(epochs))}} of {epochs}"
+    for split, name in (("train", ""), ("validation", "validation ")):
+        if f"{split}_loss" in metrics:
+            loss, accuracy = metrics[f"{split}_loss"], metrics[f"{split}_accuracy"]
+            text += f"  {name}loss {loss:.4f}  accuracy {accuracy:.2%}"
     return f"{text}  {rate:,.0f} images/s"
 
 

@@ -9,6 +9,8 @@ from absl import flags
 from cnn_jax.errors import UsageError
 from cnn_jax.training.devices import BATCH_AXIS, MeshShape, best_shape
 
+from ..command_line import GROUPS
+
 FLAGS = flags.FLAGS
 ALL = "all"
 
@@ -33,14 +35,9 @@ flags.DEFINE_bool(
 )
 
 
-def names() -> frozenset[str]:
-    """The names of these flags."""
-    return frozenset(flag.name for flag in FLAGS.flags_by_module_dict()[__name__])
-
-
 def given_text() -> str:
-    """Those that were given, as a command line has them, with a space before each."""
-    given = (FLAGS[name] for name in sorted(names()) if FLAGS[name].present)
+    """Those of these flags that were given, as a command line has them, a space before each."""
+    given = (FLAGS[name] for name in GROUPS["devices"] if FLAGS[name].present)
     return "".join(f" {flag.serialize()}" for flag in given)
 
 

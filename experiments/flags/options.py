@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 from absl import flags
@@ -125,8 +124,6 @@ for _name, _item in known_hyperparameters().items():
     flags.DEFINE_float(_name, None, f"Hyperparameter in {_item.interval.text}: {_item.help}.")
 
 
-DATA_OPTIONS = GROUPS["data"]
-
 Choices = Mapping[str, Any]
 
 
@@ -149,36 +146,22 @@ def read_config(choices: Choices) -> Config:
         print(describe_augmentations())
         sys.exit()
     model = _value(choices, "model")
-    for name in sorted(_of_other_models(model) & choices.keys()):
+    for name in sorted(of_other_models(model) & choices.keys()):
         readers = [other for other, entry in MODELS.items() if name in entry.options]
         raise UsageError(
             f"--{name} has no effect with --model={model}; it is for --model={' or '.join(readers)}"
         )
+    fields = {name: _value(choices, name) for name in _FIELDS}
+    fields["filters"] = _positive_integers(choices, "filters", at_least=1)
+    fields["hidden"] = _positive_integers(choices, "hidden", at_least=0)
+    network = {name: fields.pop(name) for name in _FIELDS if hasattr(Architecture, name)}
+    architecture = Architecture(**network, dropout=bool(_value(choices, "dropout_rate")))
+    fields |= {"loss": _loss(choices), "resolutions": _resolutions(choices)}
     return Config(
-        architecture=Architecture(
-            model=model,
-            activation=_value(choices, "activation"),
-            normalization=_value(choices, "normalization"),
-            dropout=bool(_value(choices, "dropout_rate")),
-            pooling=_value(choices, "pooling"),
-            filters=_positive_integers(choices, "filters", at_least=1),
-            width=_value(choices, "width"),
-            kernel_size=_value(choices, "kernel_size"),
-            convolutions_per_block=_value(choices, "convolutions_per_block"),
-            hidden=_positive_integers(choices, "hidden", at_least=0),
-            convolution=_value(choices, "convolution"),
-        ),
-        loss=_loss(choices),
-        optimizer=_value(choices, "optimizer"),
-        schedule=_value(choices, "schedule"),
-        batch_size=_value(choices, "batch_size"),
-        epochs=_value(choices, "epochs"),
+        architecture,
+        **fields,
         clip=_value(choices, "clip_norm") is not None,
-        resolutions=_resolutions(choices),
         augment=augmentations(_value(choices, "augment"))[0],
-        tta=_value(choices, "tta"),
-        precision=_value(choices, "precision"),
-        micro_batches=_value(choices, "micro_batches"),
         bias_group=bool({"bias_rate", "bias_decay"} & choices.keys()),
         whitening_group="whitening_fraction" in choices and MODELS[model].from_data is not None,
         lookahead=bool({"lookahead_period", "lookahead_step"} & choices.keys()),
@@ -200,7 +183,7 @@ def read_hparams(config: Config, choices: Choices) -> dict[str, float]:
 
 def without_effect(choices: Choices) -> frozenset[str]:
     """The choices that have no effect with the others: another model's, another optimizer's."""
-    others = _of_other_models(_value(choices, "model")) & choices.keys()
+    others = of_other_models(_value(choices, "model")) & choices.keys()
     config = read_config({name: value for name, value in choices.items() if name not in others})
     read = hyperparameters(config).keys() | {"dropout_rate"}
     return frozenset(others | ((known_hyperparameters().keys() & choices.keys()) - read))
@@ -237,12 +220,12 @@ def read_dataset(choices: Choices, *, test_only: bool = False) -> tuple[data.Dat
 
 def data_choices(choices: Choices) -> tuple[tuple[str, Any], ...]:
     """What decides the data set and its splits: every data option with its value."""
-    return tuple((name, _value(choices, name)) for name in DATA_OPTIONS)
+    return tuple((name, _value(choices, name)) for name in GROUPS["data"])
 
 
-def describe(choices: Choices, config: Config, hparams: dict[str, float]) -> dict[str, Any]:
+def every_choice(choices: Choices, config: Config, hparams: dict[str, float]) -> dict[str, Any]:
     """Every choice of a run by name: what must be the same to go on with it."""
-    fields = asdict(config)
+    fields = config.to_json()
     where = {"data_dir", "download"}
     return (
         {name: value for name, value in data_choices(choices) if name not in where}
@@ -274,7 +257,8 @@ def _loss(choices: Choices) -> str:
     return choices.get("loss", MULTI_LABEL_LOSS if several else FLAGS["loss"].default)
 
 
-def _of_other_models(model: str) -> frozenset[str]:
+def of_other_models(model: str) -> frozenset[str]:
+    """The options that other models read, and not this one."""
     options = (entry.options for entry in MODELS.values())
     return frozenset().union(*options) - MODELS[model].options
 

@@ -1,7 +1,8 @@
 """Trains the cells of a sweep one after another, writing down all that a kill must not lose."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -9,10 +10,11 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from cnn_jax import training
 from cnn_jax.analysis.pages import duration
 from cnn_jax.training import Trainer
-from cnn_jax.training.grid import UNREAD, Grid, Trial, choose, partition
+from cnn_jax.training.grid import UNREAD, Trial, choose, partition
 from cnn_jax.training.loop import Standing, fitting
 from cnn_jax.training.sweep import SweepState, Vectorization
 
+from . import hosts
 from .study import CellPlan, Prepared
 from .sweep_directory import CellDirectory, CellResult
 
@@ -24,9 +26,9 @@ class Board:
     floating-point operations.
     """
 
-    def __init__(self, console: Console, grid: Grid, plans: Sequence[CellPlan]):
-        self._grid, self._plans = grid, plans
-        self._total = sum(plan.cost for plan in plans)
+    def __init__(self, console: Console, prepared: Prepared):
+        self._variants, self._cells = prepared.study.grid.variants, len(prepared.plans)
+        self._total = sum(plan.cost for plan in prepared.plans)
         self._done = self._worked = self._seconds = 0.0
         self._best: tuple[float, int] | None = None
         columns = (
@@ -41,9 +43,9 @@ class Board:
 
     def show(self, cell: int, text: str) -> None:
         """Says what is going on in a cell."""
-        description = f"cell {cell + 1} of {len(self._plans)}, {text}"
+        description = f"cell {cell + 1} of {self._cells}, {text}"
         if self._best is not None:
-            row = self._grid.variants[self._best[1]].items()
+            row = self._variants[self._best[1]].items()
             named = " ".join(f"{name}={value}" for name, value in row if value != UNREAD)
             description += f", best {self._best[0]:.2%} ({named})"
         left = ""
@@ -72,23 +74,16 @@ class Board:
                     self._best = score, trial.variant
 
 
+@dataclass(frozen=True)
 class CellRun:
     """One cell, from its first epoch or from where it was interrupted, to its result."""
 
-    def __init__(
-        self,
-        index: int,
-        plan: CellPlan,
-        trainer: Trainer,
-        directory: CellDirectory,
-        board: Board,
-        prune: bool,
-        must_stop: Callable[[], bool],
-    ):
-        self._index, self._plan, self._trainer = index, plan, trainer
-        self._directory, self._board, self._prune = directory, board, prune
-        self._must_stop = must_stop
-        self._trials = list(plan.cell.trials)
+    index: int
+    plan: CellPlan
+    trainer: Trainer
+    directory: CellDirectory
+    board: Board
+    prune: bool
 
     def run(self, most: int | None, test: training.Examples) -> CellResult:
         """Trains all trials, chooses on validation, and only then reads the test split.
@@ -97,60 +92,56 @@ class CellRun:
             most: trials per program, or None for what the memory holds.
             test: the test split.
         """
-        groups = self._groups(most)
+        trials, groups = list(self.plan.cell.trials), self._groups(most)
         ends = [self._train(number, members) for number, members in enumerate(groups)]
         for members, (_, standing) in zip(groups, ends, strict=True):
             for index, trial in zip(members, standing.trials, strict=True):
-                self._trials[index] = trial
-        chosen = choose(self._trials)
+                trials[index] = trial
+        chosen = choose(trials)
         for index in chosen:
-            self._trials[index] = replace(self._trials[index], chosen=True)
+            trials[index] = replace(trials[index], chosen=True)
         for members, (state, standing) in zip(groups, ends, strict=True):
             tested = [place for place, index in enumerate(members) if index in chosen]
-            for place, score in self._trainer.evaluate(state, standing, tested, test).items():
-                self._trials[members[place]] = replace(
-                    self._trials[members[place]],
-                    test_accuracy=score["accuracy"],
-                    test_loss=score["loss"],
+            for place, score in self.trainer.evaluate(state, standing, tested, test).items():
+                trials[members[place]] = replace(
+                    trials[members[place]], test_accuracy=score["accuracy"], test_loss=score["loss"]
                 )
-        ended = [replace(t, status="finished") if t.alive else t for t in self._trials]
+        ended = [replace(t, status="finished") if t.alive else t for t in trials]
         return CellResult(
-            tuple(ended),
-            self._plan.parameters,
-            self._trainer.programs,
-            self._trainer.compile_seconds,
+            tuple(ended), self.plan.parameters, self.trainer.programs, self.trainer.compile_seconds
         )
 
     def _groups(self, most: int | None) -> list[list[int]]:
         """The trials that share a program call, as the cell was started with or now decided."""
-        count = len(self._trials)
-        size = self._directory.group_size()
+        trials = self.plan.cell.trials
+        count = len(trials)
+        size = self.directory.group_size()
         if size is None:
-            self._board.show(self._index, f"compiling for {min(most or count, count)} trials")
-            size = fitting(self._trainer, self._trials, most)
-            self._directory.begin(size)
-        return partition(self._trials, size, whole_variants=self._prune)
+            self.board.show(self.index, f"compiling for {min(most or count, count)} trials")
+            size = fitting(self.trainer, trials, most)
+            self.directory.begin(size)
+        return partition(trials, size, whole_variants=self.prune)
 
     def _train(self, number: int, members: list[int]) -> tuple[SweepState, Standing]:
-        epochs = self._plan.cell.config.epochs
-        cost = self._plan.operations / epochs
-        self._board.show(self._index, f"compiling for {len(members)} trials")
-        restored = self._directory.restore(number, self._trainer)
-        state, standing = restored or self._trainer.start([self._trials[i] for i in members])
-        self._board.skipped(cost * _trained(standing))
-        for end in self._trainer.fit(state, standing, epochs, self._prune):
-            self._board.worked(cost * (_trained(end.standing) - _trained(standing)), end.seconds)
+        trials, epochs = self.plan.cell.trials, self.plan.cell.config.epochs
+        cost = self.plan.operations / epochs
+        self.board.show(self.index, f"compiling for {len(members)} trials")
+        restored = self.directory.restore(number, self.trainer)
+        state, standing = restored or self.trainer.start([trials[i] for i in members])
+        self.board.skipped(cost * _trained(standing))
+        for end in self.trainer.fit(state, standing, epochs, self.prune):
+            self.board.worked(cost * (_trained(end.standing) - _trained(standing)), end.seconds)
             state, standing = end.state, end.standing
-            if standing.epoch < epochs or len(members) < len(self._trials):
-                self._directory.save(number, state, standing)
-                if self._must_stop():
+            if standing.epoch < epochs or len(members) < len(trials):
+                self.directory.save(number, state, standing)
+                if hosts.must_stop():
                     raise KeyboardInterrupt
-            self._board.show(
-                self._index,
+            self.board.show(
+                self.index,
                 f"epoch {standing.epoch} of {epochs}, {len(standing.alive)} of {len(members)} "
                 "trials alive",
             )
-        self._board.skipped(cost * (epochs * len(members) - _trained(standing)))
+        self.board.skipped(cost * (epochs * len(members) - _trained(standing)))
         return state, standing
 
 
@@ -160,33 +151,33 @@ def _trained(standing: Standing) -> int:
 
 
 def run_cells(
-    board: Board,
-    directories: list[CellDirectory],
+    console: Console,
+    sweep: Path,
     prepared: Prepared,
-    *,
     vectorization: Vectorization,
     most: int | None,
     prune: bool,
-    must_stop: Callable[[], bool],
 ) -> list[CellResult]:
     """Trains every cell that is not finished; the results of all, in order.
 
     Args:
-        board: shows what goes on.
-        directories: where each cell is written down.
+        console: where what goes on is shown.
+        sweep: the folder in which each cell is written down.
         prepared: the cells.
         vectorization: how the trials of a program run.
         most: trials per program, or None for what the memory holds.
         prune: whether tuned values that fall behind are stopped.
-        must_stop: asked when all that was trained is written down.
 
     Raises:
-        KeyboardInterrupt: if it says so.
+        KeyboardInterrupt: when a process was told to stop, and all that was trained is written
+            down.
     """
     results = []
     where: object = None
+    board = Board(console, prepared)
     with board.progress:
-        for index, (plan, directory) in enumerate(zip(prepared.plans, directories, strict=True)):
+        for index, plan in enumerate(prepared.plans):
+            directory = CellDirectory(sweep, index)
             result = directory.result()
             if result is not None:
                 board.skipped(plan.cost)
@@ -196,10 +187,10 @@ def run_cells(
                 trainer = Trainer(
                     plan.run, placed.train, placed.validation, vectorization, plan.mesh
                 )
-                cell = CellRun(index, plan, trainer, directory, board, prune, must_stop)
+                cell = CellRun(index, plan, trainer, directory, board, prune)
                 result = cell.run(most, placed.test)
                 directory.finish(result)
-                if must_stop():
+                if hosts.must_stop():
                     raise KeyboardInterrupt
             board.finished(result.trials)
             results.append(result)

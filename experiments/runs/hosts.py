@@ -1,6 +1,5 @@
 """One run on several hosts: how its processes meet, stop together, and end when one is lost."""
 
-import contextlib
 import hashlib
 import os
 import platform
@@ -9,7 +8,7 @@ import socket
 import sys
 import threading
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -24,6 +23,7 @@ from cnn_jax import data
 from cnn_jax.errors import UsageError
 from cnn_jax.training import processes
 
+from ..command_line import GROUPS
 from .run_directory import plain, versions
 
 FLAGS = flags.FLAGS
@@ -59,21 +59,9 @@ flags.DEFINE_integer(
     "With --distributed: seconds without a sign of life after which a process counts as lost.",
     lower_bound=2,
 )
-_CLUSTER = (
-    "coordinator_address",
-    "num_processes",
-    "process_id",
-    "coordinator_timeout",
-    "heartbeat_timeout",
-)
 # Each host may have its own.
 _OWN = frozenset({"process_id", "data_dir"})
 _signals: list[int] = []
-
-
-def names() -> frozenset[str]:
-    """The names of these flags, which say where a run is, and not what it computes."""
-    return frozenset({"distributed", *_CLUSTER})
 
 
 def join(console: Console) -> None:
@@ -86,8 +74,9 @@ def join(console: Console) -> None:
         UsageError: if they cannot meet, or were started with different flags or code.
     """
     if not FLAGS.distributed:
-        for name in _CLUSTER:
-            if FLAGS[name].present:
+        for name in GROUPS["hosts"]:
+            # --nodistributed says what holds anyway.
+            if FLAGS[name].present and name != "distributed":
                 raise UsageError(f"--{name} has no effect without --distributed")
         return
     if FLAGS.workdir is None:
@@ -120,20 +109,6 @@ def check_data(datasets: Iterable[data.Dataset]) -> None:
 def must_stop() -> bool:
     """Whether to stop after this epoch, because any process has been told to by a signal."""
     return FLAGS.distributed and processes.any_process(bool(_signals))
-
-
-@contextlib.contextmanager
-def going_on_with(command: str) -> Iterator[None]:
-    """Says, where what happens inside is interrupted or loses a process, how to go on with it."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"interrupted; go on with: {command}") from None
-    except jax.errors.JaxRuntimeError as error:
-        loss = processes.loss(error)
-        if loss is None:
-            raise
-        raise processes.ProcessLostError(f"{loss}; go on with: {command}") from error
 
 
 def _connect() -> None:

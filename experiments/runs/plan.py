@@ -3,6 +3,7 @@
 import math
 import statistics
 import time
+import timeit
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -23,20 +24,12 @@ from cnn_jax.training.programs import Cost, collective_bytes, compile_epoch, one
 from cnn_jax.training.sweep import Vectorization
 from cnn_jax.training.task import sizes
 
-from .study import CellPlan
+from .study import PASSES_PER_STEP, CellPlan
 
 FLAGS = flags.FLAGS
-flags.DEFINE_bool(
-    "plan",
-    False,
-    "Compile, time one step, and print what would be trained and what it needs: parameters, "
-    "memory, operations, exchanges between devices, time. Trains nothing and writes nothing.",
-)
 
 # Measurements end after so many seconds or calls, whichever comes first.
 _SECONDS, _CALLS = 2.0, 20
-# A training step goes through the network forward, and back for two gradients.
-_PASSES_PER_STEP = 3
 # What a training step reaches of the speed of a large matrix product: 0.15 to 0.25 was measured on
 # CPU for the networks of `benchmarks.train_step`.
 _EFFICIENCY = 0.2
@@ -142,7 +135,7 @@ def run_seconds(
         parts = math.ceil(train / step.images)
     image = jax.ShapeDtypeStruct((1, *task.image_shape), jnp.float32)
     views = len(jax.eval_shape(TEST_TIME[config.tta], image).images)
-    evaluated = validation * views / _PASSES_PER_STEP / step.images
+    evaluated = validation * views / PASSES_PER_STEP / step.images
     height, width, _ = task.image_shape
     full = sum(rows * columns for rows, columns in sizes(config, task)) / (height * width)
     return (full * parts + config.epochs * evaluated) * step.seconds
@@ -150,15 +143,11 @@ def run_seconds(
 
 def estimate_seconds(plans: Sequence[CellPlan]) -> float:
     """About how long all cells take here, from a matrix product that is timed now."""
-    side, repeats = 1024, 5
+    side = 1024
     product = jax.jit(jnp.dot)
     matrix = jnp.ones((side, side))
-    product(matrix, matrix).block_until_ready()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        product(matrix, matrix).block_until_ready()
-        times.append(time.perf_counter() - start)
+    # Of the six calls the first one compiles.
+    times = timeit.repeat(lambda: product(matrix, matrix).block_until_ready(), number=1, repeat=6)
     speed = _EFFICIENCY * 2 * side**3 / min(times)
     return sum(plan.cost for plan in plans) / speed + _SECONDS_PER_PROGRAM * len(plans)
 
@@ -174,9 +163,8 @@ def print_plan(console: Console, plans: Sequence[CellPlan], costs: Sequence[Cell
         for row in columns[0]:
             table.add_row(*row)
     else:
-        table.add_column("cell", justify="right")
-        for name in (name for name, *_ in columns[0] if name not in _ONLY_ALONE):
-            table.add_column(name, justify="right")
+        for heading in ("cell", *(name for name, *_ in columns[0] if name not in _ONLY_ALONE)):
+            table.add_column(heading, justify="right")
         for number, column in enumerate(columns, start=1):
             values = (value for name, value, _ in column if name not in _ONLY_ALONE)
             table.add_row(str(number), *values)
@@ -186,6 +174,7 @@ def print_plan(console: Console, plans: Sequence[CellPlan], costs: Sequence[Cell
 def _quantities(plan: CellPlan, found: CellCost) -> list[tuple[str, str, str]]:
     """Names, values and what is to be said of them."""
     cost, devices, trials = found.cost, mesh_shape(plan.mesh).size, len(plan.cell.trials)
+    seconds = found.step.seconds
     return [
         ("trials per program", f"{found.trials:,}", f"of {trials:,}"),
         ("parameters", f"{plan.parameters:,}", "of a trial"),
@@ -202,7 +191,7 @@ def _quantities(plan: CellPlan, found: CellCost) -> list[tuple[str, str, str]]:
         ),
         (
             "step",
-            brief(found.step.seconds),
+            f"{seconds:.3g} s" if seconds >= 1 else f"{1000 * seconds:.3g} ms",
             f"measured, {found.step.images:,} images of a trial, warm, median",
         ),
         (
@@ -220,8 +209,3 @@ def size(count: float) -> str:
     units = ("B", "KiB", "MiB", "GiB", "TiB")
     power = min(int(math.log(count, 1024)) if count >= 1 else 0, len(units) - 1)
     return f"{count / 1024**power:,.{1 if power else 0}f} {units[power]}"
-
-
-def brief(seconds: float) -> str:
-    """The time of a step as a reader says it."""
-    return f"{seconds:.3g} s" if seconds >= 1 else f"{1000 * seconds:.3g} ms"

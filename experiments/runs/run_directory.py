@@ -1,6 +1,7 @@
 """The folder in which a run writes down all it knows."""
 
 import copy
+import itertools
 import json
 import os
 import platform
@@ -18,11 +19,11 @@ from absl import flags
 
 import cnn_jax
 from cnn_jax.errors import UsageError
-from cnn_jax.models import MODELS
 from cnn_jax.training import TrainState, checkpoints
 from cnn_jax.training.processes import is_first
 
 from .. import command
+from ..flags import options
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint", "tensorflow-datasets")
 
@@ -35,51 +36,32 @@ flags.DEFINE_bool(
     "Go on with what is in --workdir from its last checkpoint, to the same bits as if it had not "
     "stopped. Flags that are not given are those it was started with.",
 )
+flags.DEFINE_bool(
+    "plan",
+    False,
+    "Compile, time one step, and print what would be trained and what it needs: parameters, "
+    "memory, operations, exchanges between devices, time. Trains nothing and writes nothing.",
+)
 
 # A network file system may remember for a while that a file was not there.
 _VISIBLE_SECONDS = 30
 
 FLAGS_FILE = "flags.txt"
 CONFIG_FILE = "config.json"
-METRICS_FILE = "metrics.jsonl"
-TIMINGS_FILE = "timings.jsonl"
-ENVIRONMENT_FILE = "environment.json"
-RESULT_FILE = "result.json"
 REPORT_FILE = "report.html"
 CHECKPOINTS = "checkpoints"
 
 
-def flags_text(module: str, resolved: Mapping[str, float | str]) -> str:
+def flags_text(resolved: Mapping[str, float | str]) -> str:
     """A flagfile that repeats a run: every flag that has a value, those resolved as they are."""
-    lines = []
-    for flag in sorted(flags.FLAGS.flags_by_module_dict()[module], key=lambda flag: flag.name):
+    lines, defined = [], flags.FLAGS.flags_by_module_dict()[options.__name__]
+    without_effect = options.of_other_models(flags.FLAGS.model)
+    for flag in sorted(defined, key=lambda flag: flag.name):
         if flag.name in resolved:
             lines.append(f"--{flag.name}={resolved[flag.name]}")
-        elif flag.value is not None and _has_effect(flag):
+        elif flag.value is not None and flag.name not in without_effect:
             lines.append(flag.serialize())
     return "\n".join(lines) + "\n"
-
-
-def given_flags_text(like: str, leave_out: Collection[str]) -> str:
-    """A flagfile of the flags that were given.
-
-    Args:
-        like: a flag; all key flags of the module that defines it are meant.
-        leave_out: names of flags that say where and how to write, not what to compute.
-    """
-    module = flags.FLAGS.find_module_defining_flag(like)
-    given = (
-        flag
-        for flag in flags.FLAGS.get_key_flags_for_module(module)
-        if not flag.using_default_value and flag.name not in leave_out
-    )
-    return "".join(flag.serialize() + "\n" for flag in sorted(given, key=lambda f: f.name))
-
-
-def _has_effect(flag: flags.Flag) -> bool:
-    # A flag that only other models read must not be given to this one.
-    specific = frozenset().union(*(model.options for model in MODELS.values()))
-    return flag.name not in specific - MODELS[flags.FLAGS.model].options
 
 
 def read_flags(path: Path, known: Collection[str]) -> dict[str, list[str]]:
@@ -123,28 +105,20 @@ def adopt_flags(path: Path) -> None:
         raise UsageError(f"--resume found no {FLAGS_FILE} in {path}; give the folder of a run")
     for name, texts in read_flags(path, list(flags.FLAGS)).items():
         flag = flags.FLAGS[name]
+        stored = copy.deepcopy(flag)
+        stored.unparse()
         try:
-            if not flag.present:
-                flag.parse(texts if isinstance(flag, flags.MultiFlag) else texts[-1])
-                flag.using_default_value = False
-            elif flag.serialize() != _serialized(flag, texts):
-                raise UsageError(
-                    f"the run in {path} has {' '.join(f'--{name}={text}' for text in texts)}, but "
-                    f"the flags say {' '.join(flag.serialize().split())}; leave the flag out to go "
-                    "on with it"
-                )
+            stored.parse(texts if isinstance(flag, flags.MultiFlag) else texts[-1])
         except (flags.Error, ValueError) as error:
-            if isinstance(error, UsageError):
-                raise
             raise UsageError(f"{file}: {error}") from error
-
-
-def _serialized(flag: flags.Flag, texts: list[str]) -> str:
-    """How `flag` would be written, had it been given as `texts`."""
-    twin = copy.deepcopy(flag)
-    twin.unparse()
-    twin.parse(texts if isinstance(flag, flags.MultiFlag) else texts[-1])
-    return twin.serialize()
+        if not flag.present:
+            flag.value, flag.using_default_value = stored.value, False
+        elif flag.serialize() != stored.serialize():
+            raise UsageError(
+                f"the run in {path} has {' '.join(f'--{name}={text}' for text in texts)}, but the "
+                f"flags say {' '.join(flag.serialize().split())}; leave the flag out to go on with "
+                "it"
+            )
 
 
 def first_difference(
@@ -197,7 +171,7 @@ class RunDirectory:
             raise UsageError(f"cannot make --workdir={self.path}: {error.strerror}") from error
         self.write(FLAGS_FILE, flags_content)
         self.write_json(CONFIG_FILE, choices)
-        self.write_json(ENVIRONMENT_FILE, environment())
+        self.write_json("environment.json", environment())
 
     def check_there(self) -> None:
         """Refuses to start on a host that does not see the folder that the first process made.
@@ -213,18 +187,6 @@ class RunDirectory:
                     "that of process 0; give a folder that all hosts see"
                 )
             time.sleep(1)
-
-    def check_new(self) -> None:
-        """Refuses a folder that already holds something.
-
-        Raises:
-            UsageError: naming the ways out.
-        """
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            raise UsageError(
-                f"--workdir={self.path} already exists; give a new folder, or --resume to go on "
-                "with the run in it"
-            )
 
     def check_same(self, choices: dict[str, Any]) -> None:
         """Refuses to go on with a run that other choices began.
@@ -271,20 +233,20 @@ class RunDirectory:
         self.write(name, json.dumps(content, indent=2) + "\n")
 
     def write(self, name: str, content: str | bytes) -> None:
-        """Writes a file, all or nothing; text as UTF-8."""
+        """Writes a file, all or nothing, and its folder where there is none; text as UTF-8."""
         if is_first():
+            self.path.mkdir(parents=True, exist_ok=True)
             part = self.path / f".{name}.part"
             part.write_bytes(content.encode() if isinstance(content, str) else content)
             part.replace(self.path / name)
 
 
-def open_directory(what: str, name: str, plan: bool) -> RunDirectory:
+def open_directory(what: str, name: str) -> RunDirectory:
     """The folder of --workdir, or a new one; with --resume its flags hold.
 
     Args:
         what: is in it, for messages: a run or a sweep.
         name: of a new folder in runs/, before the time.
-        plan: whether nothing will be written.
 
     Raises:
         UsageError: if there is nothing to go on with, or something where a new folder should be.
@@ -294,20 +256,21 @@ def open_directory(what: str, name: str, plan: bool) -> RunDirectory:
         if workdir is None:
             raise UsageError(f"--resume needs the --workdir of the {what} to go on with")
         adopt_flags(Path(workdir))
-    directory = RunDirectory(Path(workdir) if workdir else _new_path(name))
-    if not (flags.FLAGS.resume or plan):
-        directory.check_new()
-    return directory
+    path = Path(workdir) if workdir else _new_path(name)
+    goes_on = flags.FLAGS.resume or flags.FLAGS.plan
+    if not goes_on and path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise UsageError(
+            f"--workdir={path} already exists; give a new folder, or --resume to go on with the "
+            "run in it"
+        )
+    return RunDirectory(path)
 
 
 def _new_path(name: str) -> Path:
     """runs/<name>-<time>, a folder that is not there yet."""
-    name = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    path, again = Path("runs") / name, 1
-    while path.exists():
-        again += 1
-        path = Path("runs") / f"{name}-{again}"
-    return path
+    first = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    others = (first.with_name(f"{first.name}-{again}") for again in itertools.count(2))
+    return next(path for path in itertools.chain([first], others) if not path.exists())
 
 
 def environment() -> dict[str, str]:

@@ -160,7 +160,7 @@ def load() -> SavedRun:
         raise UsageError(f"the run in {path} has no checkpoint: it did not finish an epoch")
     config = options.read_config(choices)
     hparams = options.read_hparams(config, choices)
-    _check_unchanged(path, options.describe(choices, config, hparams))
+    _check_unchanged(path, options.every_choice(choices, config, hparams))
     dataset, validation = options.read_dataset(choices)
     task = options.read_task(dataset)
     run = training.make_run(config, task)

@@ -12,20 +12,23 @@ from jax.sharding import Mesh
 from cnn_jax import data, training
 from cnn_jax.errors import UsageError
 from cnn_jax.models import ParameterRow, build_abstract, count_parameters, multiplications
+from cnn_jax.training import processes
 from cnn_jax.training.devices import MeshShape, make_mesh
 from cnn_jax.training.grid import Cell
-from cnn_jax.training.processes import together
 
-from .. import command
+from .. import command, command_line
 from ..flags import machine, options
 from ..flags.axes import Study
-from . import hosts
+from . import hosts, run_directory
 from .run_directory import RunDirectory, open_directory
 
 FLAGS = flags.FLAGS
-# Forward and backward take three times the forward pass; a multiplication comes with an addition.
+for _module in (command_line, options, machine, hosts, run_directory):
+    flags.adopt_module_key_flags(_module)
+# A training step goes through the network forward, and back for two gradients.
+PASSES_PER_STEP = 3
+# A multiplication comes with an addition.
 _OPERATIONS_PER_MULTIPLICATION = 2
-_PASSES_PER_STEP = 3
 
 
 class Loaded(NamedTuple):
@@ -105,7 +108,7 @@ def begin(
     what: str,
     name: str,
     read: Callable[[], Study],
-    describe: Callable[[Prepared], dict[str, Any]],
+    choices: Callable[[Prepared], dict[str, Any]],
     share: Callable[[int, int], MeshShape],
     most: int | None = None,
 ) -> tuple[RunDirectory, Prepared]:
@@ -115,7 +118,7 @@ def begin(
         what: is in the folder, for messages: a run or a sweep.
         name: of a new folder in runs/, before the time.
         read: the study, from the flags.
-        describe: what must be the same to go on with it.
+        choices: what must be the same to go on with it.
         share: `(trials that train together, examples of a step) -> devices`.
         most: trials that share a program, or None for what the memory holds.
 
@@ -124,13 +127,13 @@ def begin(
     """
 
     def begun() -> tuple[RunDirectory, Prepared]:
-        directory = open_directory(what, name, FLAGS.plan)
+        directory = open_directory(what, name)
         prepared = _prepare(read(), share, most)
         if FLAGS.resume:
-            directory.check_same(describe(prepared))
+            directory.check_same(choices(prepared))
         return directory, prepared
 
-    directory, prepared = together(begun)
+    directory, prepared = processes.together(begun)
     hosts.check_data(loaded.dataset for loaded in prepared.loaded)
     return directory, prepared
 
@@ -148,12 +151,19 @@ def underway(
         choices: what must be the same to go on with it.
     """
     if not FLAGS.resume:
-        together(lambda: directory.create(flags_content, choices))
-    together(directory.check_there)
-    with hosts.going_on_with(
-        f"{command(program)} --workdir={directory.path} --resume{machine.given_text()}"
-    ):
+        processes.together(lambda: directory.create(flags_content, choices))
+    processes.together(directory.check_there)
+    workdir = f"--workdir={directory.path}"
+    again = f"go on with: {command(program)} {workdir} --resume{machine.given_text()}"
+    try:
         yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"interrupted; {again}") from None
+    except jax.errors.JaxRuntimeError as error:
+        lost = processes.loss(error)
+        if lost is None:
+            raise
+        raise processes.ProcessLostError(f"{lost}; {again}") from error
 
 
 def _prepare(study: Study, share: Callable[[int, int], MeshShape], most: int | None) -> Prepared:
@@ -183,7 +193,7 @@ def _plan(
     rows = count_parameters(model, task.image_shape)
     hparams = {name: jnp.float32(value) for name, value in cell.trials[0].hparams.items()}
     state = jax.eval_shape(run.init, hparams, jax.random.key(0))
-    images = config.epochs * (_PASSES_PER_STEP * examples + len(loaded.validation))
+    images = config.epochs * (PASSES_PER_STEP * examples + len(loaded.validation))
     return CellPlan(
         cell,
         loaded,

@@ -1,11 +1,11 @@
-"""The folder of a sweep: finished cells, the cell in flight, and the final tables."""
+"""The cells in the folder of a sweep: those that are finished, and the one in flight."""
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from cnn_jax.errors import UsageError
 from cnn_jax.training import Trainer, checkpoints
@@ -17,11 +17,7 @@ from cnn_jax.training.sweep import SweepState
 from .run_directory import RunDirectory
 
 CELLS = "cells"
-RESULTS_FILE = "results.csv"
-SUMMARY_FILE = "summary.csv"
-MARKDOWN_FILE = "table.md"
-LATEX_FILE = "table.tex"
-FIGURE_FILE = "means.png"
+Made = TypeVar("Made")
 
 
 class CellResult(NamedTuple):
@@ -60,16 +56,11 @@ class CellDirectory:
         file = self._cells.path / f"{self._name}.json"
         if not file.is_file():
             return None
-        record = _read(file)
-        try:
-            return CellResult(**record | {"trials": _trials(record)})
-        except (KeyError, TypeError) as error:
-            raise _damaged(file, error) from error
+        return _read(file, lambda held: CellResult(**held | {"trials": _trials(held)}))
 
     def finish(self, result: CellResult) -> None:
         """Writes the result, then removes what was in flight."""
         if is_first():
-            self._cells.path.mkdir(parents=True, exist_ok=True)
             trials = [trial.to_json() for trial in result.trials]
             self._cells.write_json(f"{self._name}.json", result._asdict() | {"trials": trials})
             shutil.rmtree(self._flight.path, ignore_errors=True)
@@ -82,15 +73,11 @@ class CellDirectory:
 
     def begin(self, group_size: int) -> None:
         """Writes down how many trials a program has."""
-        if is_first():
-            self._flight.path.mkdir(parents=True, exist_ok=True)
         self._flight.write_json("cell.json", {"trials_per_program": group_size})
 
     def save(self, number: int, state: SweepState, standing: Standing) -> None:
         """Writes down a group of trials after an epoch: standing first, arrays last."""
         group = self._group(number)
-        if is_first():
-            group.path.mkdir(parents=True, exist_ok=True)
         name = f"standing_{standing.epoch:05d}.json"
         group.write_json(name, asdict(standing))
         checkpoints.save(group.path, state, standing.epoch)
@@ -110,30 +97,25 @@ class CellDirectory:
         if path is None:
             return None
         file = folder / f"standing_{path.name[-5:]}.json"
-        record = _read(file)
-        try:
-            standing = Standing(record["epoch"], tuple(record["places"]), _trials(record))
-        except (KeyError, TypeError) as error:
-            raise _damaged(file, error) from error
+        standing = _read(
+            file, lambda held: Standing(held["epoch"], tuple(held["places"]), _trials(held))
+        )
         return trainer.adopt(checkpoints.restore(path, trainer.like(standing)), standing)
 
     def _group(self, number: int) -> RunDirectory:
         return RunDirectory(self._flight.path / f"group_{number}")
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _read(file: Path, make: Callable[[dict[str, Any]], Made]) -> Made:
+    """What `make` makes of the record in a file."""
     try:
-        return dict(json.loads(file.read_text()))
-    except (OSError, TypeError, ValueError) as error:
-        raise _damaged(file, error) from error
+        return make(dict(json.loads(file.read_text())))
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        cell = file if file.parent.name == CELLS else file.parents[1]
+        raise UsageError(
+            f"{file} is damaged or of another version ({error}); remove {cell} to run its cell anew"
+        ) from error
 
 
 def _trials(record: Mapping[str, Any]) -> tuple[Trial, ...]:
     return tuple(map(Trial.from_json, record["trials"]))
-
-
-def _damaged(file: Path, error: Exception) -> UsageError:
-    cell = file if file.parent.name == CELLS else file.parents[1]
-    return UsageError(
-        f"{file} is damaged or of another version ({error}); remove {cell} to run its cell anew"
-    )

@@ -148,7 +148,7 @@ def test_a_sweep_that_was_killed_goes_on_to_the_same_tables(
             super().finish(result)
 
     with monkeypatch.context() as patch, pytest.raises(StoppedError):
-        patch.setattr("experiments.ablation.CellDirectory", Flaky)
+        patch.setattr("experiments.runs.cells.CellDirectory", Flaky)
         sweep(f"--dataset={digits}", f"--workdir={workdir}", *SMALL, *GRID)
     outcome = sweep(f"--workdir={workdir}", "--resume")
     assert outcome.code == 0, outcome.err

@@ -86,7 +86,7 @@ def test_flags_are_read_without_being_set(trained: Path):
     assert choices["download"] is False
     config = options.read_config(choices)
     stored = json.loads((trained / "config.json").read_text())
-    described = options.describe(choices, config, options.read_hparams(config, choices))
+    described = options.every_choice(choices, config, options.read_hparams(config, choices))
     assert json.loads(json.dumps(described)) == stored
 
 
