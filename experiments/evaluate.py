@@ -17,7 +17,7 @@ import numpy as np
 from absl import flags
 from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from cnn_jax import compilation, data, training
@@ -76,7 +76,7 @@ def main() -> None:
     if FLAGS.page:
         path = Path(FLAGS.out or saved.path / f"evaluation-{chosen.slug}.html")
         facts = {"Images per second": f"{speed:,.0f}", "Epochs trained": str(saved.state.epoch)}
-        title = saved.title, chosen.name
+        title = f"{saved.config.architecture.model} of {saved.name}", chosen.name
         saved_run.write_page(
             path, render_evaluation(found, title=title, notes=chosen.notes, facts=facts)
         )
@@ -149,7 +149,7 @@ def choose(saved: SavedRun) -> EvaluationSet:
     return EvaluationSet(
         f"{other.name}, {FLAGS.split}",
         f"{name}-{FLAGS.split}",
-        saved_run.choose_split(other, validation, FLAGS.split),
+        saved._replace(dataset=other, validation=validation).split(FLAGS.split),
         notes,
     )
 
@@ -200,7 +200,8 @@ def _print_labels(console: Console, found: Evaluation) -> None:
 
 
 def _print_confusion(console: Console, names: list[str], confusion: np.ndarray) -> None:
-    rows = _table("true \\ guessed", *(_cut(name) for name in names))
+    short = (name if len(name) <= 8 else f"{name[:7]}…" for name in names)
+    rows = _table("true \\ guessed", *short)
     for index, (name, row) in enumerate(zip(names, confusion, strict=True)):
         cells = [
             Text(f"{count:,}" if count else "·", style="bold" if index == column else "")
@@ -238,15 +239,8 @@ def _print_calibration(console: Console, found: Evaluation) -> None:
 
 def _table(first: str, *others: str) -> Table:
     """An empty table for the terminal; all columns but the first hold numbers."""
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    made.add_column(first)
-    for heading in others:
-        made.add_column(Text(heading), justify="right")
-    return made
-
-
-def _cut(name: str) -> str:
-    return name if len(name) <= 8 else f"{name[:7]}…"
+    columns = (Column(Text(heading), justify="right") for heading in others)
+    return Table(first, *columns, box=box.SIMPLE_HEAD, pad_edge=False)
 
 
 def _shape(shape: tuple[int, ...]) -> str:

@@ -86,9 +86,15 @@ class SavedRun(NamedTuple):
         """The examples of "train", "validation" or "test".
 
         Raises:
-            UsageError: if it has none.
+            UsageError: if there are none.
         """
-        return choose_split(self.dataset, self.validation, name)
+        dataset, validation = self.dataset, self.validation
+        split = {"train": dataset.train, "validation": validation, "test": dataset.test}[name]
+        if not len(split):
+            raise UsageError(
+                f"--split={name} has no examples: the run held none out; give another split"
+            )
+        return split
 
     @property
     def network(self) -> TrainedNetwork:
@@ -96,11 +102,6 @@ class SavedRun(NamedTuple):
         task, images = self.task, self.dataset.train.images
         model = build_abstract(self.config.architecture, task.image_shape, task.num_classes)
         return trained_network(model, self.state.weights, partial(normalize, task), images)
-
-    @property
-    def title(self) -> str:
-        """The model and the run, for a heading."""
-        return f"{self.config.architecture.model} of {self.name}"
 
 
 UNCALIBRATED = (
@@ -127,20 +128,6 @@ def thresholds(saved: SavedRun) -> Float[np.ndarray, "l"]:
     if found is not None:
         found = np.asarray(saved.probabilities(jnp.asarray(found[0]))), found[1]
     return choose_thresholds(saved.dataset.num_classes, found)
-
-
-def choose_split(dataset: data.Dataset, validation: data.Split, name: str) -> data.Split:
-    """A split by its name.
-
-    Raises:
-        UsageError: if it has no examples.
-    """
-    split = {"train": dataset.train, "validation": validation, "test": dataset.test}[name]
-    if not len(split):
-        raise UsageError(
-            f"--split={name} has no examples: the run held none out; give another split"
-        )
-    return split
 
 
 def load() -> SavedRun:
