@@ -159,7 +159,7 @@ def test_evidence_is_for_every_label_or_the_one_that_is_named(
         (evaluate.main, ["--top=2"], "--top has no effect here"),
         (predict.main, ["a.png", "--top=2"], "--top has no effect here"),
         (evaluate.main, ["--dataset=mnist"], "--dataset=mnist has one class an image, but the run"),
-        (explain.main, ["--target=beard"], "none of the run's; there are smiling, eyes open"),
+        (explain.main, ["--target=beard"], "not one of the run's; there are smiling, eyes open"),
     ],
 )
 def test_bad_input_is_one_line(start, main, arguments: list[str], message: str):
