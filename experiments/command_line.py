@@ -69,7 +69,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "tensorboard",
         "plan",
     ),
-    "devices": ("devices", "mesh", "shard_data"),
+    "devices": ("devices", "mesh", "shard_data", "unsafe"),
     "hosts": (
         "distributed",
         "coordinator_address",

@@ -1,9 +1,11 @@
 """Programs compiled as the project's are, against the same arithmetic in float64."""
 
 import warnings
+from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
+import jaxlib
 import pytest
 
 from cnn_jax import compilation
@@ -37,3 +39,33 @@ def test_a_value_that_cannot_be_is_not_taken_for_a_missing_option():
 def test_other_devices_have_no_options(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(compilation.jax, "default_backend", lambda: "tpu")
     assert compiler_options() == {}
+
+
+@pytest.fixture
+def wrong_compiler(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A version that was not tested, and a program that it gets wrong."""
+    monkeypatch.setattr(compilation, "TESTED", ("0.0.1",))
+    monkeypatch.setattr(compilation, "miscompilations", lambda: ["a sum"])
+    compilation.untrusted.cache_clear()
+    yield
+    compilation.untrusted.cache_clear()
+
+
+def test_the_compilers_of_the_tests_are_trusted():
+    assert jaxlib.__version__ in compilation.TESTED
+    assert compilation.untrusted() == ()
+
+
+def test_a_compiler_that_was_not_tested_is_tried(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(compilation, "TESTED", ())
+    compilation.untrusted.cache_clear()
+    assert compilation.untrusted() == ()
+
+
+def test_what_it_gets_wrong_is_told(wrong_compiler: None):
+    assert compilation.untrusted() == ("a sum",)
+
+
+def test_other_devices_are_not_tried(wrong_compiler: None, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(compilation.jax, "default_backend", lambda: "gpu")
+    assert compilation.untrusted() == ()

@@ -4,8 +4,10 @@ So a run directory does not keep them: a run goes on wherever it is resumed, on 
 """
 
 import jax
-from absl import flags
+import jaxlib
+from absl import flags, logging
 
+from cnn_jax import compilation
 from cnn_jax.errors import UsageError
 from cnn_jax.training.devices import BATCH_AXIS, MeshShape, best_shape
 
@@ -33,12 +35,36 @@ flags.DEFINE_bool(
     "for sets that are larger than a device's memory. Every step then gathers its examples from "
     "all of them.",
 )
+flags.DEFINE_bool(
+    "unsafe",
+    False,
+    "Train with a compiler that was found to compute wrong numbers, too. Which ones are tested is "
+    "in cnn_jax/compilation.py; others are tried when training starts.",
+)
 
 
 def given_text() -> str:
     """Those of these flags that were given, as a command line has them, a space before each."""
     given = (FLAGS[name] for name in GROUPS["devices"] if FLAGS[name].present)
     return "".join(f" {flag.serialize()}" for flag in given)
+
+
+def check_compiler() -> None:
+    """Refuses a compiler that computes wrong numbers, or says so where it is wanted all the same.
+
+    Raises:
+        UsageError: if it does, and --unsafe was not given.
+    """
+    wrong = compilation.untrusted()
+    if not wrong:
+        return
+    text = (
+        f"jaxlib {jaxlib.__version__} computes wrong numbers on this CPU ({'; '.join(wrong)}); "
+        f"{' or '.join(compilation.TESTED)} is right"
+    )
+    if not FLAGS.unsafe:
+        raise UsageError(f"{text}; install one of them, or train all the same with --unsafe")
+    logging.warning("%s", text)
 
 
 def read_devices() -> int:

@@ -18,6 +18,7 @@ import jax
 from absl import flags
 
 import cnn_jax
+from cnn_jax import compilation
 from cnn_jax.errors import UsageError
 from cnn_jax.training import TrainState, checkpoints
 from cnn_jax.training.processes import is_first
@@ -276,6 +277,7 @@ def _new_path(name: str) -> Path:
 def environment() -> dict[str, str]:
     """What the run ran on."""
     devices = jax.devices()
+    options = " ".join(f"{name}={value}" for name, value in compilation.compiler_options().items())
     return {
         "cnn_jax": cnn_jax.__version__,
         **_commit(),
@@ -283,6 +285,7 @@ def environment() -> dict[str, str]:
         **versions(),
         "platform": platform.platform(),
         "processor": f"{_processor()}, {os.cpu_count()} cores",
+        "compiler options": options or "those of XLA",
         "devices": f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})"
         + (f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""),
         "command": f"{command(Path(sys.argv[0]).stem)} {shlex.join(sys.argv[1:])}".rstrip(),

@@ -127,6 +127,7 @@ def begin(
     """
 
     def begun() -> tuple[RunDirectory, Prepared]:
+        machine.check_compiler()
         directory = open_directory(what, name)
         prepared = _prepare(read(), share, most)
         if FLAGS.resume:

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cnn_jax import compilation
+
 BASE = ("--filters=4", "--hidden=8", "--batch_size=10", "--epochs=1")
 
 
@@ -105,6 +107,21 @@ def test_model_without_the_flag_and_too_small_images(program, digits: Path, else
         "lenet5 needs images of at least 12x12 pixels, got 8x8",
     )
     assert not any(elsewhere.iterdir())
+
+
+def test_a_compiler_that_computes_wrong_numbers(
+    program, digits: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(compilation, "untrusted", lambda: ("a sum",))
+    fails(
+        program(f"--dataset={digits}", *BASE),
+        "computes wrong numbers on this CPU (a sum); 0.10.2 or 0.12.0.1 is right; install one of "
+        "them, or train all the same with --unsafe",
+    )
+    assert not any(elsewhere.iterdir())
+    outcome = program(f"--dataset={digits}", *BASE, "--unsafe", "--workdir=run")
+    assert outcome.code == 0
+    assert "computes wrong numbers on this CPU (a sum)" in outcome.err
 
 
 def truncated(digits: Path, folder: Path) -> None:
