@@ -1,0 +1,58 @@
+"""A step of every network, compiled as programs are, against another form compiled otherwise.
+
+The reference computes convolutions as XLA's own, products by Eigen, and fuses nothing.
+"""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cnn_jax.compilation import EIGEN, jit
+from cnn_jax.models import MODELS, Architecture
+from cnn_jax.training import Config, Examples, Task, hyperparameters, make_run
+from cnn_jax.training.programs import compile_epoch
+
+# The other residual networks are made of the layers of resnet20.
+SAME_LAYERS = {"resnet18", "resnet32", "resnet56", "wide_resnet"}
+BY_ITSELF = EIGEN | {"xla_disable_hlo_passes": "fusion"}
+EXAMPLES = 8
+
+
+def architecture(model: str) -> Architecture:
+    normalization = "none" if model in ("cnn", "lenet5") else "batch"
+    width = 0.25 if "width" in MODELS[model].options else 1.0
+    return Architecture(model=model, normalization=normalization, width=width)
+
+
+@pytest.mark.parametrize("model", sorted(set(MODELS) - SAME_LAYERS))
+def test_a_step_of_every_network(model: str):
+    random = np.random.default_rng(0)
+    examples = Examples(
+        jnp.asarray(random.integers(0, 256, (EXAMPLES, 32, 32, 3)), jnp.uint8),
+        jnp.asarray(random.integers(0, 4, EXAMPLES), jnp.int32),
+    )
+    task = Task((32, 32, 3), 4, (0.5,) * 3, (0.3,) * 3)
+    config = Config(architecture(model), batch_size=EXAMPLES, optimizer="momentum")
+    run = make_run(config, task)
+    other = make_run(
+        replace(config, architecture=replace(config.architecture, convolution="lax")), task
+    )
+    numbers = hyperparameters(config, {"learning_rate": 0.01})
+    hparams = {name: jnp.float32(value) for name, value in numbers.items()}
+    key = jax.random.key(0)
+    state = jit(run.init)(hparams, key, examples)
+    program = compile_epoch(run.epoch, state, hparams, key, examples, donate=False)
+    found, metrics = program(state, hparams, key, examples)
+    expected, right = jit(other.epoch, wanted=BY_ITSELF)(state, hparams, key, examples)
+    np.testing.assert_allclose(metrics["train_loss"], right["train_loss"], rtol=1e-4)
+    steps = (
+        jax.tree.map(lambda after, before: after - before, after.params, state.params)
+        for after in (found, expected)
+    )
+    # Normalizing by the statistics of eight examples makes roundings larger, up to 0.4% here.
+    for change, exact in zip(*map(jax.tree.leaves, steps), strict=True):
+        most = float(jnp.max(jnp.abs(exact)))
+        np.testing.assert_allclose(change, exact, rtol=0, atol=0.01 * most + 1e-7)
