@@ -1,6 +1,6 @@
 """A step of every network, compiled as programs are, against another form compiled otherwise.
 
-The reference computes convolutions as XLA's own, products by Eigen, and fuses nothing.
+The reference computes convolutions as XLA's own, and products by Eigen.
 """
 
 from dataclasses import replace
@@ -17,7 +17,6 @@ from cnn_jax.training.programs import compile_epoch
 
 # The other residual networks are made of the layers of resnet20.
 SAME_LAYERS = {"resnet18", "resnet32", "resnet56", "wide_resnet"}
-BY_ITSELF = EIGEN | {"xla_disable_hlo_passes": "fusion"}
 EXAMPLES = 8
 
 
@@ -46,13 +45,12 @@ def test_a_step_of_every_network(model: str):
     state = jit(run.init)(hparams, key, examples)
     program = compile_epoch(run.epoch, state, hparams, key, examples, donate=False)
     found, metrics = program(state, hparams, key, examples)
-    expected, right = jit(other.epoch, wanted=BY_ITSELF)(state, hparams, key, examples)
+    expected, right = jit(other.epoch, wanted=EIGEN)(state, hparams, key, examples)
     np.testing.assert_allclose(metrics["train_loss"], right["train_loss"], rtol=1e-4)
     steps = (
         jax.tree.map(lambda after, before: after - before, after.params, state.params)
         for after in (found, expected)
     )
-    # Normalizing by the statistics of eight examples makes roundings larger, up to 0.4% here.
     for change, exact in zip(*map(jax.tree.leaves, steps), strict=True):
         most = float(jnp.max(jnp.abs(exact)))
-        np.testing.assert_allclose(change, exact, rtol=0, atol=0.01 * most + 1e-7)
+        np.testing.assert_allclose(change, exact, rtol=0, atol=2e-3 * most + 1e-7)
