@@ -16,6 +16,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def run(*command: object, **options: object) -> subprocess.CompletedProcess:
+    """Runs a command that knows no other checkout, whatever the shell has in PYTHONPATH."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    options = {"env": environment, **options}
     return subprocess.run([*map(str, command)], capture_output=True, text=True, **options)
 
 
@@ -52,11 +55,10 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def outside(tmp_path: Path) -> dict[str, object]:
-    """A folder with a package `experiments` of its own, and an environment that knows no other."""
+    """A folder with a package `experiments` of its own."""
     (tmp_path / "experiments").mkdir()
     (tmp_path / "experiments" / "__init__.py").write_text("OWN = True\n")
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    return {"cwd": tmp_path, "env": environment}
+    return {"cwd": tmp_path}
 
 
 def test_every_package_is_named_in_setup():
