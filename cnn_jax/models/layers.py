@@ -16,18 +16,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from cnn_jax.errors import UsageError
 from cnn_jax.models.architecture import Architecture, ImageShape
-from cnn_jax.ops import (
-    Padding,
-    activations,
-    add_bias,
-    batch_norm,
-    batch_statistics,
-    conv2d,
-    dense,
-    dropout,
-    flatten,
-    pooling,
-)
+from cnn_jax.ops import Padding, activations, conv_general_dilated, dense, dropout, flatten, pooling
 
 _GROUPS = 8
 _LECUN_NORMAL = nnx.initializers.lecun_normal()
@@ -67,7 +56,7 @@ class Layer(nnx.Module):
 
 
 class Convolution(Layer):
-    """The parameters of `nnx.Conv` under `cnn_jax.ops.conv2d`.
+    """`nnx.Conv` on `cnn_jax.ops.conv2d`.
 
     Without a given padding an odd kernel keeps the size of the image, or divides it by the stride.
     If not said otherwise it has a bias if the network is not normalized: else the next
@@ -93,20 +82,16 @@ class Convolution(Layer):
             channels,
             filters,
             (kernel_size, kernel_size),
-            use_bias=architecture.normalization == "none" if use_bias is None else use_bias,
-            kernel_init=kernel_init,
-            rngs=rngs,
-        )
-        self.convolve = partial(
-            conv2d,
             strides=stride,
             padding=kernel_size // 2 if padding is None else padding,
-            lowering=architecture.convolution,
+            use_bias=architecture.normalization == "none" if use_bias is None else use_bias,
+            kernel_init=kernel_init,
+            conv_general_dilated=partial(conv_general_dilated, lowering=architecture.convolution),
+            rngs=rngs,
         )
 
     def __call__(self, x: Float[Array, "n h w c"], mode: Mode) -> Float[Array, "n oh ow f"]:
-        maps = self.convolve(x, self.conv.kernel[...])
-        return maps if self.conv.bias is None else add_bias(maps, self.conv.bias[...])
+        return self.conv(x)
 
     def formula(self) -> tuple[str, int]:
         height, width, channels, filters = self.conv.kernel_shape
@@ -177,19 +162,10 @@ class Normalization(Layer):
             self.norm = nnx.GroupNorm(channels, num_groups=groups, use_scale=use_scale, rngs=rngs)
 
     def __call__(self, x: Float[Array, "n h w c"], mode: Mode) -> Float[Array, "n h w c"]:
-        norm = self.norm
-        if isinstance(norm, nnx.GroupNorm):
-            normed = norm(x)
+        if isinstance(self.norm, nnx.BatchNorm):
+            normed = self.norm(x, use_running_average=not mode.train)
         else:
-            mean, variance = norm.mean[...], norm.var[...]
-            if mode.train:
-                mean, variance = batch_statistics(x)
-                for kept, new in ((norm.mean, mean), (norm.var, variance)):
-                    kept[...] = norm.momentum * kept[...] + (1 - norm.momentum) * new
-            vectors = (
-                None if vector is None else vector[...] for vector in (norm.scale, norm.bias)
-            )
-            normed = batch_norm(x, mean, variance, *vectors, epsilon=norm.epsilon)
+            normed = self.norm(x)
         # Statistics are float32, and so would be all that follows.
         return normed.astype(x.dtype)
 
