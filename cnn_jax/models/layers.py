@@ -16,7 +16,18 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from cnn_jax.errors import UsageError
 from cnn_jax.models.architecture import Architecture, ImageShape
-from cnn_jax.ops import Padding, activations, conv_general_dilated, dense, dropout, flatten, pooling
+from cnn_jax.ops import (
+    Padding,
+    activations,
+    add_bias,
+    batch_norm,
+    batch_statistics,
+    conv2d,
+    dense,
+    dropout,
+    flatten,
+    pooling,
+)
 
 _GROUPS = 8
 _LECUN_NORMAL = nnx.initializers.lecun_normal()
@@ -32,11 +43,13 @@ class Mode(NamedTuple):
             dropout.
         dropout_key: needed in training by a model with dropout.
         dropout_rate: probability in [0, 1), may be traced.
+        split_batch: whether devices share the batch.
     """
 
     train: bool = False
     dropout_key: PRNGKeyArray | None = None
     dropout_rate: Float[Array, ""] | float = 0.0
+    split_batch: bool = False
 
 
 EVALUATION = Mode()
@@ -56,7 +69,7 @@ class Layer(nnx.Module):
 
 
 class Convolution(Layer):
-    """`nnx.Conv` on `cnn_jax.ops.conv2d`.
+    """The parameters of `nnx.Conv` under `cnn_jax.ops.conv2d`.
 
     Without a given padding an odd kernel keeps the size of the image, or divides it by the stride.
     If not said otherwise it has a bias if the network is not normalized: else the next
@@ -82,16 +95,22 @@ class Convolution(Layer):
             channels,
             filters,
             (kernel_size, kernel_size),
-            strides=stride,
-            padding=kernel_size // 2 if padding is None else padding,
             use_bias=architecture.normalization == "none" if use_bias is None else use_bias,
             kernel_init=kernel_init,
-            conv_general_dilated=partial(conv_general_dilated, lowering=architecture.convolution),
             rngs=rngs,
+        )
+        self.convolve = partial(
+            conv2d,
+            strides=stride,
+            padding=kernel_size // 2 if padding is None else padding,
+            lowering=architecture.convolution,
         )
 
     def __call__(self, x: Float[Array, "n h w c"], mode: Mode) -> Float[Array, "n oh ow f"]:
-        return self.conv(x)
+        maps = self.convolve(x, self.conv.kernel[...])
+        if self.conv.bias is None:
+            return maps
+        return add_bias(maps, self.conv.bias[...], split=mode.split_batch)
 
     def formula(self) -> tuple[str, int]:
         height, width, channels, filters = self.conv.kernel_shape
@@ -162,10 +181,21 @@ class Normalization(Layer):
             self.norm = nnx.GroupNorm(channels, num_groups=groups, use_scale=use_scale, rngs=rngs)
 
     def __call__(self, x: Float[Array, "n h w c"], mode: Mode) -> Float[Array, "n h w c"]:
-        if isinstance(self.norm, nnx.BatchNorm):
-            normed = self.norm(x, use_running_average=not mode.train)
+        norm = self.norm
+        if isinstance(norm, nnx.GroupNorm):
+            normed = norm(x)
         else:
-            normed = self.norm(x)
+            mean, variance = norm.mean[...], norm.var[...]
+            if mode.train:
+                mean, variance = batch_statistics(x, split=mode.split_batch)
+                for kept, new in ((norm.mean, mean), (norm.var, variance)):
+                    kept[...] = norm.momentum * kept[...] + (1 - norm.momentum) * new
+            vectors = (
+                None if vector is None else vector[...] for vector in (norm.scale, norm.bias)
+            )
+            normed = batch_norm(
+                x, mean, variance, *vectors, epsilon=norm.epsilon, split=mode.split_batch
+            )
         # Statistics are float32, and so would be all that follows.
         return normed.astype(x.dtype)
 

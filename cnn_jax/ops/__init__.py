@@ -5,7 +5,9 @@
 # fmt: off
 
 from cnn_jax.ops import augment
-from cnn_jax.ops._dense import DROPOUT_RATE, dense, dropout, flatten
+from cnn_jax.ops._affine import (
+    DROPOUT_RATE, add_bias, batch_norm, batch_statistics, channel_sums, dense, dropout, flatten,
+)
 from cnn_jax.ops.activations import (
     ACTIVATIONS, OUTPUT_ACTIVATIONS, PARAMETRIC_ACTIVATIONS, ParametricActivation, elu, gelu,
     hard_swish, identity, leaky_relu, mish, prelu, relu, selu, sigmoid, silu, softmax, softplus,
@@ -34,14 +36,15 @@ from cnn_jax.ops.updates import (
 __all__ = [
     "ACTIVATIONS", "CALIBRATED", "DROPOUT_RATE", "LOSSES", "LOSS_OUTPUT", "LOWERINGS",
     "OUTPUT_ACTIVATIONS", "PARAMETRIC_ACTIVATIONS", "PER_LABEL", "POOLINGS", "ClassScores",
-    "Hyperparameter", "Interval", "Lowering", "Number", "OneOf", "Padding",
-    "ParametricActivation", "Targets", "Whole", "absolute_error", "accuracy", "apply_updates",
-    "augment", "average_precision", "avg_pool", "best_thresholds", "binary_cross_entropy",
-    "confusion_matrix", "conv2d", "conv_general_dilated", "crammer_singer", "cross_entropy",
-    "dense", "dropout", "elu", "error", "expected_calibration_error", "flatten", "focal", "gelu",
-    "global_avg_pool", "gradient_descent", "hard_swish", "hinge", "identity", "init_velocity",
-    "kl_divergence", "label_accuracy", "label_confusion", "label_correct", "label_f1", "leaky_relu",
-    "log_loss", "max_pool", "mish", "momentum", "nesterov", "normalized_muon", "orthogonalize",
-    "output_size", "per_class", "prelu", "relu", "selu", "sigmoid", "silu", "softmax", "softplus",
-    "squared_error", "step", "tanh", "top_k_accuracy", "weston_watkins",
+    "Hyperparameter", "Interval", "Lowering", "Number", "OneOf", "Padding", "ParametricActivation",
+    "Targets", "Whole", "absolute_error", "accuracy", "add_bias", "apply_updates", "augment",
+    "average_precision", "avg_pool", "batch_norm", "batch_statistics", "best_thresholds",
+    "binary_cross_entropy", "channel_sums", "confusion_matrix", "conv2d", "conv_general_dilated",
+    "crammer_singer", "cross_entropy", "dense", "dropout", "elu", "error",
+    "expected_calibration_error", "flatten", "focal", "gelu", "global_avg_pool", "gradient_descent",
+    "hard_swish", "hinge", "identity", "init_velocity", "kl_divergence", "label_accuracy",
+    "label_confusion", "label_correct", "label_f1", "leaky_relu", "log_loss", "max_pool", "mish",
+    "momentum", "nesterov", "normalized_muon", "orthogonalize", "output_size", "per_class", "prelu",
+    "relu", "selu", "sigmoid", "silu", "softmax", "softplus", "squared_error", "step", "tanh",
+    "top_k_accuracy", "weston_watkins",
 ]

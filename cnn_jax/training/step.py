@@ -182,7 +182,8 @@ def gradient(
     """What a prepared batch says, its examples weighted."""
 
     def objective(params: PyTree) -> tuple:
-        mode = Mode(True, dropout_key, hparams.get("dropout_rate", 0.0))
+        rate = hparams.get("dropout_rate", 0.0)
+        mode = Mode(True, dropout_key, rate, split_batch=setting.mesh is not None)
         logits, statistics = forward(setting, params, state.statistics, images, mode)
         hits = jnp.sum(setting.labels.right(logits, labels) * weights)
         loss = jnp.sum(losses(setting, logits, targets, hparams) * weights)

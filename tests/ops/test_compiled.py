@@ -162,6 +162,14 @@ def _case_of_counts(draw: Draw) -> Case:
     return Case(scores, (_confusion(draw).astype(np.float32),), False, False)
 
 
+def _of_channels(function: Callable, vectors: int) -> Callable[[Draw], Case]:
+    def case(draw: Draw) -> Case:
+        images = draw.images()
+        return Case(function, (images, *(draw.uniform(images.shape[3]) for _ in range(vectors))))
+
+    return case
+
+
 MAKERS: dict[str, Callable[[Draw], Case]] = {
     **{name: _elementwise(function) for name, function in ops.ACTIVATIONS.items()},
     "sigmoid": _elementwise(ops.sigmoid),
@@ -175,6 +183,10 @@ MAKERS: dict[str, Callable[[Draw], Case]] = {
     "max_pool": _pool("max"),
     "avg_pool": _pool("average"),
     "global_avg_pool": lambda draw: Case(ops.global_avg_pool, (draw.images(),)),
+    "add_bias": _of_channels(ops.add_bias, 1),
+    "batch_norm": _of_channels(ops.batch_norm, 4),
+    "batch_statistics": _of_channels(ops.batch_statistics, 0),
+    "channel_sums": _of_channels(ops.channel_sums, 0),
     "dense": lambda draw: Case(
         ops.dense,
         (draw.normal(draw.size(1, 300), 77), draw.normal(77, classes := draw.size(1, 99)),

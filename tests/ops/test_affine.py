@@ -4,8 +4,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
-from cnn_jax.ops import dense, dropout, flatten
+from cnn_jax.ops import (
+    add_bias,
+    batch_norm,
+    batch_statistics,
+    channel_sums,
+    dense,
+    dropout,
+    flatten,
+)
 
 KEY = jax.random.key(0)
 
@@ -96,3 +105,62 @@ def test_gradient_of_dropout_is_its_mask():
 @pytest.mark.parametrize("rate", [0.5, jnp.float32(0.5)], ids=["number", "array"])
 def test_dropout_keeps_bfloat16(rate):
     assert dropout(KEY, jnp.ones(4, jnp.bfloat16), rate).dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize("split", [False, True])
+@pytest.mark.parametrize("shape", [(5, 4, 3, 2), (1, 1, 1, 1), (130, 7, 7, 33)])
+def test_channel_sums_and_their_gradient(shape, split):
+    maps, weights = normal(1, *shape), normal(2, shape[-1])
+    sums = channel_sums(jnp.asarray(maps), split=split)
+    np.testing.assert_allclose(sums, maps.sum((0, 1, 2), np.float64), rtol=1e-4, atol=1e-4)
+    slopes = jax.grad(lambda m: channel_sums(m, split=split) @ weights)(jnp.asarray(maps))
+    np.testing.assert_array_equal(slopes, np.broadcast_to(weights, shape))
+
+
+def test_many_small_numbers_in_bfloat16_are_added_up_in_float32():
+    ones = jnp.ones((8, 32, 32, 3), jnp.bfloat16)
+    sums = channel_sums(ones)
+    assert sums.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(sums.astype(np.float32), [8192] * 3)
+
+
+def test_the_gradient_of_a_bias_is_the_sum_over_examples_and_places():
+    maps, bias, cotangents = normal(1, 6, 5, 4, 3), normal(2, 3), normal(3, 6, 5, 4, 3)
+    values, back = jax.vjp(add_bias, jnp.asarray(maps), jnp.asarray(bias))
+    np.testing.assert_array_equal(values, maps + bias)
+    dmaps, dbias = back(jnp.asarray(cotangents))
+    np.testing.assert_array_equal(dmaps, cotangents)
+    np.testing.assert_allclose(dbias, cotangents.sum((0, 1, 2)), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("use_scale, use_bias", [(True, True), (False, True), (True, False)])
+def test_batch_norm_is_that_of_flax_in_value_and_gradients(use_scale, use_bias):
+    maps, cotangents = (jnp.asarray(3 * normal(seed, 9, 6, 5, 4) + 1) for seed in (1, 2))
+    vectors = [
+        jnp.asarray(normal(seed, 4)) if used else None
+        for seed, used in ((3, use_scale), (4, use_bias))
+    ]
+
+    def flax(maps, scale, bias):
+        layer = nnx.BatchNorm(4, use_scale=use_scale, use_bias=use_bias, rngs=nnx.Rngs(0))
+        for variable, vector in ((layer.scale, scale), (layer.bias, bias)):
+            if variable is not None:
+                variable[...] = vector
+        return layer(maps, use_running_average=False)
+
+    def ours(maps, scale, bias):
+        return batch_norm(maps, *batch_statistics(maps), scale, bias)
+
+    values, back = jax.vjp(ours, maps, *vectors)
+    expected, expected_back = jax.vjp(flax, maps, *vectors)
+    np.testing.assert_allclose(values, expected, rtol=1e-5, atol=1e-5)
+    for found, right in zip(back(cotangents), expected_back(cotangents), strict=True):
+        if right is not None:
+            np.testing.assert_allclose(found, right, rtol=1e-4, atol=1e-4)
+
+
+def test_channels_under_vmap_over_models():
+    maps, bias = normal(1, 3, 4, 5, 5, 2), normal(2, 3, 2)
+    sums = jax.vmap(channel_sums)(jnp.asarray(maps))
+    np.testing.assert_allclose(sums, maps.sum((1, 2, 3)), rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(jax.vmap(add_bias)(maps, bias), maps + bias[:, None, None, None])
