@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import jaxlib
 import numpy as np
 
+__all__ = ["EIGEN", "SAFE", "TESTED", "compiler_options", "jit", "miscompilations", "untrusted"]
+
 CompilerOptions = dict[str, str | bool]
 
 # Versions of jaxlib with whose CPU compiler all tests of the project passed.
