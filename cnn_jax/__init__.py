@@ -8,9 +8,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cnn_jax import analysis, data, models, ops, training
+    from cnn_jax import analysis, compilation, data, models, ops, training
 
-__all__ = ["analysis", "data", "models", "ops", "training"]
+__all__ = ["analysis", "compilation", "data", "models", "ops", "training"]
 __version__ = "0.1.0"
 
 

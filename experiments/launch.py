@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import NoReturn
@@ -97,7 +98,11 @@ def terminal() -> Console:
 
 
 def _keep_programs() -> None:
-    """Keeps compiled programs on disk, so that the same run starts at once the next time."""
+    """Keeps compiled programs on disk, so that the same run starts at once the next time.
+
+    Those that call oneDNN cannot be kept: XLA runs out of memory when it writes them down.
+    """
+    warnings.filterwarnings("ignore", "Error writing persistent compilation cache.*bad_alloc")
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(default_folder() / "programs"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)

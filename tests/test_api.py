@@ -23,8 +23,9 @@ PAGE = ROOT / "docs" / "api.md"
 HEAD = """# Every public name
 
 After `import cnn_jax` its rooms are there: `cnn_jax.ops`, `cnn_jax.models`, `cnn_jax.data`,
-`cnn_jax.training` and `cnn_jax.analysis`, each loaded when it is first used. What is not on this
-page is not public. `python tests/test_api.py` writes it from the rooms' `__all__`.
+`cnn_jax.training`, `cnn_jax.analysis` and `cnn_jax.compilation`, each loaded when it is first used.
+What is not on this page is not public. `python tests/test_api.py` writes it from the rooms'
+`__all__`.
 """
 
 
@@ -33,7 +34,7 @@ def rooms() -> list[ModuleType]:
     found = []
     for name in cnn_jax.__all__:
         room = importlib.import_module(f"cnn_jax.{name}")
-        below = pkgutil.iter_modules(room.__path__, f"{room.__name__}.")
+        below = pkgutil.iter_modules(getattr(room, "__path__", ()), f"{room.__name__}.")
         found += [room, *(importlib.import_module(module.name) for module in below if module.ispkg)]
     return [room for room in found if public(room)]
 

@@ -144,7 +144,7 @@ def run_seconds(
 def estimate_seconds(plans: Sequence[CellPlan]) -> float:
     """About how long all cells take here, from a matrix product that is timed now."""
     side = 1024
-    product = jax.jit(jnp.dot)
+    product = compilation.jit(jnp.dot)
     matrix = jnp.ones((side, side))
     # Of the six calls the first one compiles.
     times = timeit.repeat(lambda: product(matrix, matrix).block_until_ready(), number=1, repeat=6)
