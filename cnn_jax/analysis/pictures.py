@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from cnn_jax.data.folders import decode_picture
+from cnn_jax.data import PixelRule
+from cnn_jax.data.folders import decode
 
 _SAMPLE = 2000
 # What of a border may differ from its level, and from it on what is ink, in bytes.
@@ -70,8 +71,15 @@ class Fitted(NamedTuple):
     centered: bool
 
 
-def read_picture(path: Path, channels: int) -> UInt8[np.ndarray, "h w c"]:
+def read_picture(
+    path: Path, channels: int, rule: PixelRule = PixelRule()
+) -> UInt8[np.ndarray, "h w c"]:
     """A picture file turned upright, transparent parts on white, in gray or RGB.
+
+    Args:
+        path: of the file.
+        channels: 1 for gray, 3 for RGB.
+        rule: of the training set, by which values that are no bytes become bytes.
 
     Raises:
         ValueError: it cannot be read, with the reason for a reader.
@@ -79,7 +87,7 @@ def read_picture(path: Path, channels: int) -> UInt8[np.ndarray, "h w c"]:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        return decode_picture(path, channels)
+        return decode(path, channels, rule).image
     except FileNotFoundError:
         raise ValueError("there is no such file") from None
     except UnidentifiedImageError:

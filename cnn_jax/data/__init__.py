@@ -5,10 +5,10 @@ them.
 """
 # fmt: off
 
-from cnn_jax.data.dataset import Dataset, Split, channel_statistics, hold_out, take
+from cnn_jax.data.dataset import Dataset, PixelRule, Split, channel_statistics, hold_out, take
 from cnn_jax.data.registry import DATASETS, is_multi_label, load
 
 __all__ = [
-    "DATASETS", "Dataset", "Split", "channel_statistics", "hold_out", "is_multi_label", "load",
-    "take",
+    "DATASETS", "Dataset", "PixelRule", "Split", "channel_statistics", "hold_out", "is_multi_label",
+    "load", "take",
 ]

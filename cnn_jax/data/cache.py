@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 from absl import logging
 
-from cnn_jax.data.dataset import Dataset, Split, check_dataset
+from cnn_jax.data.dataset import Dataset, PixelRule, Split, check_dataset
 
 # Part of every fingerprint: raise it when decoding or the layout of the file changes.
-_FORMAT = 2
+_FORMAT = 3
 
 
 def default_folder() -> Path:
@@ -92,12 +92,20 @@ def _read(path: Path) -> Dataset:
             Split(arrays[f"{split}_images"], arrays[f"{split}_labels"])
             for split in ("train", "test")
         )
-        dataset = Dataset(str(arrays["name"]), train, test, tuple(arrays["class_names"].tolist()))
+        validation = None
+        if "validation_images" in arrays:
+            validation = Split(arrays["validation_images"], arrays["validation_labels"])
+        said = json.loads(str(arrays["said"]))
+        dataset = Dataset(
+            str(arrays["name"]), train, test, tuple(arrays["class_names"].tolist()), validation,
+            tuple(said["notes"]), PixelRule(*said["rule"]), said["unread"],
+        )  # fmt: skip
     return check_dataset(dataset)
 
 
 def _write(path: Path, dataset: Dataset) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    said = {"notes": dataset.notes, "rule": dataset.rule, "unread": dict(dataset.unread)}
     # Written beside its place and then renamed: nobody ever sees half a file.
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".tmp")
     try:
@@ -106,15 +114,24 @@ def _write(path: Path, dataset: Dataset) -> None:
                 file,
                 name=np.array(dataset.name),
                 class_names=np.array(dataset.class_names),
-                train_images=dataset.train.images,
-                train_labels=dataset.train.labels,
-                test_images=dataset.test.images,
-                test_labels=dataset.test.labels,
+                said=np.array(json.dumps(said)),
+                **_arrays(dataset),
             )
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+def _arrays(dataset: Dataset) -> dict[str, np.ndarray]:
+    """The arrays of the splits by the names that they have in the file."""
+    splits = {"train": dataset.train, "test": dataset.test, "validation": dataset.validation}
+    return {
+        f"{name}_{what}": getattr(split, what)
+        for name, split in splits.items()
+        if split is not None
+        for what in ("images", "labels")
+    }
 
 
 @contextmanager
