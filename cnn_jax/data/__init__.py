@@ -6,9 +6,11 @@ them.
 # fmt: off
 
 from cnn_jax.data.dataset import Dataset, PixelRule, Split, channel_statistics, hold_out, take
+from cnn_jax.data.folders import LABELS, RESIZE, match_classes
+from cnn_jax.data.layouts import describe as describe_layouts
 from cnn_jax.data.registry import DATASETS, is_multi_label, load
 
 __all__ = [
-    "DATASETS", "Dataset", "PixelRule", "Split", "channel_statistics", "hold_out", "is_multi_label",
-    "load", "take",
+    "DATASETS", "LABELS", "RESIZE", "Dataset", "PixelRule", "Split", "channel_statistics", "describe_layouts", "hold_out",
+    "is_multi_label", "load", "match_classes", "take",
 ]

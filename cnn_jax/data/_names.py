@@ -19,6 +19,7 @@ _MEANT = {
     "stl": "stl10",
     "imagenet": "imagenet2012",
 }
+_ALIKE = 0.7
 _EMNIST = ("balanced", "byclass", "bymerge", "digits", "letters", "mnist")
 
 
@@ -55,4 +56,4 @@ def nearest(name: str, known: Iterable[str]) -> list[str]:
     """The names most like one, at most three, the likest first."""
     stem = _plain(re.split("[/:]", name)[0])
     by_plain = {_plain(each): each for each in known}
-    return [by_plain[each] for each in difflib.get_close_matches(stem, by_plain, n=3)]
+    return [by_plain[each] for each in difflib.get_close_matches(stem, by_plain, 3, _ALIKE)]

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from absl import flags
 from jax.sharding import Mesh
+from rich.console import Console
+from rich.text import Text
 
 from cnn_jax import data, training
 from cnn_jax.errors import UsageError
@@ -90,6 +92,12 @@ class CellPlan(NamedTuple):
         return Placed(
             put(dataset.train), put(validation) if len(validation) else None, put(dataset.test)
         )
+
+
+def print_notes(console: Console, dataset: data.Dataset) -> None:
+    """Prints what a reader should know of how data were read; names in it are no markup."""
+    for note in dataset.notes:
+        console.print(Text(f"  {note}"), soft_wrap=True)
 
 
 class Prepared(NamedTuple):

@@ -116,25 +116,25 @@ def _class_names(reader: Reader, train: Part) -> tuple[str, ...]:
             f"{FIELD.class_pattern}{hint} if the class stands in their names"
         )
     raise UsageError(
-        f"{where} has {len(names)} class folders with pictures{_found(reader, folder, names)}, "
-        "expected one for each of two or more classes; to tell one class from all else, add a "
-        "folder of pictures of all else"
+        f"{where} has {len(names)} class folders, expected one for each of two or more classes"
+        f"{_found(reader, folder, names)}"
     )
 
 
 def _found(reader: Reader, folder: Folder, names: tuple[str, ...]) -> str:
-    """What stands where class folders should, in brackets."""
+    """What stands where class folders should."""
     if names:
-        return f" ({names[0]})"
+        return f"; to tell {names[0]} from all else, add a folder of pictures of all else"
     links = [
         file.name for file in folder.files if is_text_link(reader.root / file.path, file.size)
     ]
     if links:
         return (
-            f" ({', '.join(links)}: links kept as text, as git and archives leave them; copy the "
-            "folders that they name)"
+            f"; {', '.join(links)} are links kept as text, as git and archives leave them: copy the "
+            "folders that they name"
         )
-    return f" ({', '.join(file.name for file in folder.files[:3])})" if folder.files else ""
+    others = ", ".join(file.name for file in folder.files[:3])
+    return f"; there is {others}" if others else ""
 
 
 def _numbers(reader: Reader, split: str, part: Part, names: tuple[str, ...]) -> Labels:

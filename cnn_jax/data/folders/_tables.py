@@ -30,6 +30,7 @@ _MANY = frozenset({"labels", "classes", "tags"})
 _SPLIT_COLUMNS = ("split", "subset", "partition")
 _SEPARATORS = "|;,"
 _SUFFIXES = (".csv", ".tsv")
+_BY_NAME = ("labels.csv", "_classes.csv")
 _TRUE, _FALSE = frozenset({"true", "yes"}), frozenset({"false", "no"})
 
 # How labels are found where a folder can be read in several ways.
@@ -70,9 +71,12 @@ class _Columns(NamedTuple):
 
 
 def is_table(root: Path, file: File) -> bool:
-    """Whether a file is one of labels: its first line names a column of pictures and another."""
-    if not file.name.lower().endswith(_SUFFIXES):
+    """Whether a file is one of labels, by its name or by the columns that its first line names."""
+    name = file.name.lower()
+    if not name.endswith(_SUFFIXES):
         return False
+    if name in _BY_NAME:
+        return True
     try:
         rows = _read_rows(root / file.path, lines=1)
     except UsageError:
