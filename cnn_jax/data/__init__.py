@@ -5,6 +5,7 @@ them.
 """
 # fmt: off
 
+from cnn_jax.data._repeats import imbalance, repeats
 from cnn_jax.data.dataset import Dataset, PixelRule, Split, channel_statistics, hold_out, take
 from cnn_jax.data.folders import LABELS, RESIZE, match_classes
 from cnn_jax.data.layouts import describe as describe_layouts
@@ -12,5 +13,5 @@ from cnn_jax.data.registry import DATASETS, is_multi_label, load
 
 __all__ = [
     "DATASETS", "LABELS", "RESIZE", "Dataset", "PixelRule", "Split", "channel_statistics", "describe_layouts", "hold_out",
-    "is_multi_label", "load", "match_classes", "take",
+    "imbalance", "is_multi_label", "load", "match_classes", "repeats", "take",
 ]

@@ -5,11 +5,14 @@ data, another image size or another format of the cache is another file. Files a
 """
 
 import hashlib
+import io
 import json
 import os
 import re
 import sys
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,26 +84,62 @@ def cached(
     dataset = check_dataset(build())
     try:
         _write(path, dataset)
+        # What lies in a file takes no memory that others need.
+        return _read(path)
     except OSError as error:
         logging.warning("%s is not cached, so the next start decodes it again: %s", name, error)
     return dataset
 
 
 def _read(path: Path) -> Dataset:
-    with np.load(path) as arrays:
-        train, test = (
-            Split(arrays[f"{split}_images"], arrays[f"{split}_labels"])
-            for split in ("train", "test")
+    arrays = _map_arrays(path)
+    splits = {
+        split: Split(arrays[f"{split}_images"], arrays[f"{split}_labels"])
+        for split in ("train", "test", "validation")
+        if split != "validation" or "validation_images" in arrays
+    }
+    said = json.loads(str(arrays["said"]))
+    return check_dataset(
+        Dataset(
+            str(arrays["name"]),
+            splits["train"],
+            splits["test"],
+            tuple(arrays["class_names"].tolist()),
+            splits.get("validation"),
+            tuple(said["notes"]),
+            PixelRule(*said["rule"]),
+            said["unread"],
         )
-        validation = None
-        if "validation_images" in arrays:
-            validation = Split(arrays["validation_images"], arrays["validation_labels"])
-        said = json.loads(str(arrays["said"]))
-        dataset = Dataset(
-            str(arrays["name"]), train, test, tuple(arrays["class_names"].tolist()), validation,
-            tuple(said["notes"]), PixelRule(*said["rule"]), said["unread"],
-        )  # fmt: skip
-    return check_dataset(dataset)
+    )
+
+
+_LOCAL_HEADER, _LENGTHS = 30, slice(26, 30)
+
+
+def _map_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an uncompressed .npz as parts of the file, which the system reads as needed.
+
+    Raises:
+        ValueError: a checksum does not fit, or a part is compressed.
+    """
+    content = np.memmap(path, np.uint8, "r")
+    found = {}
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            lengths = content[info.header_offset :][_LENGTHS].view("<u2")
+            start = info.header_offset + _LOCAL_HEADER + int(lengths.sum())
+            part = content[start : start + info.file_size]
+            if info.compress_type != zipfile.ZIP_STORED or zlib.crc32(part) != info.CRC:
+                raise ValueError(f"{info.filename} is damaged")
+            header = io.BytesIO(part[:_LONGEST_HEADER].tobytes())
+            np.lib.format.read_magic(header)
+            shape, _, dtype = np.lib.format.read_array_header_1_0(header)
+            values = part[header.tell() :].view(np.ndarray)
+            found[info.filename.removesuffix(".npy")] = np.frombuffer(values, dtype).reshape(shape)
+    return found
+
+
+_LONGEST_HEADER = 1 << 16
 
 
 def _write(path: Path, dataset: Dataset) -> None:

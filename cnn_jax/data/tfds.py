@@ -21,6 +21,7 @@ import numpy as np
 from absl import logging
 
 from cnn_jax.data._names import nearest, resolve
+from cnn_jax.data._repeats import repeats
 from cnn_jax.data.cache import cached, file_stamps, fingerprint, progress
 from cnn_jax.data.dataset import Dataset, Split
 from cnn_jax.data.folders import resize
@@ -253,7 +254,10 @@ def load_tfds(
     def read() -> Dataset:
         test = read_split(_find_test_split(builder, label_key))
         train = read_split("train") if "train" in builder.info.splits else test[:0]
-        return Dataset(dataset_name, train, test, _class_names(builder, label_key))
+        notes = repeats({"train": train, "test": test})
+        return Dataset(
+            dataset_name, train, test, _class_names(builder, label_key), notes=notes
+        )
 
     return cached(read, name=dataset_name, key=key, cache_dir=cache_dir)
 

@@ -257,7 +257,9 @@ def read_dataset(choices: Choices, *, test_only: bool = False) -> tuple[data.Dat
     count = _value(choices, "train_examples")
     if count is not None:
         train = data.take(train, count, seed)
-    return replace(dataset, train=train), validation
+    uneven = data.imbalance(train, dataset.class_names)
+    notes = (*dataset.notes, uneven) if uneven else dataset.notes
+    return replace(dataset, train=train, notes=notes), validation
 
 
 def _list_files(dataset: data.Dataset) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from cnn_jax.data._repeats import repeats
 from cnn_jax.data.account import Account, counts
 from cnn_jax.data.dataset import Dataset, check_dataset
 from cnn_jax.data.files.arrays import (
@@ -56,7 +57,8 @@ def open_files(scan: Scan, name: str, labels: str = "auto", only: str = "") -> D
     }
     account = Account(used, left)
     check_dataset(dataset)
-    notes = (_summary(dataset, account), *dataset.notes)
+    splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
+    notes = (_summary(dataset, account), *dataset.notes, *repeats(splits))
     return dataclasses.replace(dataset, notes=notes, account=account)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cnn_jax.data._repeats import repeats
 from cnn_jax.data.account import Account, counts
 from cnn_jax.data.cache import cached, fingerprint
 from cnn_jax.data.dataset import Dataset, Split
@@ -74,19 +75,21 @@ def _read(root: Path, name: str, plan: Plan, options: Options) -> Dataset:
     bad = plan.bad | {files[index].path: why for index, why in found.bad.items()}
     if options.on_error != "skip":
         refuse_bad(root, bad)
-    splits, start, image = {}, 0, 0
+    splits, readable, start, image = {}, {}, 0, 0
     for split, chosen in plan.files.items():
         good = [index for index in range(len(chosen)) if start + index not in found.bad]
         splits[split] = Split(found.images[image : image + len(good)], plan.labels[split][good])
         start, image = start + len(chosen), image + len(good)
+        readable[split] = [chosen[index].path for index in good]
     _check_left(root, name, splits, plan.class_names, bad)
+    twice = repeats(splits, lambda split, index: readable[split][index])
     return Dataset(
         name,
         splits["train"],
         splits["test"],
         plan.class_names,
         splits.get("validation"),
-        found.notes,
+        (*found.notes, *twice),
         found.rule,
         bad,
     )
