@@ -111,7 +111,9 @@ def check_dataset(dataset: Dataset) -> Dataset:
             `[0, num_classes)` nor a uint8 row of zeros and ones, or splits whose images have
             different shapes.
     """
-    if dataset.num_classes < 2 and not (dataset.multi_label and dataset.num_classes):
+    # One class is enough for labels, and to test on.
+    alone = dataset.multi_label or (not len(dataset.train) and not dataset.test.labels.any())
+    if dataset.num_classes < 2 and not (alone and dataset.num_classes):
         raise UsageError(f"{dataset.name}: found {dataset.num_classes} class, expected two or more")
     if len(dataset.train):
         _check_split(f"{dataset.name}: train", dataset.train, dataset)

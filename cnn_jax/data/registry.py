@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from cnn_jax.data._names import nearest, resolve
-from cnn_jax.data.dataset import Dataset, Split, check_dataset
+from cnn_jax.data.dataset import Dataset, PixelRule, Split, check_dataset
 from cnn_jax.data.faces import load_faces
 from cnn_jax.data.files import (
     is_archive,
@@ -149,6 +149,7 @@ def load(
     class_pattern: str | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     test_only: bool = False,
+    rule: PixelRule | None = None,
 ) -> Dataset:
     """Reads a data set.
 
@@ -177,7 +178,9 @@ def load(
         cache_dir: where decoded data and drawn faces are kept; default: the environment variable
             `CNN_JAX_CACHE`, then `~/.cache/cnn_jax`.
         test_only: whether a TensorFlow data set without a `train` split will do (`cifar10_1`,
-            `cifar10_corrupted`); it then has no training examples.
+            `cifar10_corrupted`) or a folder without one will do; it then has no training examples.
+        rule: by which values of pictures that are no bytes become bytes, and how pictures become
+            squares, where they are to be as those of another set; None: by their own range.
 
     Returns:
         The data set, with uint8 images `n h w c` and int32 labels `n`, or uint8 labels `n l` where
@@ -192,7 +195,7 @@ def load(
     if not name:
         raise UsageError("the name of the data set is empty, expected a name or a folder")
     path = Path(name).expanduser()
-    options = Options(image_size, resize, on_error, labels, class_pattern)
+    options = Options(image_size, resize, on_error, labels, class_pattern, rule, test_only)
     if name not in DATASETS:
         only = ""
         if not path.exists() and (prefix := _idx_prefix(path)):

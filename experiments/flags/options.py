@@ -227,12 +227,15 @@ def without_effect(choices: Choices) -> frozenset[str]:
     return frozenset(others | ((known_hyperparameters().keys() & choices.keys()) - read))
 
 
-def read_dataset(choices: Choices, *, test_only: bool = False) -> tuple[data.Dataset, data.Split]:
+def read_dataset(
+    choices: Choices, *, test_only: bool = False, rule: data.PixelRule | None = None
+) -> tuple[data.Dataset, data.Split]:
     """The data set with what the choices leave to train on, and the examples held out.
 
     Args:
         choices: by name.
         test_only: whether a data set that has nothing to train on will do.
+        rule: by which values of pictures that are no bytes become bytes; None: by their range.
 
     Raises:
         UsageError: if the data cannot be read or the split cannot be made.
@@ -246,6 +249,7 @@ def read_dataset(choices: Choices, *, test_only: bool = False) -> tuple[data.Dat
         download=_value(choices, "download"),
         **{name: _value(choices, name) for name in _READING},
         test_only=test_only,
+        rule=rule,
     )
     if FLAGS.list_files:
         _list_files(dataset)

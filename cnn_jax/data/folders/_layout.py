@@ -62,11 +62,14 @@ def lay_out(reader: Reader) -> Plan:
     notes = [note for part in everything.values() for note in part.notes]
     if reader.base.folder.path:
         notes.insert(0, f"read from {reader.base.folder.path}")
-    names = _class_names(reader, everything["train"])
+    known = "train" if "train" in everything else "test"
+    if known == "test" and not (reader.options.test_only and "test" in everything):
+        raise UsageError(f"{reader.root} has nothing to train on, but {', '.join(everything)}")
+    names = _class_names(reader, known, everything[known])
     labels = {split: _numbers(reader, split, part, names) for split, part in parts.items()}
     files = {split: part.files for split, part in parts.items()}
-    if labels["train"].ndim == 2:
-        names, labels, dropped = _without_absent(names, labels)
+    if labels[known].ndim == 2:
+        names, labels, dropped = _without_absent(names, labels, known)
         notes += dropped
     else:
         notes += [*_other_case(names, parts), *_absent_classes(names, labels)]
@@ -92,13 +95,13 @@ def _known_bad(reader: Reader) -> dict[str, str]:
     }
 
 
-def _class_names(reader: Reader, train: Part) -> tuple[str, ...]:
-    folder = reader.base.splits.get("train", reader.base.folder)
+def _class_names(reader: Reader, split: str, train: Part) -> tuple[str, ...]:
+    folder = reader.base.splits.get(split, reader.base.folder)
     where = reader.root / folder.path
     if train.table and train.table.several:
         return train.table.names
     names = tuple(sorted(set(train.labels), key=natural))
-    if len(names) >= 2:
+    if len(names) >= 2 or (names and split == "test"):
         return names
     if train.table or reader.options.class_pattern is not None:
         raise UsageError(
@@ -202,10 +205,12 @@ def _absent_classes(names: tuple[str, ...], labels: dict[str, Labels]) -> list[s
 
 
 def _without_absent(
-    names: tuple[str, ...], labels: dict[str, Labels]
+    names: tuple[str, ...], labels: dict[str, Labels], known: str
 ) -> tuple[tuple[str, ...], dict[str, Labels], list[str]]:
     """Leaves out labels that no training picture has."""
-    there = labels["train"].any(axis=0)
+    if known != "train":
+        return names, labels, []
+    there = labels[known].any(axis=0)
     if there.all() or not there.any():
         return names, labels, []
     absent = [name for name, found in zip(names, there, strict=True) if not found]

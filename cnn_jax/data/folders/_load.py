@@ -59,7 +59,7 @@ def load_pictures(
         (file.path, file.size, file.stamp) for split in plan.files for file in plan.files[split]
     ]
     labels = [plan.labels[split].tolist() for split in plan.labels]
-    key = fingerprint(name, list(plan.files), plan.class_names, labels, stamps, options[:3])
+    key = fingerprint(name, list(plan.files), plan.class_names, labels, stamps, options[:3], options.rule)
     dataset = cached(
         lambda: _read(scan.root, name, plan, options), name=name, key=key, cache_dir=cache_dir
     )
@@ -71,7 +71,7 @@ def load_pictures(
 def _read(root: Path, name: str, plan: Plan, options: Options) -> Dataset:
     files = [file for split in plan.files for file in plan.files[split]]
     paths = [root / file.path for file in files]
-    found = read_pictures(name, paths, options.image_size, options.resize)
+    found = read_pictures(name, paths, options.image_size, options.resize, options.rule)
     bad = plan.bad | {files[index].path: why for index, why in found.bad.items()}
     if options.on_error != "skip":
         refuse_bad(root, bad)
@@ -83,10 +83,11 @@ def _read(root: Path, name: str, plan: Plan, options: Options) -> Dataset:
         readable[split] = [chosen[index].path for index in good]
     _check_left(root, name, splits, plan.class_names, bad)
     twice = repeats(splits, lambda split, index: readable[split][index])
+    test = splits["test"]
     return Dataset(
         name,
-        splits["train"],
-        splits["test"],
+        splits.get("train", test[:0]),
+        test,
         plan.class_names,
         splits.get("validation"),
         (*found.notes, *twice),
@@ -101,7 +102,7 @@ def _check_left(
     """Refuses what skipping leaves, where that is nothing to train or test on."""
     if not bad:
         return
-    train = splits["train"].labels
+    train = splits.get("train", splits["test"]).labels
     counts = np.bincount(train, minlength=len(names)) if train.ndim == 1 else [len(train)]
     if not min(counts):
         lost = names[int(np.argmin(counts))] if train.ndim == 1 else "training"
@@ -138,7 +139,7 @@ def _summary(plan: Plan, dataset: Dataset, account: Account) -> str:
     said = []
     for split in _SPLITS:
         part = getattr(dataset, split)
-        if part is None:
+        if part is None or not len(part):
             continue
         if dataset.multi_label:
             there = part.labels.sum(axis=0).tolist()

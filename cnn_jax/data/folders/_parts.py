@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
+from cnn_jax.data.dataset import PixelRule
 from cnn_jax.data.folders._natural import natural
 from cnn_jax.data.folders._pixels import PICTURE_SUFFIXES, is_picture
 from cnn_jax.data.folders._scan import File, Folder, Scan
@@ -28,6 +29,8 @@ class Options(NamedTuple):
         labels: "auto", or which is meant where there are two readings: "folders", or a table with
             "one" class a row or "several" labels.
         class_pattern: where the class stands in a file's name, as in `{class}.*`; None: nowhere.
+        rule: by which values that are no bytes become bytes; None: by their own range.
+        test_only: whether all that is not split is to be tested on, and nothing trained on will do.
     """
 
     image_size: int | None = None
@@ -35,6 +38,8 @@ class Options(NamedTuple):
     on_error: str = "refuse"
     labels: str = "auto"
     class_pattern: str | None = None
+    rule: PixelRule | None = None
+    test_only: bool = False
 
 
 class Part(NamedTuple):
@@ -105,7 +110,8 @@ def open_reader(scan: Scan, options: Options) -> Reader:
         UsageError: nothing is found, or several that could be meant.
     """
     look = Look(scan.root)
-    return Reader(scan, locate(scan, look.is_picture, look.is_table), look, options)
+    base = locate(scan, look.is_picture, look.is_table, options.test_only)
+    return Reader(scan, base, look, options)
 
 
 def read_parts(reader: Reader) -> dict[str, Part]:
@@ -114,14 +120,19 @@ def read_parts(reader: Reader) -> dict[str, Part]:
     Raises:
         UsageError: it cannot be read, or in several ways.
     """
-    folders = reader.base.splits or {"train": reader.base.folder}
+    folders = reader.base.splits or {_whole(reader): reader.base.folder}
     parts = {
         split: _read_part(reader, split, folders[split]) for split in SPLITS if split in folders
     }
-    table = parts["train"].table
-    if table and any(table.splits) and len(parts) == 1:
-        return _by_column(reader.root / table.file.path, parts["train"], table.splits)
+    (only, *others) = parts.values()
+    if only.table and any(only.table.splits) and not others:
+        return _by_column(reader.root / only.table.file.path, only, only.table.splits)
     return parts
+
+
+def _whole(reader: Reader) -> str:
+    """The split that a folder is which is not split."""
+    return "test" if reader.options.test_only else "train"
 
 
 def train_table(reader: Reader) -> Table | None:
@@ -244,8 +255,6 @@ def _by_column(path: Path, part: Part, said: list[str]) -> dict[str, Part]:
         unknown = said[wanted.index(None)]
         raise UsageError(f"{path}: the split is {unknown!r}, expected train, val or test")
     chosen = {split: [i for i, each in enumerate(wanted) if each == split] for split in SPLITS}
-    if not chosen["train"]:
-        raise UsageError(f"{path}: no line has the split train")
     return {
         split: part._replace(
             files=[part.files[index] for index in rows],

@@ -42,7 +42,11 @@ class Pictures(NamedTuple):
 
 
 def read_pictures(
-    name: str, paths: Sequence[Path], image_size: int | None, how: str
+    name: str,
+    paths: Sequence[Path],
+    image_size: int | None,
+    how: str,
+    rule: PixelRule | None = None,
 ) -> Pictures:
     """Reads pictures, in threads (Pillow decodes outside the interpreter's lock).
 
@@ -51,6 +55,7 @@ def read_pictures(
         paths: of the files.
         image_size: side to which every picture is resized; None: all have one size.
         how: see `resize`.
+        rule: by which values become bytes; None: by their own range.
 
     Raises:
         FieldError: sizes differ, and none was given.
@@ -59,7 +64,9 @@ def read_pictures(
         # What Pillow warns of (large files, damaged tags) it then reads, or refuses with a reason.
         warnings.filterwarnings("ignore", module="PIL")
         headers, bad = _map(read_header, f"Looking through {name}", paths)
-        rule, unread = _learn_rule(name, paths, headers, how)
+        unread: dict[int, str] = {}
+        if rule is None:
+            rule, unread = _learn_rule(name, paths, headers, how)
         good = [index for index in headers if index not in unread]
         images, decoded, unread_pixels = _decode(
             name, [paths[index] for index in good], [headers[index] for index in good],

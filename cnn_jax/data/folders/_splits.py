@@ -51,18 +51,22 @@ def split_of(name: str, beside: frozenset[str] = _BESIDE) -> str | None:
     return found[0] if len(found) == 1 and others <= beside else None
 
 
-def locate(scan: Scan, is_picture: Reads, is_table: Reads) -> Base:
+def locate(scan: Scan, is_picture: Reads, is_table: Reads, test_only: bool = False) -> Base:
     """Finds where a data set lies in a folder.
 
     Args:
         scan: of the folder.
         is_picture: whether a file is one.
         is_table: whether a file is a table of labels.
+        test_only: whether a folder without a training split will do.
 
     Raises:
         UsageError: nothing is found, or several that could be meant.
     """
     base = _look_down(scan.root, scan.top, is_picture, is_table, 0)
+    if base is None and test_only:
+        splits = _splits_in(scan.root, scan.top, is_picture, is_table)
+        base = Base(scan.top, splits) if splits else None
     if base is None:
         raise UsageError(_nothing(scan, is_picture))
     return base
