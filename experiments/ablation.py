@@ -120,10 +120,11 @@ def read() -> axes.Study:
 def print_sweep(console: Console, prepared: Prepared, seconds: float) -> None:
     """Prints cells, trials, parameters, memory, about how long all take, and on which devices."""
     sweep, plans, grid = prepared.study, prepared.plans, prepared.study.grid
-    for item in prepared.loaded:
-        if item.dataset.notes:
-            console.print(Text(item.dataset.name, style="bold"))
-            study.print_notes(console, item.dataset)
+    for loaded in prepared.loaded:
+        if loaded.dataset.notes:
+            console.print(Text(loaded.dataset.name, style="bold"))
+            study.print_notes(console, loaded.dataset)
+    study.print_batches(console, plans[0])
     headings = ("cell", "rows", "trials", "parameters", "memory of the states")
     cell, *others = [Column(heading, justify="right") for heading in headings]
     table = Table(cell, "what is compiled in", *others, box=box.SIMPLE_HEAD, pad_edge=False)
@@ -225,7 +226,9 @@ def conclude(
         f"{duration(record.total_seconds)}"
     )
     console.print(Text(f"report: {directory.path / REPORT_FILE}"))
-    repeat = f"repeat it: {command('ablation')} --flagfile={quote(str(directory.path / FLAGS_FILE))}"
+    repeat = (
+        f"repeat it: {command('ablation')} --flagfile={quote(str(directory.path / FLAGS_FILE))}"
+    )
     console.print(Text(repeat))
 
 

@@ -61,8 +61,15 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "convolution",
         "precision",
     ),
-    "loss": ("loss",),
-    "optimizer": ("optimizer", "learning_rate", "schedule", "batch_size", "micro_batches"),
+    "loss": ("loss", "class_weights"),
+    "optimizer": (
+        "optimizer",
+        "learning_rate",
+        "schedule",
+        "batch_size",
+        "sample",
+        "micro_batches",
+    ),
     "run": (
         "preset",
         "epochs",

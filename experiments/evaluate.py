@@ -109,6 +109,8 @@ def _headline(found: Evaluation, name: str) -> str:
         f"{found.accuracy:.2%} {'of the labels right' if found.several else 'accuracy'} "
         f"on {name} (95% interval {low:.2%} to {high:.2%}, {len(found.labels):,} images)"
     )
+    if found.balanced_accuracy is not None:
+        text += f"; balanced accuracy {found.balanced_accuracy:.2%}"
     return f"{text}; every label right: {found.exact:.2%}" if found.several else text
 
 

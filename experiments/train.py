@@ -99,6 +99,7 @@ def print_run(console: Console, lone: CellPlan) -> None:
     )
     console.print(Text.assemble((dataset.name, "bold"), said))
     study.print_notes(console, dataset)
+    study.print_batches(console, lone)
     numbers = (Column(heading, justify="right") for heading in ("formula", "parameters", "counted"))
     table = Table("layer", "kind", "output", *numbers, box=box.SIMPLE_HEAD, pad_edge=False)
     for row in lone.rows:
@@ -108,7 +109,7 @@ def print_run(console: Console, lone: CellPlan) -> None:
     total = sum(row.count for row in lone.rows)
     table.add_row("total", "", "", "", f"{total:,}", f"{lone.parameters:,}")
     console.print(table, soft_wrap=False)
-    (trial,), config = lone.cell.trials, lone.cell.config
+    (trial,), config = lone.cell.trials, lone.config
     hparams = ", ".join(f"{name} {value:g}" for name, value in trial.hparams.items())
     console.print(
         f"{config.loss}, {config.optimizer} ({hparams}), {config.schedule} schedule, "
@@ -211,6 +212,7 @@ def conclude(
         {
             "test_accuracy": found.accuracy,
             "test_accuracy_interval_95": [low, high],
+            "test_balanced_accuracy": found.balanced_accuracy,
             "test_loss": float(scores["loss"]),
             "test_examples": len(dataset.test),
             "train_seconds": seconds,
@@ -222,6 +224,8 @@ def conclude(
         f"{_of_labels(found)} (95% interval {low:.2%} to {high:.2%}, {len(dataset.test):,} images) "
         f"after {seconds:.1f} s of training"
     )
+    if found.balanced_accuracy is not None:
+        headline += f"; balanced accuracy {found.balanced_accuracy:.2%}"
     console.print(Text.assemble((f"test accuracy {found.accuracy:.2%}", "bold"), headline))
     with console.status("writing the report"):
         probabilities = np.asarray(OUTPUT_ACTIVATIONS[output](logits))

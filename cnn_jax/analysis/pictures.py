@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from cnn_jax.data import PixelRule
+from cnn_jax.data import AS_THEY_ARE, PixelRule
 from cnn_jax.data.folders import decode
 
 _SAMPLE = 2000
@@ -72,7 +72,7 @@ class Fitted(NamedTuple):
 
 
 def read_picture(
-    path: Path, channels: int, rule: PixelRule = PixelRule()
+    path: Path, channels: int, rule: PixelRule = AS_THEY_ARE
 ) -> UInt8[np.ndarray, "h w c"]:
     """A picture file turned upright, transparent parts on white, in gray or RGB.
 

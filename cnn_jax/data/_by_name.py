@@ -9,9 +9,7 @@ from cnn_jax.data.folders import match_classes
 from cnn_jax.errors import UsageError
 
 
-def in_order_of(
-    dataset: Dataset, class_names: tuple[str, ...]
-) -> tuple[Dataset, tuple[str, ...]]:
+def in_order_of(dataset: Dataset, class_names: tuple[str, ...]) -> tuple[Dataset, tuple[str, ...]]:
     """Gives the labels of a data set the numbers that their names have elsewhere.
 
     Args:
@@ -29,18 +27,20 @@ def in_order_of(
     if names == class_names:
         return dataset, ()
     numbers = match_classes(names, class_names)
-    splits = {"train": dataset.train, "test": dataset.test, "validation": dataset.validation}
-    there = {name: split for name, split in splits.items() if split is not None}
+    there = dataset.splits
     if dataset.multi_label:
         strangers = [name for name in names if name not in numbers]
-        lacking = [name for name in class_names if name not in {*names, *_meant(numbers, class_names)}]
+        lacking = [
+            name for name in class_names if name not in {*names, *_meant(numbers, class_names)}
+        ]
         if strangers or lacking:
             raise UsageError(
-                f"{dataset.name} has the labels {', '.join(names)}, expected {', '.join(class_names)}"
+                f"{dataset.name} has the labels {', '.join(names)}, expected "
+                f"{', '.join(class_names)}"
             )
         order = np.argsort([numbers[name] for name in names])
         found = {name: Split(each.images, each.labels[:, order]) for name, each in there.items()}
-        return replace(dataset, class_names=class_names, **found), (
+        return _with(dataset, class_names, found), (
             "The labels stand in another order here; they are matched by name.",
         )
     used = {names[label] for split in there.values() for label in np.unique(split.labels)}
@@ -55,8 +55,18 @@ def in_order_of(
     notes = ["Classes are matched by name."]
     if absent:
         notes = [f"Classes are matched by name; {', '.join(absent)} of the run is not in this set."]
-    return replace(dataset, class_names=class_names, **found), tuple(notes)
+    return _with(dataset, class_names, found), tuple(notes)
 
 
 def _meant(numbers: dict[str, int], class_names: tuple[str, ...]) -> set[str]:
     return {class_names[number] for number in numbers.values()}
+
+
+def _with(dataset: Dataset, class_names: tuple[str, ...], splits: dict[str, Split]) -> Dataset:
+    return replace(
+        dataset,
+        class_names=class_names,
+        train=splits["train"],
+        test=splits["test"],
+        validation=splits.get("validation"),
+    )

@@ -14,7 +14,7 @@ _RARE = 5
 
 
 def repeats(
-    splits: Mapping[str, Split | None], where: Callable[[str, int], str] | None = None
+    splits: Mapping[str, Split], where: Callable[[str, int], str] | None = None
 ) -> tuple[str, ...]:
     """Finds images that are the same, pixel by pixel, by hashes of them.
 
@@ -26,8 +26,7 @@ def repeats(
         What is to be said: a line for each pair of splits that share images, and one for images
         that have different labels.
     """
-    there = {name: split for name, split in splits.items() if split is not None}
-    hashes = {name: _hashes(split.images) for name, split in there.items()}
+    hashes = {name: _hashes(split.images) for name, split in splits.items()}
     notes = []
     for first, second in _PAIRS:
         if first not in hashes or second not in hashes:
@@ -38,8 +37,8 @@ def repeats(
             if where is not None:
                 twin = np.flatnonzero(hashes[first] == hashes[second][shared[0]])[0]
                 example = f" ({where(second, int(shared[0]))} is {where(first, int(twin))})"
-            notes.append(f"{shared.size:,} of the {second} images are in {first} too{example}")
-    return (*notes, *_contradictions(there, hashes, where))
+            notes.append(f"images of {second} that are in {first} too: {shared.size:,}{example}")
+    return (*notes, *_contradictions(splits, hashes, where))
 
 
 def _hashes(images: UInt8[np.ndarray, "n h w c"]) -> Int[np.ndarray, "n"]:
@@ -69,11 +68,11 @@ def _contradictions(
         first, *others = np.flatnonzero(image == unlike[0])
         other = next(index for index in others if labels[index] != labels[first])
         example = f" ({where(*places[first])} and {where(*places[other])})"
-    return (f"{unlike.size:,} images are there twice or more with different labels{example}",)
+    return (f"images that are there again with another label: {unlike.size:,}{example}",)
 
 
 def imbalance(split: Split, class_names: tuple[str, ...]) -> str | None:
-    """What is to be said of classes of very different sizes: the rarest under a fifth of the commonest.
+    """What is to be said of uneven classes: the rarest has under a fifth of the commonest.
 
     Args:
         split: to train on.

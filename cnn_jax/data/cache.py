@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from absl import logging
@@ -129,7 +130,7 @@ def _map_arrays(path: Path) -> dict[str, np.ndarray]:
             lengths = content[info.header_offset :][_LENGTHS].view("<u2")
             start = info.header_offset + _LOCAL_HEADER + int(lengths.sum())
             part = content[start : start + info.file_size]
-            if info.compress_type != zipfile.ZIP_STORED or zlib.crc32(part) != info.CRC:
+            if info.compress_type != zipfile.ZIP_STORED or zlib.crc32(part.data) != info.CRC:
                 raise ValueError(f"{info.filename} is damaged")
             header = io.BytesIO(part[:_LONGEST_HEADER].tobytes())
             np.lib.format.read_magic(header)
@@ -144,6 +145,11 @@ _LONGEST_HEADER = 1 << 16
 
 def _write(path: Path, dataset: Dataset) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    arrays: dict[str, Any] = {
+        f"{name}_{what}": getattr(split, what)
+        for name, split in dataset.splits.items()
+        for what in ("images", "labels")
+    }
     said = {"notes": dataset.notes, "rule": dataset.rule, "unread": dict(dataset.unread)}
     # Written beside its place and then renamed: nobody ever sees half a file.
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".tmp")
@@ -154,23 +160,12 @@ def _write(path: Path, dataset: Dataset) -> None:
                 name=np.array(dataset.name),
                 class_names=np.array(dataset.class_names),
                 said=np.array(json.dumps(said)),
-                **_arrays(dataset),
+                **arrays,
             )
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
         raise
-
-
-def _arrays(dataset: Dataset) -> dict[str, np.ndarray]:
-    """The arrays of the splits by the names that they have in the file."""
-    splits = {"train": dataset.train, "test": dataset.test, "validation": dataset.validation}
-    return {
-        f"{name}_{what}": getattr(split, what)
-        for name, split in splits.items()
-        if split is not None
-        for what in ("images", "labels")
-    }
 
 
 @contextmanager

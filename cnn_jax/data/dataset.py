@@ -32,6 +32,9 @@ class PixelRule(NamedTuple):
     resize: str = "crop"
 
 
+AS_THEY_ARE = PixelRule()
+
+
 @dataclass(frozen=True, eq=False)
 class Split:
     """Images with their labels.
@@ -75,9 +78,15 @@ class Dataset:
     class_names: tuple[str, ...]
     validation: Split | None = None
     notes: tuple[str, ...] = ()
-    rule: PixelRule = PixelRule()
+    rule: PixelRule = AS_THEY_ARE
     unread: Mapping[str, str] = field(default_factory=dict)
     account: Account | None = None
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The splits that there are, by their names."""
+        every = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: split for name, split in every.items() if split is not None}
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -278,9 +287,7 @@ def take(split: Split, n: int, seed: int) -> Split:
     return split[_choose(classes, n, np.bincount(classes), seed)]
 
 
-def _classes(
-    labels: Int32[np.ndarray, "n"] | UInt8[np.ndarray, "n l"],
-) -> Int[np.ndarray, "n"]:
+def _classes(labels: Int32[np.ndarray, "n"] | UInt8[np.ndarray, "n l"]) -> Int[np.ndarray, "n"]:
     """The class of each example; the number of its combination of labels if it has several."""
     if labels.ndim == 1:
         return labels

@@ -19,8 +19,8 @@ pets/
   cat/  1.png 2.png ...
   dog/  1.png 2.png ...
 """,
-        "Every folder is a class, in natural order (2 before 10). A fifth of the pictures, always the "
-        "same, is the test split; validation is held out of the rest.",
+        "Every folder is a class, in natural order (2 before 10). A fifth of the pictures, always "
+        "the same, is the test split; validation is held out of the rest.",
     ),
     Layout(
         "split folders",
@@ -30,10 +30,10 @@ pets/
   val/    cat/ ...  dog/ ...
   test/   cat/ ...  dog/ ...
 """,
-        "train or training; val, valid, validation or dev; test, testing or eval; in any letter case, "
-        "also training_set or test1, and one folder down. val is the validation split, so nothing is "
-        "held out for it. Without test, a fifth of train takes its place. Pictures in test without "
-        "class folders have no labels: they are for predict.",
+        "train or training; val, valid, validation or dev; test, testing or eval; in any letter "
+        "case, also training_set or test1, and one folder down. val is the validation split, so "
+        "nothing is held out for it. Without test, a fifth of train takes its place. "
+        "Pictures in test without class folders have no labels: they are for predict.",
     ),
     Layout(
         "a table with one class a row",
@@ -55,9 +55,9 @@ faces/
           1.png 2.png ...
   test/   labels.csv  1.png ...
 """,
-        "0 and 1, -1 and 1, true and false, or 1.0 and 0.0 in a column for each label; or one column "
-        "called labels or tags with | ; or , between them. --labels says which, where a table can be "
-        "read in two ways.",
+        "0 and 1, -1 and 1, true and false, or 1.0 and 0.0 in a column for each label; or one "
+        "column called labels or tags with | ; or , between them. --labels says which, where a "
+        "table can be read in two ways.",
     ),
     Layout(
         "classes in the names of files",
@@ -108,7 +108,8 @@ mnist_test.csv
         """
 pets.zip  (.tar.gz, .tgz, .tar.bz2, .tar.xz)
 """,
-        "Of any of these, or a folder with one archive and nothing else: unpacked to the cache once.",
+        "Of any of these, or a folder with one archive and nothing else: unpacked to the cache, "
+        "once.",
     ),
 )
 
@@ -116,7 +117,9 @@ pets.zip  (.tar.gz, .tgz, .tar.bz2, .tar.xz)
 def describe() -> str:
     """All layouts, for a terminal."""
     parts = [f"{each.title}\n{_indent(each.tree)}\n{_indent(each.meaning)}" for each in LAYOUTS]
-    return "\n\n".join(["What --dataset=PATH may hold; also a name: mnist, faces, cifar10, ...", *parts])
+    return "\n\n".join(
+        ["What --dataset=PATH may hold; also a name: mnist, faces, cifar10, ...", *parts]
+    )
 
 
 def _indent(text: str) -> str:

@@ -8,16 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from cnn_jax.data._names import nearest, resolve
+from cnn_jax.data._names import resolve
 from cnn_jax.data.dataset import Dataset, PixelRule, Split, check_dataset
 from cnn_jax.data.faces import load_faces
-from cnn_jax.data.files import (
-    is_archive,
-    open_files,
-    several_labels_in_files,
-    stem,
-    unpack,
-)
+from cnn_jax.data.files import is_archive, open_files, several_labels_in_files, stem, unpack
 from cnn_jax.data.folders import (
     File,
     Folder,
@@ -76,7 +70,8 @@ def is_multi_label(
     if not path.exists():
         return resolve(name, DATASETS) in MULTI_LABEL
     try:
-        return _several_labels(path, labels, cache_dir, tuple(_stamps(path, _TABLES_DEEP)))
+        cache = os.fspath(cache_dir) if cache_dir else None
+        return _several_labels(path, labels, cache, tuple(_stamps(path, _TABLES_DEEP)))
     # What is wrong there is said when it is loaded.
     except UsageError:
         return False
@@ -101,9 +96,7 @@ def _stamps(path: Path, depth: int) -> Iterator[tuple[str, int]]:
 
 # A sweep asks for every cell.
 @lru_cache(maxsize=16)
-def _several_labels(
-    path: Path, labels: str, cache_dir: str | os.PathLike[str] | None, stamps: tuple
-) -> bool:
+def _several_labels(path: Path, labels: str, cache_dir: str | None, stamps: tuple) -> bool:
     found = _open(path, cache_dir)
     in_files = several_labels_in_files(found, labels)
     return has_several_labels(found, Options(labels=labels)) if in_files is None else in_files

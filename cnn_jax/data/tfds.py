@@ -255,9 +255,7 @@ def load_tfds(
         test = read_split(_find_test_split(builder, label_key))
         train = read_split("train") if "train" in builder.info.splits else test[:0]
         notes = repeats({"train": train, "test": test})
-        return Dataset(
-            dataset_name, train, test, _class_names(builder, label_key), notes=notes
-        )
+        return Dataset(dataset_name, train, test, _class_names(builder, label_key), notes=notes)
 
     return cached(read, name=dataset_name, key=key, cache_dir=cache_dir)
 

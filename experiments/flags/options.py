@@ -129,7 +129,11 @@ _FIELDS = {
     "optimizer": "How parameters move. gradient_descent takes one step an epoch, along the "
     "gradient of the whole training set.",
     "schedule": "The learning rate over training, as a factor of --learning_rate.",
-    "batch_size": "Examples per step (per micro-batch in gradient_descent).",
+    "class_weights": "Whether the losses of rare classes count more, so that all classes count "
+    "alike.",
+    "batch_size": "Examples per step (per micro-batch in gradient_descent); at most all.",
+    "sample": "What an epoch takes: every example once, or as many drawn so that every class is "
+    "there as often as others.",
     "epochs": "Passes over the training set.",
     "resolutions": "Train the first epochs on smaller images, which cost less: 16:2,24:3 is two "
     "epochs at 16 pixels, three at 24 and the rest at full size. For networks that pool feature "

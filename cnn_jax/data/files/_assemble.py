@@ -27,8 +27,8 @@ def assemble(
 
     Args:
         name: of the data set.
-        splits: by their names (train, validation, test): images `n h w` or `n h w c` of any numbers,
-            and labels, `n` (numbers or texts) or `n l` (zeros and ones).
+        splits: by their names (train, validation, test): images `n h w` or `n h w c` of numbers
+            of any kind, and labels, `n` (numbers or texts) or `n l` (zeros and ones).
         class_name: what a class is called, by its number.
         notes: what a reader should know.
 
@@ -54,12 +54,10 @@ def assemble(
         chosen = held_out(found["train"].labels, _HELD_OUT, _HOLD_OUT_SEED)
         found |= {"train": found["train"][~chosen], "test": found["train"][chosen]}
         notes += (
-            f"there is no labeled test split: {100 * _HELD_OUT:.0f} % of the training images are held "
-            f"out as test split ({int(chosen.sum()):,} of {len(chosen):,}, always the same)",
+            f"there is no labeled test split: {100 * _HELD_OUT:.0f} % of the training images are "
+            f"held out as test split ({int(chosen.sum()):,} of {len(chosen):,}, always the same)",
         )
-    return Dataset(
-        name, found["train"], found["test"], names, found.get("validation"), notes, rule
-    )
+    return Dataset(name, found["train"], found["test"], names, found.get("validation"), notes, rule)
 
 
 def _as_bytes(
@@ -68,8 +66,8 @@ def _as_bytes(
     for split, array in images.items():
         if array.dtype.kind not in "uifb" or array.ndim not in (3, 4):
             raise UsageError(
-                f"{name}: {split} images are {array.dtype} of shape {array.shape}, expected numbers "
-                "of shape (n, height, width) or (n, height, width, channels)"
+                f"{name}: {split} images are {array.dtype} of shape {array.shape}, expected "
+                "numbers of shape (n, height, width) or (n, height, width, channels)"
             )
     shaped = {
         split: array[..., None] if array.ndim == 3 else array for split, array in images.items()
@@ -120,7 +118,7 @@ def _number(
         numbers[split] = np.searchsorted(values, each).astype(np.int32)
         if train.dtype.kind not in "uif":
             numbers[split] = np.array([values.index(value) for value in each.tolist()], np.int32)
-    note = ()
+    note: tuple[str, ...] = ()
     if train.dtype.kind in "uif":
         note = (f"labels run from {values[0]:g} to {values[-1]:g}: {len(values)} classes occur",)
     return numbers, names, note

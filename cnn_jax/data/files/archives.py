@@ -8,6 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
@@ -132,14 +133,14 @@ def _members(path: Path) -> Iterator[Iterator[_Member]]:
             if any(info.flag_bits & 1 for info in zipped.infolist()):
                 raise UsageError(f"{path} is encrypted; unpack it by hand")
             yield (
-                _Member(info.filename, info.file_size, lambda info=info: zipped.open(info))
+                _Member(info.filename, info.file_size, partial(zipped.open, info))
                 for info in zipped.infolist()
                 if not info.is_dir()
             )
     else:
         with tarfile.open(path) as tarred:
             yield (
-                _Member(info.name, info.size, lambda info=info: tarred.extractfile(info))
+                _Member(info.name, info.size, partial(tarred.extractfile, info))
                 for info in tarred
                 if info.isreg()
             )

@@ -6,7 +6,6 @@ Nothing is ever unpickled: arrays of Python objects are refused.
 import re
 import zipfile
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +17,21 @@ from cnn_jax.errors import FIELD, FieldError, UsageError
 
 # Names of images and labels of each split.
 _NAMINGS = (
-    {"train": ("x_train", "y_train"), "validation": ("x_val", "y_val"), "test": ("x_test", "y_test")},
+    {
+        "train": ("x_train", "y_train"),
+        "validation": ("x_val", "y_val"),
+        "test": ("x_test", "y_test"),
+    },
     {
         "train": ("train_images", "train_labels"),
         "validation": ("val_images", "val_labels"),
         "test": ("test_images", "test_labels"),
     },
-    {"train": ("X_train", "y_train"), "validation": ("X_val", "y_val"), "test": ("X_test", "y_test")},
+    {
+        "train": ("X_train", "y_train"),
+        "validation": ("X_val", "y_val"),
+        "test": ("X_test", "y_test"),
+    },
 )
 _SVHN = re.compile(r"(train|test)_32x32\.mat", re.IGNORECASE)
 
@@ -88,9 +95,7 @@ def _array(path: Path, arrays: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
 
 def _naming(path: Path, arrays: np.lib.npyio.NpzFile) -> dict[str, tuple[str, str]]:
     for naming in _NAMINGS:
-        there = {
-            split: pair for split, pair in naming.items() if set(pair) <= set(arrays.files)
-        }
+        there = {split: pair for split, pair in naming.items() if set(pair) <= set(arrays.files)}
         if "train" in there:
             return there
     raise UsageError(
@@ -152,8 +157,8 @@ def _read_mat(path: Path) -> Arrays:
     # What a damaged or foreign file raises is not documented.
     except Exception as error:
         raise UsageError(
-            f"cannot read {path} ({' '.join(str(error).split()) or type(error).__name__}), expected "
-            "a MATLAB file with X (32 x 32 x 3 x n) and y"
+            f"cannot read {path} ({' '.join(str(error).split()) or type(error).__name__}), "
+            "expected a MATLAB file with X (32 x 32 x 3 x n) and y"
         ) from error
     if images.ndim != 4:
         raise UsageError(f"{path}: X has shape {images.shape}, expected 32 x 32 x 3 x n")

@@ -75,7 +75,9 @@ def read_cifar(scan: Scan, name: str) -> tuple[Dataset, dict[str, str]]:
     """
     parts = _parts(scan)
     if not parts["test"]:
-        raise UsageError(f"{scan.root} lacks test_batch.bin (or test.bin) beside the training files")
+        raise UsageError(
+            f"{scan.root} lacks test_batch.bin (or test.bin) beside the training files"
+        )
     hundred = len(parts["train"]) == 1 and parts["train"][0].name.lower() == "train.bin"
     labels = 2 if hundred else 1
     used = {file.path: split for split, files in parts.items() for file in files}

@@ -1,8 +1,9 @@
 """The layout MNIST was published in: four IDX files, gzipped or not.
 
 The files are `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and
-`t10k-labels-idx1-ubyte`, each with an optional `.gz`; a dot before `idx` is accepted too, `test` for
-`t10k`, and a beginning such as `emnist-letters-`. They may lie in folders, as torchvision's `raw/`.
+`t10k-labels-idx1-ubyte`, each with an optional `.gz`; a dot before `idx` is accepted too, `test`
+for `t10k`, and a beginning such as `emnist-letters-`. They may lie in folders, as in torchvision's
+`raw/`.
 
 The format (http://yann.lecun.com/exdb/mnist/, "the IDX file format"): two zero bytes, one byte for
 the element type (8: unsigned byte), one for the number of dimensions, each dimension as a
@@ -98,9 +99,7 @@ def read_idx_files(scan: Scan, name: str, only: str = "") -> tuple[Dataset, dict
         splits[split] = (np.swapaxes(images, 1, 2) if upright else images), labels
     known = CLASS_NAMES.get(prefix.replace("-", "/", 1))
     notes = ("EMNIST's images are published with rows and columns exchanged: turned",)
-    dataset = assemble(
-        name, splits, known.__getitem__ if known else str, notes if upright else ()
-    )
+    dataset = assemble(name, splits, known.__getitem__ if known else str, notes if upright else ())
     return dataset, {
         each.file.path: f"{split} {content}" for (split, content), each in chosen.items()
     }

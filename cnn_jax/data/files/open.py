@@ -57,8 +57,7 @@ def open_files(scan: Scan, name: str, labels: str = "auto", only: str = "") -> D
     }
     account = Account(used, left)
     check_dataset(dataset)
-    splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
-    notes = (_summary(dataset, account), *dataset.notes, *repeats(splits))
+    notes = (_summary(dataset, account), *dataset.notes, *repeats(dataset.splits))
     return dataclasses.replace(dataset, notes=notes, account=account)
 
 
@@ -87,12 +86,9 @@ def _the_npz(scan: Scan) -> File | None:
 
 def _summary(dataset: Dataset, account: Account) -> str:
     said = []
-    for split in ("train", "validation", "test"):
-        part = getattr(dataset, split)
-        if part is not None:
-            inside = f"{len(part):,}"
-            if not dataset.multi_label:
-                names = (dataset.class_names[label] for label in sorted(part.labels.tolist()))
-                inside = counts(names)
-            said.append(f"{split} {inside}")
+    for split, part in dataset.splits.items():
+        inside = f"{len(part):,}"
+        if not dataset.multi_label:
+            inside = counts(dataset.class_names[label] for label in sorted(part.labels.tolist()))
+        said.append(f"{split} {inside}")
     return "; ".join(filter(None, [*said, account.left_out()]))

@@ -1,7 +1,7 @@
-"""Tables of pixels: a line an image, its class first (or in a column called label), then gray bytes.
+"""Tables of pixels: a line an image, its class first or in a column called label, then gray bytes.
 
-`mnist_train.csv` and `mnist_test.csv`, Kaggle's `train.csv` and `test.csv`, `fashion-mnist_train.csv`
-and the like, with or without a line of names. Images are square.
+`mnist_train.csv` and `mnist_test.csv`, Kaggle's `train.csv` and `test.csv`,
+`fashion-mnist_train.csv` and the like, with or without a line of names. Images are square.
 """
 
 import math
@@ -40,7 +40,8 @@ def find_pixel_tables(scan: Scan) -> dict[str, File]:
         if split in found:
             first = scan.root / found[split].path
             raise UsageError(
-                f"{first} and {scan.root / file.path} can both be the {split} split; leave one there"
+                f"{first} and {scan.root / file.path} can both be the {split} split; leave one "
+                "there"
             )
         found[split] = file
     return found if "train" in found else {}
@@ -90,7 +91,10 @@ def read_pixel_tables(scan: Scan, name: str) -> tuple[Dataset, dict[str, str]]:
             notes.append(f"{file.path} has no labels: it is not used as the {split} split")
             continue
         images, labels = _read(path, layout)
-        splits[split] = np.swapaxes(images, 1, 2) if "emnist" in file.name.lower() else images, labels
+        splits[split] = (
+            np.swapaxes(images, 1, 2) if "emnist" in file.name.lower() else images,
+            labels,
+        )
         used[file.path] = split
     if "train" not in splits:
         raise UsageError(f"{scan.root / files['train'].path} has no column called label")
@@ -108,7 +112,7 @@ def _read(path: Path, layout: _Layout) -> Arrays:
                 if not len(rows):
                     break
                 labels.append(rows[:, layout.label])
-                pixels = np.delete(rows, layout.label, axis=1)
+                pixels = np.delete(rows, layout.label or 0, axis=1)
                 if pixels.min() < 0 or pixels.max() > 255:
                     raise ValueError(f"a pixel is {pixels.max()}, expected 0 to 255")
                 images.append(pixels.astype(np.uint8))

@@ -4,7 +4,9 @@
 from cnn_jax.data.folders._layout import match_classes
 from cnn_jax.data.folders._load import has_several_labels, load_pictures
 from cnn_jax.data.folders._parts import Options
-from cnn_jax.data.folders._pixels import FORMATS, PICTURE_SUFFIXES, Range, decode, is_picture, to_bytes
+from cnn_jax.data.folders._pixels import (
+    FORMATS, PICTURE_SUFFIXES, Range, decode, is_picture, to_bytes,
+)
 from cnn_jax.data.folders._resize import RESIZE, resize, resize_dataset
 from cnn_jax.data.folders._scan import File, Folder, Scan, scan
 from cnn_jax.data.folders._tables import LABELS

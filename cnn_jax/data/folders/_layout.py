@@ -1,4 +1,4 @@
-"""From a scanned folder to the pictures of each split, their labels, and what became of the rest."""
+"""From a scanned folder to the pictures of each split, their labels, and why others are not."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -9,13 +9,7 @@ from jaxtyping import Int32, UInt8
 from cnn_jax.data.dataset import held_out
 from cnn_jax.data.folders._natural import natural
 from cnn_jax.data.folders._parts import Part, Reader, guess_pattern, read_parts
-from cnn_jax.data.folders._scan import (
-    DANGLING,
-    UNREADABLE_FOLDER,
-    File,
-    Folder,
-    is_text_link,
-)
+from cnn_jax.data.folders._scan import DANGLING, UNREADABLE_FOLDER, File, Folder, is_text_link
 from cnn_jax.errors import FIELD, FieldError, UsageError
 
 # The share of the training pictures that is the test split where there is none of its own.
@@ -114,9 +108,9 @@ def _class_names(reader: Reader, split: str, train: Part) -> tuple[str, ...]:
         pattern = guess_pattern(flat)
         hint = f", such as {FIELD.class_pattern}={pattern}" if pattern else ""
         raise FieldError(
-            f"{where} has 0 class folders and no table of labels, but {len(flat):,} pictures beside "
-            "each other, expected one folder for each of two or more classes, a labels.csv, or "
-            f"{FIELD.class_pattern}{hint} if the class stands in their names"
+            f"{where} has 0 class folders and no table of labels, but {len(flat):,} pictures "
+            "beside each other, expected one folder for each of two or more classes, a "
+            f"labels.csv, or {FIELD.class_pattern}{hint} if the class stands in their names"
         )
     raise UsageError(
         f"{where} has {len(names)} class folders, expected one for each of two or more classes"
@@ -128,13 +122,11 @@ def _found(reader: Reader, folder: Folder, names: tuple[str, ...]) -> str:
     """What stands where class folders should."""
     if names:
         return f"; to tell {names[0]} from all else, add a folder of pictures of all else"
-    links = [
-        file.name for file in folder.files if is_text_link(reader.root / file.path, file.size)
-    ]
+    links = [file.name for file in folder.files if is_text_link(reader.root / file.path, file.size)]
     if links:
         return (
-            f"; {', '.join(links)} are links kept as text, as git and archives leave them: copy the "
-            "folders that they name"
+            f"; {', '.join(links)} are links kept as text, as git and archives leave them: copy "
+            "the folders that they name"
         )
     others = ", ".join(file.name for file in folder.files[:3])
     return f"; there is {others}" if others else ""
@@ -210,7 +202,7 @@ def _without_absent(
     """Leaves out labels that no training picture has."""
     if known != "train":
         return names, labels, []
-    there = labels[known].any(axis=0)
+    there = np.asarray(labels[known].any(axis=0))
     if there.all() or not there.any():
         return names, labels, []
     absent = [name for name, found in zip(names, there, strict=True) if not found]
@@ -225,7 +217,7 @@ def _hold_out_test(
     """Makes a test split of a part of the training pictures."""
     train, known = files["train"], labels["train"]
     try:
-        chosen = held_out(known, _HELD_OUT, _HOLD_OUT_SEED)
+        chosen = np.asarray(held_out(known, _HELD_OUT, _HOLD_OUT_SEED))
     except UsageError as error:
         raise UsageError(f"{_too_few(reader, train)}: {error}") from error
     if not chosen.any():

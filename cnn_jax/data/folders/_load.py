@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +12,10 @@ from cnn_jax.data.account import Account, counts
 from cnn_jax.data.cache import cached, fingerprint
 from cnn_jax.data.dataset import Dataset, Split
 from cnn_jax.data.folders._layout import Plan, lay_out
-from cnn_jax.data.folders._natural import natural
 from cnn_jax.data.folders._parts import Options, Reader, open_reader, train_table
 from cnn_jax.data.folders._reading import read_pictures, refuse_bad
 from cnn_jax.data.folders._scan import EMPTY_FOLDER, Folder, Scan
 from cnn_jax.errors import UsageError
-
-_SPLITS = ("train", "validation", "test")
 
 
 def has_several_labels(scan: Scan, options: Options) -> bool:
@@ -59,7 +56,9 @@ def load_pictures(
         (file.path, file.size, file.stamp) for split in plan.files for file in plan.files[split]
     ]
     labels = [plan.labels[split].tolist() for split in plan.labels]
-    key = fingerprint(name, list(plan.files), plan.class_names, labels, stamps, options[:3], options.rule)
+    key = fingerprint(
+        name, list(plan.files), plan.class_names, labels, stamps, options[:3], options.rule
+    )
     dataset = cached(
         lambda: _read(scan.root, name, plan, options), name=name, key=key, cache_dir=cache_dir
     )
@@ -115,10 +114,9 @@ def _check_left(
             raise UsageError(f"{root} has no readable picture in its {split} split")
 
 
-def _account(reader: Reader, plan: Plan, unread: Iterable[str]) -> Account:
-    unread = dict(unread)
+def _account(reader: Reader, plan: Plan, unread: Mapping[str, str]) -> Account:
     used = {path: use for path, use in plan.used.items() if path not in unread}
-    left = reader.scan.left | plan.left | unread
+    left = reader.scan.left | plan.left | dict(unread)
     for file in reader.scan.top.walk():
         if file.path not in used and file.path not in left:
             seen = reader.look.is_picture(file)
@@ -137,9 +135,8 @@ def _empty(folder: Folder) -> Iterable[str]:
 def _summary(plan: Plan, dataset: Dataset, account: Account) -> str:
     """The line that says what is used as what, and what is not."""
     said = []
-    for split in _SPLITS:
-        part = getattr(dataset, split)
-        if part is None or not len(part):
+    for split, part in dataset.splits.items():
+        if not len(part):
             continue
         if dataset.multi_label:
             there = part.labels.sum(axis=0).tolist()

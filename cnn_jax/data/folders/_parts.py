@@ -150,7 +150,10 @@ def _read_part(reader: Reader, split: str, folder: Folder) -> Part:
         return _from_names(reader, folder, reader.options.class_pattern)
     classes = list(filled(folder, reader.look.is_picture))
     loose = [file for file in folder.files if reader.look.is_picture(file)]
-    flat = len(classes) == 1 and classes[0].name.casefold() in {*_NO_CLASSES, folder.name.casefold()}
+    flat = len(classes) == 1 and classes[0].name.casefold() in {
+        *_NO_CLASSES,
+        folder.name.casefold(),
+    }
     if split != "train" and (not classes or (flat and not loose)):
         return _unlabeled(reader, split, folder)
     left = {file.path: _LOOSE for file in loose}
@@ -269,8 +272,8 @@ def _by_column(path: Path, part: Part, said: list[str]) -> dict[str, Part]:
 def _from_names(reader: Reader, folder: Folder, pattern: str) -> Part:
     if pattern.count(_MARK) != 1:
         raise FieldError(
-            f"{FIELD.class_pattern}={pattern} must hold {_MARK} once, where the class stands, and * "
-            f"for anything else: {_MARK}.*"
+            f"{FIELD.class_pattern}={pattern} must hold {_MARK} once, where the class stands, and "
+            f"* for anything else: {_MARK}.*"
         )
     files, labels, left = [], [], {}
     for file in reader.pictures(folder):

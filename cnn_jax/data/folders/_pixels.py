@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
-from cnn_jax.data.dataset import PixelRule
+from cnn_jax.data.dataset import AS_THEY_ARE, PixelRule
 
 # What is read: Pillow's formats for pictures, without those that run programs or hold none.
 FORMATS = (
@@ -23,11 +23,12 @@ FORMATS = (
 # Has no mark at its beginning, so it is believed only by its name.
 _BY_NAME = {".tga": "TGA"}
 PICTURE_SUFFIXES = frozenset(
-    (
-        ".png .apng .jpg .jpeg .jpe .jfif .jif .mpo .bmp .dib .gif .webp .tif .tiff .ppm .pgm .pbm "
-        ".pnm .avif .avifs .jp2 .j2k .jpx .ico .pcx .qoi .sgi .tga .heic .heif .hif"
-    ).split()
-)
+    {
+        ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".mpo", ".bmp", ".dib", ".gif",
+        ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".avifs", ".jp2", ".j2k",
+        ".jpx", ".ico", ".pcx", ".qoi", ".sgi", ".tga", ".heic", ".heif", ".hif",
+    }
+)  # fmt: skip
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 _GRAY_16_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
 _WIDE = (*_GRAY_16_BIT, "I", "F")
@@ -168,7 +169,7 @@ def _on_ground(picture: Any) -> Any:
     white = Image.new("RGBA", picture.size, "white")
     white.alpha_composite(layer)
     alpha = layer.getchannel("A").getextrema()
-    if alpha[0] != alpha[1] and all(low == 255 for low, _ in white.getextrema()[:3]):
+    if alpha[0] != alpha[1] and np.asarray(white).min() == 255:
         black = Image.new("RGBA", picture.size, "black")
         black.alpha_composite(layer)
         return black
@@ -228,7 +229,7 @@ class Decoded(NamedTuple):
     truncated: bool
 
 
-def decode(path: Path, channels: int, rule: PixelRule = PixelRule()) -> Decoded:
+def decode(path: Path, channels: int, rule: PixelRule = AS_THEY_ARE) -> Decoded:
     """A picture file turned upright, transparent parts on white, in gray or RGB.
 
     Args:

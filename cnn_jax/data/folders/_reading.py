@@ -130,7 +130,7 @@ def _decode(
 
 
 def _map(
-    function: Callable[..., _Result], description: str, paths: Sequence[Path], *others: Sequence
+    function: Callable[..., _Result], description: str, paths: Sequence[Path], *others: Any
 ) -> tuple[dict[int, _Result], dict[int, str]]:
     """`function` of each path by its index, and why some could not be read."""
     results: dict[int, _Result] = {}

@@ -61,12 +61,14 @@ def resize_dataset(dataset: Dataset, size: int | None, how: str = "crop") -> Dat
     """`resize` on every image of all splits; `dataset` itself if nothing changes."""
     if size is None or dataset.image_shape[:2] == (size, size):
         return dataset
-    splits = {
-        name: _resize_split(split, size, how)
-        for name in ("train", "test", "validation")
-        if (split := getattr(dataset, name)) is not None
-    }
-    return dataclasses.replace(dataset, **splits)
+    splits = {name: _resize_split(split, size, how) for name, split in dataset.splits.items()}
+    return dataclasses.replace(
+        dataset,
+        train=splits["train"],
+        test=splits["test"],
+        validation=splits.get("validation"),
+        rule=dataset.rule._replace(resize=how),
+    )
 
 
 def _resize_split(split: Split, size: int, how: str) -> Split:

@@ -59,7 +59,7 @@ class Folder:
 
     def walk(self) -> Iterator[File]:
         """Its files and those of all folders below it, in the order of their paths."""
-        inside = [*self.folders, *self.files]
+        inside: list[Folder | File] = [*self.folders, *self.files]
         for each in sorted(inside, key=lambda each: each.name):
             if isinstance(each, Folder):
                 yield from each.walk()

@@ -106,9 +106,7 @@ def _look_down(
     return None
 
 
-def _splits_in(
-    root: Path, folder: Folder, is_picture: Reads, is_table: Reads
-) -> dict[str, Folder]:
+def _splits_in(root: Path, folder: Folder, is_picture: Reads, is_table: Reads) -> dict[str, Folder]:
     """The folders of splits in a folder.
 
     Where folders with other names hold pictures too, and none of those that are named like splits

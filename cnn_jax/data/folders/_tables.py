@@ -1,9 +1,9 @@
 """Tables of labels as people have them: a class a row, or several labels of zeros and ones.
 
 The first line names the columns. One column holds the pictures, by their paths, with or without
-ending, with slashes or backslashes; where its name is one of `_FILE_COLUMNS` the file is a table of
-labels. A column called label, class or the like (`_CLASS_COLUMNS`), or the only other one, holds the
-class of each picture; otherwise every other column is a label that is there or not.
+ending, with slashes or backslashes; where its name is one of `_FILE_COLUMNS` the file is a table
+of labels. A column called label, class or the like (`_CLASS_COLUMNS`), or the only other one, holds
+the class of each picture; otherwise every other column is a label that is there or not.
 """
 
 import csv
@@ -259,8 +259,8 @@ def _read_one(
         if separator is None and any(" " in cell for cell in column):
             if labels == "auto":
                 raise FieldError(
-                    f"{path}: {name} has values like {next(c for c in column if ' ' in c)!r}, which "
-                    f"can be one class ({FIELD.labels}=one) or several labels "
+                    f"{path}: {name} has values like {next(c for c in column if ' ' in c)!r}, "
+                    f"which can be one class ({FIELD.labels}=one) or several labels "
                     f"({FIELD.labels}=several); say which"
                 )
             separator = " "
@@ -324,7 +324,9 @@ class _Index:
 
     def find(self, name: str) -> File | None:
         """The file, or None where there is none or several that could be meant."""
-        parts = [part for part in name.strip().replace("\\", "/").split("/") if part not in ("", ".")]
+        parts = [
+            part for part in name.strip().replace("\\", "/").split("/") if part not in ("", ".")
+        ]
         if not parts or ".." in parts:
             return None
         for folder in self.folders:
