@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from cnn_jax.data import AS_THEY_ARE, PixelRule
-from cnn_jax.data.folders import decode
+from cnn_jax.data.folders import decode, resize
 
 _SAMPLE = 2000
 # What of a border may differ from its level, and from it on what is ink, in bytes.
@@ -110,7 +110,10 @@ def learn_style(images: UInt8[np.ndarray, "n h w c"]) -> Style:
 
 
 def fit_picture(
-    picture: UInt8[np.ndarray, "h w c"], style: Style, invert: bool | None = None
+    picture: UInt8[np.ndarray, "h w c"],
+    style: Style,
+    invert: bool | None = None,
+    how: str = "crop",
 ) -> Fitted:
     """The picture as an image of the training set's size and style.
 
@@ -123,6 +126,8 @@ def fit_picture(
         style: of the training images.
         invert: whether to exchange light and dark; None: where the border says that light and dark
             are not as in the (gray) training images.
+        how: pictures of another shape become like the training images, as `data.load` did it:
+            "crop", "pad" or "stretch".
     """
     if invert is None:
         invert = style.shape[2] == 1 and _is_negative(picture, style)
@@ -133,6 +138,8 @@ def fit_picture(
         placed = _place(picture[..., 0], style.frame, height, width)
         if placed is not None:
             return Fitted(placed[..., None], invert, True)
+    if how != "crop" and height == width:
+        return Fitted(resize(picture, height, how), invert, False)
     return Fitted(_cover(picture, height, width), invert, False)
 
 

@@ -21,14 +21,14 @@ class PixelRule(NamedTuple):
 
     Attributes:
         bits: that the largest value of gray 16-bit pictures takes, 8 to 16; the upper 8 are kept.
-        low: the float that becomes 0.
-        high: the float that becomes 255.
+        low: the float that becomes 0; None where the set holds no floats.
+        high: the float that becomes 255, likewise.
         resize: "crop", "pad" or "stretch" (see `resize`).
     """
 
     bits: int = 16
-    low: float = 0.0
-    high: float = 1.0
+    low: float | None = None
+    high: float | None = None
     resize: str = "crop"
 
 

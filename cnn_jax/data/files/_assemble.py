@@ -82,7 +82,7 @@ def _as_bytes(
     if sixteen and rule.bits == 8:
         return {split: array.astype(np.uint8) for split, array in shaped.items()}, rule, ()
     as_bytes = {split: to_bytes(array, rule, sixteen) for split, array in shaped.items()}
-    values = f"up to {rule.bits} bits" if sixteen else f"{rule.low:g} to {rule.high:g}"
+    values = f"up to {rule.bits} bits" if sixteen else f"{rule.low or 0:g} to {rule.high or 0:g}"
     return as_bytes, rule, (f"pixels of {values} became bytes",)
 
 

@@ -190,9 +190,15 @@ def _values(picture: Any) -> tuple[np.ndarray, bool]:
 
 
 def to_bytes(values: np.ndarray, rule: PixelRule, sixteen: bool) -> UInt8[np.ndarray, "..."]:
-    """Values that are no bytes as bytes, by the rule of the set."""
+    """Values that are no bytes as bytes, by the rule of the set.
+
+    Raises:
+        ValueError: they are floats, and the rule is of a set that holds none.
+    """
     if sixteen:
         return np.minimum(values.astype(np.int64) >> (rule.bits - 8), 255).astype(np.uint8)
+    if rule.low is None or rule.high is None:
+        raise ValueError("its pixels are 32-bit, and those of the training pictures are not")
     span = rule.high - rule.low or 1.0
     share = np.clip(np.nan_to_num((values.astype(np.float64) - rule.low) / span), 0, 1)
     return np.round(255 * share).astype(np.uint8)
@@ -217,8 +223,10 @@ class Range:
     def rule(self, resize: str) -> PixelRule:
         """What makes bytes of them. Floats within [0, 1] keep their meaning."""
         rule = PixelRule(self.bits or 16, resize=resize)
-        if self.low > self.high or (self.low >= 0 and self.high <= 1):
+        if self.low > self.high:
             return rule
+        if self.low >= 0 and self.high <= 1:
+            return rule._replace(low=0.0, high=1.0)
         return rule._replace(low=self.low, high=self.high)
 
 

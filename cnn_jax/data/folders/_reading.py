@@ -184,7 +184,7 @@ def _notes(headers: Sequence[Header], rule: PixelRule, truncated: int) -> tuple[
             f"16-bit pictures hold values of up to {rule.bits} bits, of which the upper 8 are read"
         )
     if wide & {"I", "F"}:
-        notes.append(f"32-bit values from {rule.low:g} to {rule.high:g} became 0 to 255")
+        notes.append(f"32-bit values from {rule.low or 0:g} to {rule.high or 0:g} became 0 to 255")
     return tuple(notes)
 
 
