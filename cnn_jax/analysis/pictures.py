@@ -110,10 +110,7 @@ def learn_style(images: UInt8[np.ndarray, "n h w c"]) -> Style:
 
 
 def fit_picture(
-    picture: UInt8[np.ndarray, "h w c"],
-    style: Style,
-    invert: bool | None = None,
-    how: str = "crop",
+    picture: UInt8[np.ndarray, "h w c"], style: Style, invert: bool | None = None, how: str = "crop"
 ) -> Fitted:
     """The picture as an image of the training set's size and style.
 

@@ -73,7 +73,8 @@ flags.DEFINE_string(
 flags.DEFINE_bool(
     "list_files",
     False,
-    "Print every file of the folder with what it is used as, or why it is left out, and stop.",
+    "Print what the data set is, and every file of its folder with what it is used as or why it is "
+    "left out, and stop.",
 )
 flags.DEFINE_integer(
     "train_examples", None, "Train on this many examples only, drawn by class.", lower_bound=1
@@ -255,6 +256,8 @@ def read_dataset(
         test_only=test_only,
         rule=rule,
     )
+    if uneven := data.imbalance(dataset.train, dataset.class_names):
+        dataset = replace(dataset, notes=(*dataset.notes, uneven))
     if FLAGS.list_files:
         _list_files(dataset)
     if not len(dataset.train):
@@ -265,17 +268,19 @@ def read_dataset(
     count = _value(choices, "train_examples")
     if count is not None:
         train = data.take(train, count, seed)
-    uneven = data.imbalance(train, dataset.class_names)
-    notes = (*dataset.notes, uneven) if uneven else dataset.notes
-    return replace(dataset, train=train, notes=notes), validation
+    return replace(dataset, train=train), validation
 
 
 def _list_files(dataset: data.Dataset) -> None:
-    """Prints what became of every file of a data set's folder, and ends the program."""
+    """Prints what a data set is and what became of every file of its folder; ends the program."""
     if dataset.account is None:
         raise UsageError(f"--list_files: {dataset.name} is not read from a folder")
+    sizes = ", ".join(f"{len(split):,} {name}" for name, split in dataset.splits.items())
+    shape = "x".join(map(str, dataset.image_shape))
+    kind = "labels" if dataset.multi_label else "classes"
+    heading = f"{dataset.name}: {sizes}, {shape}, {kind} {', '.join(dataset.class_names)}"
     try:
-        print("\n".join(dataset.account.lines()), flush=True)
+        print("\n".join([heading, *dataset.notes, *dataset.account.lines()]), flush=True)
     except BrokenPipeError:
         # Who reads has enough; Python would still complain when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -89,9 +89,7 @@ def _in_folder(folder: Path, skipped: Skipped) -> list[Path]:
     return sorted(inside)
 
 
-def read_fitted(
-    path: Path, style: pictures.Style, rule: data.PixelRule
-) -> pictures.Fitted | str:
+def read_fitted(path: Path, style: pictures.Style, rule: data.PixelRule) -> pictures.Fitted | str:
     """The picture in the style of the training images, or what is wrong with it."""
     invert = {"auto": None, "yes": True, "no": False}[FLAGS.invert]
     try:

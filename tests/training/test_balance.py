@@ -49,7 +49,9 @@ def test_a_weighted_epoch_is_that_of_the_weighted_loss():
         return jnp.mean(nll * class_weights(examples.labels, 3)[examples.labels])
 
     expected = jax.grad(loss)(state.params)
-    moved = jax.tree.map(lambda a, b: (a - b) / hparams["learning_rate"], state.params, after.params)
+    moved = jax.tree.map(
+        lambda a, b: (a - b) / hparams["learning_rate"], state.params, after.params
+    )
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), moved, expected)
 
 

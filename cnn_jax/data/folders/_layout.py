@@ -66,10 +66,12 @@ def lay_out(reader: Reader) -> Plan:
         names, labels, dropped = _without_absent(names, labels, known)
         notes += dropped
     else:
-        notes += [*_other_case(names, parts), *_absent_classes(names, labels)]
+        notes += _other_case(names, parts)
     if "test" not in files:
         files, labels, note = _hold_out_test(reader, files, labels)
         notes.append(note)
+    if labels[known].ndim == 1:
+        notes += _absent_classes(names, labels)
     used = {part.table.file.path: "labels" for part in parts.values() if part.table}
     for split, chosen in files.items():
         for file, label in zip(chosen, labels[split], strict=True):
