@@ -121,8 +121,16 @@ def _account(reader: Reader, plan: Plan, unread: Mapping[str, str]) -> Account:
         if file.path not in used and file.path not in left:
             seen = reader.look.is_picture(file)
             left[file.path] = "in no split" if seen else "not a picture"
-    left |= {path: EMPTY_FOLDER for path in _empty(reader.scan.top) if path}
+    inside = {above for path in left for above in _above(path)}
+    empty = (path for path in _empty(reader.scan.top) if path and path not in inside)
+    left |= dict.fromkeys(empty, EMPTY_FOLDER)
     return Account(used, left)
+
+
+def _above(path: str) -> Iterable[str]:
+    """The folders that a path lies in."""
+    while path := path.rpartition("/")[0]:
+        yield path
 
 
 def _empty(folder: Folder) -> Iterable[str]:

@@ -133,7 +133,10 @@ def _look(
         if (status.st_dev, status.st_ino) in above:
             left[path] = LOOP
         elif _is_hidden(entry.name):
-            _leave_all(entry.path, path, left)
+            if entry.is_symlink():
+                left[path] = HIDDEN
+            else:
+                _leave_all(entry.path, path, left)
         else:
             try:
                 return _scan_folder(entry.path, path, above, left)
@@ -155,15 +158,13 @@ def _is_hidden(name: str) -> bool:
 
 def _leave_all(place: str, path: str, left: dict[str, str]) -> None:
     """Counts what is in a hidden folder; links in it are not followed."""
-    inside = False
     for folder, folders, files in os.walk(place):
         links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
-        for name in [*files, *links]:
-            below = os.path.relpath(os.path.join(folder, name), place).replace(os.sep, "/")
-            left[f"{path}/{below}"] = HIDDEN
-            inside = True
-    if not inside:
-        left[path] = HIDDEN
+        # An empty folder counts for itself.
+        for name in [*files, *links] or ([] if folders else ["."]):
+            inside = os.path.normpath(os.path.join(folder, name))
+            below = os.path.relpath(inside, place).replace(os.sep, "/")
+            left[path if below == "." else f"{path}/{below}"] = HIDDEN
 
 
 def is_text_link(place: str | os.PathLike[str], size: int) -> bool:
