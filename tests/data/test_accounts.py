@@ -16,15 +16,13 @@ from cnn_jax.errors import UsageError
 
 NAMES = (
     "a", "b", "B", "train", "Train", "val", "test", "1", "2", "10", ".hidden", "__MACOSX", "[x]",
-    "%s", "=1+1", "<b>", "*", "猫", "😀", "a b", "scan.png", "x.png", "y.JPG", "z.jfif", "no ending",
-    "labels.csv", "notes.txt", "Thumbs.db", "{class}", "back\\slash",
+    "%s", "=1+1", "<b>", "*", "猫", "😀", "a b", "scan.png", "x.png", "y.JPG", "z.jfif",
+    "no ending", "labels.csv", "notes.txt", "Thumbs.db", "{class}", "back\\slash",
 )  # fmt: skip
 KINDS = (
     "png", "jpg", "cut", "html", "empty", "text", "table", "folder", "loop", "nowhere", "link",
 )  # fmt: skip
-ITEMS = st.tuples(
-    st.lists(st.sampled_from(NAMES), min_size=1, max_size=3), st.sampled_from(KINDS)
-)
+ITEMS = st.tuples(st.lists(st.sampled_from(NAMES), min_size=1, max_size=3), st.sampled_from(KINDS))
 PNG, JPG = io.BytesIO(), io.BytesIO()
 Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(PNG, "PNG")
 Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(JPG, "JPEG")

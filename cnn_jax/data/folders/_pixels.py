@@ -255,7 +255,9 @@ def decode(path: Path, channels: int, rule: PixelRule = AS_THEY_ARE) -> Decoded:
     if picture.mode in _WIDE:
         values, sixteen = _values(picture)
         picture = Image.fromarray(to_bytes(values, rule, sixteen))
-    pixels = np.asarray(_on_ground(picture).convert("L" if channels == 1 else "RGB"))
+    picture, mode = _on_ground(picture), "L" if channels == 1 else "RGB"
+    # Pillow copies a picture that has the mode already.
+    pixels = np.asarray(picture if picture.mode == mode else picture.convert(mode))
     return Decoded(pixels.reshape(*pixels.shape[:2], channels), truncated)
 
 

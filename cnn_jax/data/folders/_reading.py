@@ -143,7 +143,8 @@ def _map(
         except Exception as error:
             return error
 
-    with ThreadPoolExecutor() as pool, progress(description, len(paths)) as advance:
+    # As many as there are cores: large pictures take hundreds of megabytes while they are decoded.
+    with ThreadPoolExecutor(os.cpu_count()) as pool, progress(description, len(paths)) as advance:
         for start in range(0, len(paths), _BLOCK):
             blocks = (each[start : start + _BLOCK] for each in (paths, *others))
             for index, result in enumerate(pool.map(attempt, *blocks), start):
