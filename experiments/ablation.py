@@ -7,6 +7,7 @@ train is a flag here too, for what all networks share.
 """
 
 from collections.abc import Sequence
+from shlex import quote
 from typing import Any
 
 from absl import flags
@@ -14,6 +15,7 @@ from rich import box
 from rich.console import Console
 from rich.markdown import Markdown
 from rich.table import Column, Table
+from rich.text import Text
 
 from cnn_jax.analysis.pages import duration
 from cnn_jax.errors import UsageError
@@ -117,7 +119,12 @@ def read() -> axes.Study:
 
 def print_sweep(console: Console, prepared: Prepared, seconds: float) -> None:
     """Prints cells, trials, parameters, memory, about how long all take, and on which devices."""
-    study, plans, grid = prepared.study, prepared.plans, prepared.study.grid
+    sweep, plans, grid = prepared.study, prepared.plans, prepared.study.grid
+    for loaded in prepared.loaded:
+        if loaded.dataset.notes:
+            console.print(Text(loaded.dataset.name, style="bold"))
+            study.print_notes(console, loaded.dataset)
+    study.print_batches(console, plans[0])
     headings = ("cell", "rows", "trials", "parameters", "memory of the states")
     cell, *others = [Column(heading, justify="right") for heading in headings]
     table = Table(cell, "what is compiled in", *others, box=box.SIMPLE_HEAD, pad_edge=False)
@@ -136,11 +143,11 @@ def print_sweep(console: Console, prepared: Prepared, seconds: float) -> None:
     trials = sum(len(item.cell.trials) for item in plans)
     console.print(
         f"[bold]{_count(trials, 'network')}[/] in {_count(len(plans), 'program')}: "
-        f"{_count(len(grid.variants), 'row')} of the table, {_count(len(study.seeds), 'seed')}; "
+        f"{_count(len(grid.variants), 'row')} of the table, {_count(len(sweep.seeds), 'seed')}; "
         f"about {duration(seconds)} on this machine"
     )
     _print_devices(console, plans)
-    if not study.tuned and "learning_rate" not in (axis.name for axis in study.axes):
+    if not sweep.tuned and "learning_rate" not in (axis.name for axis in sweep.axes):
         console.print(
             "[yellow]note:[/] nothing is tuned. All rows train at the numbers given or at their "
             "optimizer's defaults, which suit some better than others; --tune=learning_rate "
@@ -218,8 +225,11 @@ def conclude(
         f"{len(record.trials)} networks in {record.programs} programs; compiled and trained in "
         f"{duration(record.total_seconds)}"
     )
-    console.print(f"report: {directory.path / REPORT_FILE}")
-    console.print(f"repeat it: {command('ablation')} --flagfile={directory.path / FLAGS_FILE}")
+    console.print(Text(f"report: {directory.path / REPORT_FILE}"))
+    repeat = (
+        f"repeat it: {command('ablation')} --flagfile={quote(str(directory.path / FLAGS_FILE))}"
+    )
+    console.print(Text(repeat))
 
 
 def _record(directory: RunDirectory, prepared: Prepared, results: Sequence[CellResult]) -> Any:

@@ -3,12 +3,13 @@
 Accuracy with its interval, scores and confusions of each class (or the scores of each label, at a
 threshold chosen on validation), calibration before and after temperature scaling, and speed, on the
 terminal (or as --json) and as a page. With --dataset the run is tried on another data set of the
-same shape and as many classes: a test of what a shift of the data does.
+same shape, whose classes are matched by name: a test of what a shift of the data does.
 """
 
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,7 +32,9 @@ from .runs import saved_run
 from .runs.saved_run import SavedRun
 
 FLAGS = flags.FLAGS
-for _name in ("run", "split", "top", "json", "out", "dataset", "data_dir", "download"):
+# What is read of another data set as it is given here, and not as the run read its own.
+_OF_THE_OTHER = ("dataset", "data_dir", "download", "on_error", "labels", "class_pattern")
+for _name in ("run", "split", "top", "json", "out", *_OF_THE_OTHER):
     flags.declare_key_flag(_name)
 flags.DEFINE_bool("page", True, "Write the page evaluation-<split>.html.")
 
@@ -49,12 +52,14 @@ class EvaluationSet(NamedTuple):
         slug: likewise, as part of a file's name.
         examples: the split.
         notes: what a reader should know of it.
+        read: likewise, of how it was read.
     """
 
     name: str
     slug: str
     examples: data.Split
     notes: list[str]
+    read: tuple[str, ...] = ()
 
 
 def main() -> None:
@@ -82,25 +87,30 @@ def main() -> None:
         )
     if FLAGS.json:
         record = {"run": str(saved.path), "evaluated_on": chosen.name, "notes": chosen.notes}
+        record |= {"read": list(chosen.read)} if chosen.read else {}
         record |= as_json(found) | {"images_per_second": speed}
         print(json.dumps(record, indent=2))
         return
     console = terminal()
-    console.print(_headline(found, chosen.name))
+    console.print(Text(_headline(found, chosen.name)))
     console.print(f"{speed:,.0f} images a second, once compiled")
+    for note in chosen.read:
+        console.print(Text(note))
     for note in chosen.notes:
         console.print(Text(note, style="yellow"))
     print_tables(console, found)
     if FLAGS.page:
-        console.print(f"page: {path}")
+        console.print(Text(f"page: {path}"))
 
 
 def _headline(found: Evaluation, name: str) -> str:
     low, high = found.interval
     text = (
-        f"[bold]{found.accuracy:.2%}[/] {'of the labels right' if found.several else 'accuracy'} "
+        f"{found.accuracy:.2%} {'of the labels right' if found.several else 'accuracy'} "
         f"on {name} (95% interval {low:.2%} to {high:.2%}, {len(found.labels):,} images)"
     )
+    if found.balanced_accuracy is not None:
+        text += f"; balanced accuracy {found.balanced_accuracy:.2%}"
     return f"{text}; every label right: {found.exact:.2%}" if found.several else text
 
 
@@ -122,10 +132,12 @@ def choose(saved: SavedRun) -> EvaluationSet:
         return EvaluationSet(
             f"{saved.dataset.name}, {FLAGS.split}", FLAGS.split, saved.split(FLAGS.split), notes
         )
-    given = {name: FLAGS[name].value for name in ("dataset", "data_dir", "download")}
+    given = {name: FLAGS[name].value for name in _OF_THE_OTHER}
     # How many examples the run was given says nothing of another data set.
     kept = {name: value for name, value in saved.choices.items() if name != "train_examples"}
-    other, validation = options.read_dataset(kept | given, test_only=FLAGS.split == "test")
+    other, validation = options.read_dataset(
+        kept | given, test_only=FLAGS.split == "test", rule=saved.dataset.rule
+    )
     if other.image_shape != saved.task.image_shape:
         raise UsageError(
             f"--dataset={FLAGS.dataset} has images of {_shape(other.image_shape)}, but the run in "
@@ -137,20 +149,18 @@ def choose(saved: SavedRun) -> EvaluationSet:
             f"--dataset={FLAGS.dataset} has {kinds[other.multi_label]} an image, but the run in "
             f"{saved.path} was trained on images with {kinds[saved.task.multi_label]}"
         )
-    if other.num_classes != saved.task.num_classes:
-        raise UsageError(
-            f"--dataset={FLAGS.dataset} has {other.num_classes} classes, but the run in "
-            f"{saved.path} tells {saved.task.num_classes} apart"
-        )
-    notes = [f"The run was trained on {saved.dataset.name}, and not on this."]
-    if other.class_names != saved.dataset.class_names:
-        notes.append("The classes have other names here; they are compared by their number.")
+    other, matched = data.in_order_of(
+        replace(other, validation=validation), saved.dataset.class_names
+    )
+    validation = validation if other.validation is None else other.validation
+    notes = [f"The run was trained on {saved.dataset.name}, and not on this.", *matched]
     name = Path(other.name).name.replace(":", "-")
     return EvaluationSet(
         f"{other.name}, {FLAGS.split}",
         f"{name}-{FLAGS.split}",
         saved._replace(dataset=other, validation=validation).split(FLAGS.split),
         notes,
+        other.notes,
     )
 
 

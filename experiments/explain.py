@@ -142,7 +142,7 @@ def read_files(
     skipped = Skipped()
     images, truths, names = [], [], []
     for path in find_pictures(paths, skipped):
-        fitted = read_fitted(path, style)
+        fitted = read_fitted(path, style, dataset.rule)
         if isinstance(fitted, str):
             skipped.add(path, fitted)
             continue

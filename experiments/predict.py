@@ -143,7 +143,7 @@ def predict(
         for start in range(0, len(files), size):
             chosen = files[start : start + size]
             good = []
-            fitted_all = pool.map(lambda path: read_fitted(path, style), chosen)
+            fitted_all = pool.map(lambda path: read_fitted(path, style, saved.dataset.rule), chosen)
             for path, found in zip(chosen, fitted_all, strict=True):
                 if isinstance(found, str):
                     skipped.add(path, found)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import jax
@@ -19,6 +20,7 @@ from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
+from rich.text import Text
 
 from cnn_jax import compilation, training
 from cnn_jax.analysis import report
@@ -91,11 +93,13 @@ def print_run(console: Console, lone: CellPlan) -> None:
     kinds = f"{dataset.num_classes} classes"
     if dataset.multi_label:
         kinds = f"any of {dataset.num_classes} labels each: {', '.join(dataset.class_names)}"
-    console.print(
-        f"[bold]{dataset.name}[/]: {len(dataset.train):,} training, "
-        f"{len(validation):,} validation and {len(dataset.test):,} test images, "
-        f"{height}x{width}x{channels}, {kinds}"
+    said = (
+        f": {len(dataset.train):,} training, {len(validation):,} validation and "
+        f"{len(dataset.test):,} test images, {height}x{width}x{channels}, {kinds}"
     )
+    console.print(Text.assemble((dataset.name, "bold"), said))
+    study.print_notes(console, dataset)
+    study.print_batches(console, lone)
     numbers = (Column(heading, justify="right") for heading in ("formula", "parameters", "counted"))
     table = Table("layer", "kind", "output", *numbers, box=box.SIMPLE_HEAD, pad_edge=False)
     for row in lone.rows:
@@ -105,7 +109,7 @@ def print_run(console: Console, lone: CellPlan) -> None:
     total = sum(row.count for row in lone.rows)
     table.add_row("total", "", "", "", f"{total:,}", f"{lone.parameters:,}")
     console.print(table, soft_wrap=False)
-    (trial,), config = lone.cell.trials, lone.cell.config
+    (trial,), config = lone.cell.trials, lone.config
     hparams = ", ".join(f"{name} {value:g}" for name, value in trial.hparams.items())
     console.print(
         f"{config.loss}, {config.optimizer} ({hparams}), {config.schedule} schedule, "
@@ -208,6 +212,7 @@ def conclude(
         {
             "test_accuracy": found.accuracy,
             "test_accuracy_interval_95": [low, high],
+            "test_balanced_accuracy": found.balanced_accuracy,
             "test_loss": float(scores["loss"]),
             "test_examples": len(dataset.test),
             "train_seconds": seconds,
@@ -215,11 +220,13 @@ def conclude(
             **labels_json(found),
         },
     )
-    console.print(
-        f"[bold]test accuracy {found.accuracy:.2%}[/]{_of_labels(found)} "
-        f"(95% interval {low:.2%} to {high:.2%}, {len(dataset.test):,} images) "
+    headline = (
+        f"{_of_labels(found)} (95% interval {low:.2%} to {high:.2%}, {len(dataset.test):,} images) "
         f"after {seconds:.1f} s of training"
     )
+    if found.balanced_accuracy is not None:
+        headline += f"; balanced accuracy {found.balanced_accuracy:.2%}"
+    console.print(Text.assemble((f"test accuracy {found.accuracy:.2%}", "bold"), headline))
     with console.status("writing the report"):
         probabilities = np.asarray(OUTPUT_ACTIVATIONS[output](logits))
         seen = report.look(
@@ -247,8 +254,9 @@ def conclude(
             insight=seen,
         )
         directory.write(REPORT_FILE, report.render_report(record, found))
-    console.print(f"report: {directory.path / REPORT_FILE}")
-    console.print(f"repeat it: {command('train')} --flagfile={directory.path / FLAGS_FILE}")
+    console.print(Text(f"report: {directory.path / REPORT_FILE}"))
+    repeat = f"repeat it: {command('train')} --flagfile={quote(str(directory.path / FLAGS_FILE))}"
+    console.print(Text(repeat))
 
 
 def _of_labels(found: Evaluation) -> str:

@@ -178,15 +178,17 @@ def gradient(
     labels: Array,
     weights: Float[Array, " n"],
     dropout_key: PRNGKeyArray,
+    of_class: Float[Array, " classes"] | None = None,
 ) -> Gradient:
-    """What a prepared batch says, its examples weighted."""
+    """What a prepared batch says, its examples weighted; their losses by class too, if asked."""
+    loss_weights = weights if of_class is None else weights * of_class[labels]
 
     def objective(params: PyTree) -> tuple:
         rate = hparams.get("dropout_rate", 0.0)
         mode = Mode(True, dropout_key, rate, split_batch=setting.mesh is not None)
         logits, statistics = forward(setting, params, state.statistics, images, mode)
         hits = jnp.sum(setting.labels.right(logits, labels) * weights)
-        loss = jnp.sum(losses(setting, logits, targets, hparams) * weights)
+        loss = jnp.sum(losses(setting, logits, targets, hparams) * loss_weights)
         return loss, (statistics, hits)
 
     (loss, (statistics, hits)), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
@@ -203,6 +205,7 @@ def accumulate(
     augment_key: PRNGKeyArray,
     dropout_key: PRNGKeyArray,
     size: Size,
+    of_class: Float[Array, " classes"] | None = None,
 ) -> Gradient:
     """What the micro-batches of an update say together; each sees the statistics of the last."""
 
@@ -211,7 +214,9 @@ def accumulate(
         batch = constrain(batch, setting.mesh, BATCH_AXIS)
         images, targets = prepare(setting, batch, chosen, state.epoch, hparams, augment_key, size)
         here = state._replace(statistics=statistics)
-        return gradient(setting, here, hparams, images, targets, batch.labels, weights, key)
+        return gradient(
+            setting, here, hparams, images, targets, batch.labels, weights, key, of_class
+        )
 
     if len(indices) == 1:
         return part(state.statistics, indices[0], weights[0], dropout_key)

@@ -1,7 +1,9 @@
 """The flags of a training run, and what they say as a `Config`, hyperparameters and a data set."""
 
+import os
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from absl import flags
@@ -25,9 +27,10 @@ flags.DEFINE_string(
     "dataset",
     "mnist",
     "What to train on: mnist (comes with the package), faces (drawn, several labels each), the "
-    "name of any image-classification set of TensorFlow Datasets (cifar10, fashion_mnist, ...), a "
-    "folder of IDX files in MNIST's layout, a folder of pictures train/<class>/*.png|jpg and "
-    "test/<class>/*.png|jpg, or pictures with several labels each in train/labels.csv.",
+    "name of any image-classification set of TensorFlow Datasets (cifar10, fashion_mnist, ...), or "
+    "a path: a folder of pictures by class, perhaps in train, val and test; one with a table of "
+    "labels; IDX files, CIFAR's binary version, .npz, .mat, tables of pixels; a .zip or .tar.gz of "
+    "any of these. --dataset=help shows all layouts.",
 )
 flags.DEFINE_string(
     "data_dir",
@@ -43,6 +46,36 @@ flags.DEFINE_bool(
 flags.DEFINE_integer(
     "image_size", None, "Crop and resize every image to this many pixels square.", lower_bound=1
 )
+flags.DEFINE_enum(
+    "resize",
+    "crop",
+    data.RESIZE,
+    "How --image_size makes squares: of the center, filled up at the sides, or stretched.",
+)
+flags.DEFINE_enum(
+    "on_error",
+    "refuse",
+    ("refuse", "skip"),
+    "Pictures that cannot be read: list them all and stop, or leave them out and say how many.",
+)
+flags.DEFINE_enum(
+    "labels",
+    "auto",
+    data.LABELS,
+    "Where the labels of pictures stand, if there are two readings: in the names of folders, or in "
+    "a table with one class a row or several labels.",
+)
+flags.DEFINE_string(
+    "class_pattern",
+    None,
+    "Where the class stands in the names of pictures: {class}.* for cat.0.jpg; * is for anything.",
+)
+flags.DEFINE_bool(
+    "list_files",
+    False,
+    "Print what the data set is, and every file of its folder with what it is used as or why it is "
+    "left out, and stop.",
+)
 flags.DEFINE_integer(
     "train_examples", None, "Train on this many examples only, drawn by class.", lower_bound=1
 )
@@ -50,7 +83,7 @@ flags.DEFINE_float(
     "validation_fraction",
     0.1,
     "Fraction of the training examples held out, drawn by class: what to choose hyperparameters "
-    "on. The test split is read once, at the end.",
+    "on, where the data come without validation split. The test split is read once, at the end.",
 )
 flags.DEFINE_integer(
     "split_seed",
@@ -75,6 +108,9 @@ flags.DEFINE_string(
     "are separated by commas or plus signs. --augment=help lists all.",
 )
 
+# The flags that say how a folder of pictures is read.
+_READING = ("image_size", "resize", "on_error", "labels", "class_pattern")
+
 # The fields of Architecture and Config that have a flag of their name, with its help.
 _FIELDS = {
     "model": "The network.",
@@ -94,7 +130,11 @@ _FIELDS = {
     "optimizer": "How parameters move. gradient_descent takes one step an epoch, along the "
     "gradient of the whole training set.",
     "schedule": "The learning rate over training, as a factor of --learning_rate.",
-    "batch_size": "Examples per step (per micro-batch in gradient_descent).",
+    "class_weights": "Whether the losses of rare classes count more, so that all classes count "
+    "alike.",
+    "batch_size": "Examples per step (per micro-batch in gradient_descent); at most all.",
+    "sample": "What an epoch takes: every example once, or as many drawn so that every class is "
+    "there as often as others.",
     "epochs": "Passes over the training set.",
     "resolutions": "Train the first epochs on smaller images, which cost less: 16:2,24:3 is two "
     "epochs at 16 pixels, three at 24 and the rest at full size. For networks that pool feature "
@@ -142,6 +182,9 @@ def read_config(choices: Choices) -> Config:
     Raises:
         UsageError: if a choice has no effect with the others or is not a list of positive integers.
     """
+    if _value(choices, "dataset").strip() == "help":
+        print(data.describe_layouts())
+        sys.exit()
     if _value(choices, "augment").strip() == "help":
         print(describe_augmentations())
         sys.exit()
@@ -189,12 +232,15 @@ def without_effect(choices: Choices) -> frozenset[str]:
     return frozenset(others | ((known_hyperparameters().keys() & choices.keys()) - read))
 
 
-def read_dataset(choices: Choices, *, test_only: bool = False) -> tuple[data.Dataset, data.Split]:
+def read_dataset(
+    choices: Choices, *, test_only: bool = False, rule: data.PixelRule | None = None
+) -> tuple[data.Dataset, data.Split]:
     """The data set with what the choices leave to train on, and the examples held out.
 
     Args:
         choices: by name.
         test_only: whether a data set that has nothing to train on will do.
+        rule: by which values of pictures that are no bytes become bytes; None: by their range.
 
     Raises:
         UsageError: if the data cannot be read or the split cannot be made.
@@ -206,21 +252,44 @@ def read_dataset(choices: Choices, *, test_only: bool = False) -> tuple[data.Dat
         _value(choices, "dataset"),
         data_dir=_value(choices, "data_dir"),
         download=_value(choices, "download"),
-        image_size=_value(choices, "image_size"),
+        **{name: _value(choices, name) for name in _READING},
         test_only=test_only,
+        rule=rule,
     )
+    if uneven := data.imbalance(dataset.train, dataset.class_names):
+        dataset = replace(dataset, notes=(*dataset.notes, uneven))
+    if FLAGS.list_files:
+        _list_files(dataset)
     if not len(dataset.train):
         return dataset, dataset.train
-    train, validation = data.hold_out(dataset.train, fraction, seed)
+    train, validation = dataset.train, dataset.validation
+    if validation is None:
+        train, validation = data.hold_out(train, fraction, seed)
     count = _value(choices, "train_examples")
     if count is not None:
         train = data.take(train, count, seed)
-    return data.Dataset(dataset.name, train, dataset.test, dataset.class_names), validation
+    return replace(dataset, train=train), validation
+
+
+def _list_files(dataset: data.Dataset) -> None:
+    """Prints what a data set is and what became of every file of its folder; ends the program."""
+    if dataset.account is None:
+        raise UsageError(f"--list_files: {dataset.name} is not read from a folder")
+    sizes = ", ".join(f"{len(split):,} {name}" for name, split in dataset.splits.items())
+    shape = "x".join(map(str, dataset.image_shape))
+    kind = "labels" if dataset.multi_label else "classes"
+    heading = f"{dataset.name}: {sizes}, {shape}, {kind} {', '.join(dataset.class_names)}"
+    try:
+        print("\n".join([heading, *dataset.notes, *dataset.account.lines()]), flush=True)
+    except BrokenPipeError:
+        # Who reads has enough; Python would still complain when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit()
 
 
 def data_choices(choices: Choices) -> tuple[tuple[str, Any], ...]:
     """What decides the data set and its splits: every data option with its value."""
-    return tuple((name, _value(choices, name)) for name in GROUPS["data"])
+    return tuple((name, _value(choices, name)) for name in GROUPS["data"] if name != "list_files")
 
 
 def every_choice(choices: Choices, config: Config, hparams: dict[str, float]) -> dict[str, Any]:
@@ -253,7 +322,7 @@ def _value(choices: Choices, name: str) -> Any:
 
 
 def _loss(choices: Choices) -> str:
-    several = data.is_multi_label(_value(choices, "dataset"))
+    several = data.is_multi_label(_value(choices, "dataset"), labels=_value(choices, "labels"))
     return choices.get("loss", MULTI_LABEL_LOSS if several else FLAGS["loss"].default)
 
 

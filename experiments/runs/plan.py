@@ -78,7 +78,7 @@ def measure(plan: CellPlan, vectorization: Vectorization, most: int | None = Non
         vectorization: how the trials of a program run.
         most: trials per program, or None for what the memory holds.
     """
-    trials, config, (dataset, validation, task) = plan.cell.trials, plan.cell.config, plan.loaded
+    trials, config, (dataset, validation, task) = plan.cell.trials, plan.config, plan.loaded
     placed = plan.place()
     trainer = Trainer(plan.run, placed.train, placed.validation, vectorization, plan.mesh)
     together = fitting(trainer, trials, most)
@@ -97,7 +97,7 @@ def measure(plan: CellPlan, vectorization: Vectorization, most: int | None = Non
 
 def _measure_step(plan: CellPlan) -> Step:
     """Compiles and times one training step of one trial."""
-    alone, images = one_step(plan.cell.config)
+    alone, images = one_step(plan.config)
     mesh = make_mesh(MeshShape(batch=mesh_shape(plan.mesh).batch))
     run = training.make_run(alone, plan.loaded.task, mesh)
     train = plan.loaded.dataset.train

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from absl import flags
 from jax.sharding import Mesh
+from rich.console import Console
+from rich.text import Text
 
 from cnn_jax import data, training
 from cnn_jax.errors import UsageError
@@ -27,6 +29,8 @@ for _module in (command_line, options, machine, hosts, run_directory):
     flags.adopt_module_key_flags(_module)
 # A training step goes through the network forward, and back for two gradients.
 PASSES_PER_STEP = 3
+# What an epoch may leave out without a word, as a share of the training set.
+_MUCH = 0.02
 # A multiplication comes with an addition.
 _OPERATIONS_PER_MULTIPLICATION = 2
 
@@ -71,6 +75,11 @@ class CellPlan(NamedTuple):
     operations: float
 
     @property
+    def config(self) -> training.Config:
+        """The static choices of its trials, with a batch no larger than the training set."""
+        return training.fit_batch(self.cell.config, len(self.loaded.dataset.train))
+
+    @property
     def parameters(self) -> int:
         """Of its network."""
         return sum(row.counted for row in self.rows)
@@ -89,6 +98,32 @@ class CellPlan(NamedTuple):
 
         return Placed(
             put(dataset.train), put(validation) if len(validation) else None, put(dataset.test)
+        )
+
+
+def print_notes(console: Console, dataset: data.Dataset) -> None:
+    """Prints what a reader should know of how data were read; names in it are no markup."""
+    for note in dataset.notes:
+        console.print(Text(f"  {note}"), soft_wrap=True)
+
+
+def print_batches(console: Console, plan: CellPlan) -> None:
+    """Says where batches are smaller than asked for, and if an epoch leaves out much."""
+    asked, config, examples = plan.cell.config, plan.config, len(plan.loaded.dataset.train)
+    if config.batch_size < asked.batch_size:
+        console.print(
+            f"  batches of {config.batch_size}, not {asked.batch_size}: there are {examples:,} "
+            "training images"
+        )
+    left = examples % config.batch_size
+    if left > _MUCH * examples and not training.OPTIMIZERS[config.optimizer].full_batch:
+        even = max(
+            size for size in range(1, config.batch_size + 1) if examples % size <= _MUCH * examples
+        )
+        console.print(
+            f"  every epoch leaves out {left:,} of {examples:,} training images "
+            f"({left / examples:.0%}, others each time), which fill no batch; --batch_size={even} "
+            f"leaves out {examples % even:,}"
         )
 
 
@@ -185,8 +220,8 @@ def _prepare(study: Study, share: Callable[[int, int], MeshShape], most: int | N
 def _plan(
     cell: Cell, loaded: Loaded, share: Callable[[int, int], MeshShape], most: int | None
 ) -> CellPlan:
-    config, task, examples = cell.config, loaded.task, len(loaded.dataset.train)
-    training.steps_per_epoch(config, examples)
+    task, examples = loaded.task, len(loaded.dataset.train)
+    config = training.fit_batch(cell.config, examples)
     trials = min(most or len(cell.trials), len(cell.trials))
     mesh = make_mesh(share(trials, training.examples_together(config)))
     run = training.make_run(config, task, mesh)
