@@ -55,6 +55,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "pooling",
         "normalization",
         "activation",
+        "init",
         "dropout_rate",
         "convolution",
         "precision",
