@@ -297,6 +297,7 @@ def _record(
         parameters=[of_row[row] for row in rows],
         flags=(directory.path / FLAGS_FILE).read_text(),
         environment=environment(),
+        initialization=" / ".join(dict.fromkeys(c.config.architecture.init for c in grid.cells)),
         chance=_chance(loaded[0].dataset.test.labels),
         equivalent_within=FLAGS.equivalent_within / 100,
     )

@@ -27,7 +27,7 @@ from cnn_jax.analysis.evaluate import Evaluation, evaluate, labels_json
 from cnn_jax.analysis.explain import TrainedNetwork, trained_network
 from cnn_jax.analysis.pages import duration
 from cnn_jax.errors import DivergedError
-from cnn_jax.models import build_abstract
+from cnn_jax.models import MODELS, Architecture, build_abstract
 from cnn_jax.ops import CALIBRATED, LOSS_OUTPUT, OUTPUT_ACTIVATIONS
 from cnn_jax.training.devices import mesh_shape
 from cnn_jax.training.grid import Trial
@@ -118,10 +118,15 @@ def print_run(console: Console, lone: CellPlan) -> None:
     hparams = ", ".join(f"{name} {value:g}" for name, value in trial.hparams.items())
     console.print(
         f"{config.loss}, {config.optimizer} ({hparams}), {config.schedule} schedule, "
-        f"batches of {config.batch_size}"
+        f"batches of {config.batch_size}{_initialization(config.architecture)}"
     )
     if devices := machine.describe_shape(mesh_shape(lone.mesh)):
         console.print(devices)
+
+
+def _initialization(architecture: Architecture) -> str:
+    read = "init" in MODELS[architecture.model].options
+    return f", {architecture.init} initialization" if read else ""
 
 
 def train(

@@ -288,7 +288,8 @@ def _sweep_words(record: SweepRecord) -> str:
 def _seed_words(record: SweepRecord) -> str:
     return (
         f"{count(len(record.seeds), 'seed')} for each variant: {_listed(map(str, record.seeds))}. "
-        "A seed fixes the initialization and the order of the data, the same for all variants."
+        "A seed fixes the initialization and the order of the data, the same for all variants. "
+        f"Kernels before an activation began by {record.initialization}."
     )
 
 

@@ -74,6 +74,7 @@ class SweepRecord:
         flags: the command that repeats the sweep, ready to be copied.
         environment: names and versions of what it ran on.
         chance: test accuracy of always answering the most frequent class; 0 if unknown.
+        initialization: how kernels began that an activation follows, as `--init` names it.
         equivalent_within: differences of accuracies smaller than this do not matter.
 
     Raises:
@@ -97,6 +98,7 @@ class SweepRecord:
     flags: str
     environment: Mapping[str, str]
     chance: float = 0.0
+    initialization: str = "lecun"
     equivalent_within: float = 0.002
 
     def __post_init__(self) -> None:
