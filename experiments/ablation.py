@@ -60,6 +60,12 @@ flags.DEFINE_string(
     "The row that the others are compared with, as in activation=relu,loss=hinge; the first if "
     "not given.",
 )
+flags.DEFINE_enum(
+    "compare",
+    "baseline",
+    ("baseline", "all"),
+    "The rows with the baseline (Dunnett's test), or every pair of rows too (Tukey's).",
+)
 flags.DEFINE_float(
     "equivalent_within",
     0.2,
@@ -262,6 +268,13 @@ def print_table(console: Console, record: "SweepRecord") -> None:
     console.print(Text(ablation.caption(record)), soft_wrap=False)
     for letter, words in ablation.remarks(record):
         console.print(Text(f"({letter}) {words}" if letter else words), soft_wrap=False)
+    if pairs := ablation.pair_rows(record):
+        table = Table(*ablation.PAIR_HEADINGS[:3], "verdict", box=box.SIMPLE_HEAD, pad_edge=False)
+        for first, second, difference, *_, verdict in pairs:
+            texts = (first, second, difference.replace(" [", f"{between}["), verdict)
+            table.add_row(*(Text(text) for text in texts))
+        console.print(table, soft_wrap=False)
+        console.print(Text(ablation.PAIRS), soft_wrap=False)
 
 
 def _record(
@@ -300,6 +313,7 @@ def _record(
         initialization=" / ".join(dict.fromkeys(c.config.architecture.init for c in grid.cells)),
         chance=_chance(loaded[0].dataset.test.labels),
         equivalent_within=FLAGS.equivalent_within / 100,
+        all_pairs=FLAGS.compare == "all",
     )
 
 

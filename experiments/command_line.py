@@ -32,8 +32,8 @@ flags.DEFINE_string(
 # that reads them; other flags are of the run.
 GROUPS: dict[str, tuple[str, ...]] = {
     "sweep": (
-        *("vary", "tune", "seeds", "baseline", "equivalent_within", "prune"),
-        *("trials_per_program", "vectorization"),
+        *("vary", "tune", "seeds", "baseline", "compare", "equivalent_within"),
+        *("prune", "trials_per_program", "vectorization"),
     ),
     "data": (
         "dataset",

@@ -272,6 +272,12 @@ def test_one_and_two_seeds_decide_nothing(seeds):
         assert found.p_sign_flip == (None if seeds == 1 else 0.5)
 
 
+def test_two_seeds_that_tie_are_not_identical():
+    groups = [{0: 0.5, 1: 0.525}, {0: 0.5, 1: 0.525}]
+    (found,) = compare_all(groups).values()
+    assert (found.verdict, found.identical, found.difference) == (UNDECIDED, False, 0)
+
+
 def test_without_a_common_seed_nothing_is_known():
     assert (
         compare_to_baseline([{0: 0.9}, {1: 0.9}, {}], 0)[1:]

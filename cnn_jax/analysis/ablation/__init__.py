@@ -11,13 +11,13 @@ from cnn_jax.analysis.ablation.records import (
 )
 from cnn_jax.analysis.ablation.summaries import VariantSummary, summarize
 from cnn_jax.analysis.ablation.tables import (
-    Row, caption, latex_table, markdown_table, remarks, table_rows,
+    PAIR_HEADINGS, PAIRS, Row, caption, latex_table, markdown_table, pair_rows, remarks, table_rows,
 )
 
 __all__ = [
-    "DIVERGED", "FINISHED", "NOT_READ", "PRUNED", "Row", "SweepRecord", "TrialRecord",
-    "VariantSummary", "accuracy_against", "accuracy_by_epoch", "caption", "dot_plot", "heat_map",
-    "latex_table", "markdown_table", "minutes_text", "numeric_names", "remarks",
-    "render_ablation_report", "results_csv", "results_rows", "summarize", "summary_csv",
+    "DIVERGED", "FINISHED", "NOT_READ", "PAIRS", "PAIR_HEADINGS", "PRUNED", "Row", "SweepRecord",
+    "TrialRecord", "VariantSummary", "accuracy_against", "accuracy_by_epoch", "caption", "dot_plot",
+    "heat_map", "latex_table", "markdown_table", "minutes_text", "numeric_names", "pair_rows",
+    "remarks", "render_ablation_report", "results_csv", "results_rows", "summarize", "summary_csv",
     "table_rows",
 ]

@@ -76,6 +76,7 @@ class SweepRecord:
         chance: test accuracy of always answering the most frequent class; 0 if unknown.
         initialization: how kernels began that an activation follows, as `--init` names it.
         equivalent_within: differences of accuracies smaller than this do not matter.
+        all_pairs: whether every row is compared with every other too, not only with the baseline.
 
     Raises:
         ValueError: the attributes disagree with each other.
@@ -99,6 +100,7 @@ class SweepRecord:
     environment: Mapping[str, str]
     chance: float = 0.0
     initialization: str = "lecun"
+    all_pairs: bool = False
     equivalent_within: float = 0.002
 
     def __post_init__(self) -> None:

@@ -1,5 +1,6 @@
 """What the trials of a sweep say per row: means, comparisons, failures, tuned values."""
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -128,6 +129,19 @@ def _not_worse(accuracies: Sequence[Mapping[int, float]], within: float) -> set[
         if top in (first, second) and pair.verdict in (BETTER, WORSE)
     }
     return means.keys() - shown
+
+
+def compare_pairs(record: SweepRecord) -> list[tuple[VariantSummary, VariantSummary, Comparison]]:
+    """Every pair of rows with a number, the higher mean against the lower, by Tukey's test."""
+    found = [summary for summary in summarize(record) if summary.mean]
+    by_variant = sorted(found, key=lambda summary: summary.variant)
+    places = {summary.variant: place for place, summary in enumerate(by_variant)}
+    pairs = compare_all([s.accuracies for s in by_variant], record.equivalent_within)
+    return [
+        (first, second, pairs[key] if key in pairs else pairs[key[::-1]].reversed)
+        for first, second in itertools.combinations(found, 2)
+        for key in [(places[first.variant], places[second.variant])]
+    ]
 
 
 class Candidate(NamedTuple):

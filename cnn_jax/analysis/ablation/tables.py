@@ -16,10 +16,11 @@ from cnn_jax.analysis.ablation.notes import (
     warnings,
 )
 from cnn_jax.analysis.ablation.records import NOT_READ, SweepRecord, label
-from cnn_jax.analysis.ablation.summaries import VariantSummary, mean_text, summarize
-from cnn_jax.analysis.statistics import MOST_SEEDS, UNDECIDED
+from cnn_jax.analysis.ablation.summaries import VariantSummary, compare_pairs, mean_text, summarize
+from cnn_jax.analysis.statistics import MOST_SEEDS, UNDECIDED, Comparison
 
 _BASELINE = "baseline"
+PAIRS = "Every pair of rows, with intervals that hold for all of them at once (Tukey)."
 
 
 class Row(NamedTuple):
@@ -66,15 +67,38 @@ def table_rows(record: SweepRecord) -> list[Row]:
     return [_row(record, summary, letters.get(summary.variant, "")) for summary in summaries]
 
 
+PAIR_HEADINGS = ("row", "against", "points", "p (corrected)", "p (sign flips)", "verdict")
+
+
+def pair_rows(record: SweepRecord) -> list[list[str]]:
+    """A row of text for every pair, under `PAIR_HEADINGS`; none if they are not asked for."""
+    if not record.all_pairs:
+        return []
+    return [
+        [
+            first.label,
+            second.label,
+            _difference(pair),
+            p_text(pair.p_corrected),
+            p_text(pair.p_sign_flip),
+            _verdict(pair, pair.verdict),
+        ]
+        for first, second, pair in compare_pairs(record)
+    ]
+
+
+def _difference(pair: Comparison) -> str:
+    text = NOT_READ if pair.difference is None else points(pair.difference)
+    if pair.low is None or pair.high is None:
+        return text
+    return f"{text} [{points(pair.low)}, {points(pair.high)}]"
+
+
 def _row(record: SweepRecord, summary: VariantSummary, letters: str) -> Row:
     pair, compared = summary.comparison, record.baseline is not None
-    difference = interval = ""
-    if compared:
-        difference = _BASELINE if summary.variant == record.baseline else NOT_READ
-    if pair and pair.difference is not None:
-        difference = points(pair.difference)
-        if pair.low is not None and pair.high is not None:
-            interval = f"[{points(pair.low)}, {points(pair.high)}]"
+    difference, _, interval = (_difference(pair) if pair else "").partition(" ")
+    if compared and summary.variant == record.baseline:
+        difference = _BASELINE
     return Row(
         names=[record.variants[summary.variant][axis] for axis in record.axes],
         tuned=[tuned_text(summary.tuned, name) for name in record.tuned],
@@ -93,9 +117,12 @@ def _row(record: SweepRecord, summary: VariantSummary, letters: str) -> Row:
 
 def verdict_text(summary: VariantSummary) -> str:
     """The verdict, with the number of seeds that would decide an undecided row."""
-    pair = summary.comparison
-    if pair is None or summary.verdict != UNDECIDED or pair.p is None:
-        return summary.verdict
+    return _verdict(summary.comparison, summary.verdict)
+
+
+def _verdict(pair: Comparison | None, verdict: str) -> str:
+    if pair is None or verdict != UNDECIDED or pair.p is None:
+        return verdict
     needed = pair.seeds_to_decide
     return f"{UNDECIDED} ({f'> {MOST_SEEDS:,}' if needed is None else f'{needed:,}'} seeds)"
 
@@ -203,7 +230,12 @@ def markdown_table(record: SweepRecord) -> str:
     for letter, words in remarks(record):
         before = style.mark.format(letter) + " " if letter else ""
         notes.append(before + _markdown_text(words))
-    return "\n\n".join([text, _markdown_text(caption(record)), *notes]) + "\n"
+    parts = [text, _markdown_text(caption(record)), *notes]
+    if pairs := pair_rows(record):
+        lines = [PAIR_HEADINGS, ["---"] * len(PAIR_HEADINGS)]
+        lines += [list(map(_markdown_text, row)) for row in pairs]
+        parts += ["\n".join(f"| {' | '.join(line)} |" for line in lines), PAIRS]
+    return "\n\n".join(parts) + "\n"
 
 
 def _markdown_text(text: str) -> str:
@@ -270,7 +302,25 @@ def latex_table(record: SweepRecord) -> str:
             r"\bottomrule",
             r"\end{tabular}",
             *notes,
+            *_latex_pairs(record),
             r"\end{table}",
             "",
         ]
     )
+
+
+def _latex_pairs(record: SweepRecord) -> list[str]:
+    rows = [list(map(_latex_text, row)) for row in pair_rows(record)]
+    if not rows:
+        return []
+    return [
+        r"\par\medskip",
+        r"\begin{tabular}{@{}llrrrl@{}}",
+        r"\toprule",
+        " & ".join(PAIR_HEADINGS) + r" \\",
+        r"\midrule",
+        *("{}" * row[0].startswith(("[", "*")) + " & ".join(row) + r" \\" for row in rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+        rf"\par\footnotesize {_latex_text(PAIRS)}",
+    ]

@@ -91,6 +91,13 @@ class Comparison(NamedTuple):
         """Whether it is decided by seeds so few that no test without a distribution could."""
         return self.verdict in (BETTER, WORSE) and smallest_exact_p(self.n) > LEVEL
 
+    @property
+    def reversed(self) -> "Comparison":
+        """The other row against this one."""
+        low, high, difference = (None if x is None else -x for x in (self.high, self.low, self[1]))
+        verdict = {BETTER: WORSE, WORSE: BETTER}.get(self.verdict, self.verdict)
+        return self._replace(low=low, high=high, difference=difference, verdict=verdict)
+
 
 def mean_over_seeds(values: Sequence[float]) -> SeedMean:
     """The mean accuracy of several seeds with its 95% Student t interval.
@@ -140,8 +147,9 @@ class _Pair(NamedTuple):
 
     @property
     def identical(self) -> bool:
-        """Whether both rows are the same; one seed may be so by chance."""
-        return len(self.first) > 1 and bool(np.abs(self.differences).max() <= SAME)
+        """Whether both rows are the same; one or two seeds may be so by chance."""
+        enough = len(self.first) >= FEWEST_SEEDS
+        return enough and bool(np.abs(self.differences).max() <= SAME)
 
     @property
     def testable(self) -> bool:

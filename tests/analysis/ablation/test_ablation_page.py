@@ -16,6 +16,7 @@ from cnn_jax.analysis.ablation import (
     SweepRecord,
     latex_table,
     markdown_table,
+    pair_rows,
     remarks,
     render_ablation_report,
     results_csv,
@@ -25,7 +26,7 @@ from cnn_jax.analysis.ablation import (
     table_rows,
 )
 from cnn_jax.analysis.ablation.notes import method, warnings
-from cnn_jax.analysis.statistics import compare_to_baseline, mean_over_seeds
+from cnn_jax.analysis.statistics import compare_all, compare_to_baseline, mean_over_seeds
 from cnn_jax.training.grid import Trial
 from experiments.ablation import print_table
 
@@ -390,6 +391,26 @@ def test_a_terminal_of_sixty_columns_tells_the_rows_apart(name):
     for row in table_rows(record):
         assert "".join("·".join((*row.names, *row.tuned)).split()) in names
         assert record.baseline is None or row.verdict.split()[0] in body
+
+
+def test_every_pair_is_in_every_table_where_asked_for():
+    record = dataclasses.replace(sweeps.diverged(), all_pairs=True)
+    rows = pair_rows(record)
+    assert [row[:2] for row in rows] == [["gelu", "relu"], ["gelu", "tanh"], ["relu", "tanh"]]
+    values = [s.accuracies for s in sorted(summarize(record), key=lambda s: s.variant)]
+    pair = compare_all(values)[0, 1].reversed
+    assert rows[0][2].startswith(f"+{100 * pair.difference:.2f} [+{100 * pair.low:.2f}, ")
+    assert rows[0][-1] == pair.verdict == "better"
+    shown = io.StringIO()
+    print_table(Console(file=shown, width=60), record)
+    page = Page(render_ablation_report(record))
+    assert page.table("against") == rows
+    for text in (shown.getvalue(), markdown_table(record), latex_table(record), page.text):
+        assert "Every pair of rows, with intervals that hold" in text
+    assert max(map(len, shown.getvalue().splitlines())) <= 60
+    assert markdown_table(record).count("| gelu | relu | +0.46") == 1
+    assert r"gelu & relu & +0.46" in latex_table(record)
+    assert pair_rows(sweeps.diverged()) == []
 
 
 def trained(losses, accuracies, test, train=0.9):
