@@ -8,12 +8,12 @@ train is a flag here too, for what all networks share.
 
 from collections.abc import Sequence
 from shlex import quote
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from absl import flags
 from rich import box
 from rich.console import Console
-from rich.markdown import Markdown
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -33,6 +33,9 @@ from .runs.cells import run_cells
 from .runs.run_directory import FLAGS_FILE, REPORT_FILE, RunDirectory, environment
 from .runs.study import CellPlan, Prepared, begin, underway
 from .runs.sweep_directory import CellResult
+
+if TYPE_CHECKING:
+    from cnn_jax.analysis.ablation import SweepRecord
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(study)
@@ -58,6 +61,19 @@ flags.DEFINE_string(
     "The row that the others are compared with, as in activation=relu,loss=hinge; the first if "
     "not given.",
 )
+flags.DEFINE_enum(
+    "compare",
+    "baseline",
+    ("baseline", "all"),
+    "The rows with the baseline (Dunnett's test), or every pair of rows too (Tukey's).",
+)
+flags.DEFINE_float(
+    "equivalent_within",
+    0.2,
+    "Differences of test accuracy smaller than this, in percentage points, do not matter: a row "
+    "whose interval lies within is equivalent to the baseline.",
+    lower_bound=0.0,
+)
 flags.DEFINE_bool(
     "prune",
     False,
@@ -77,6 +93,8 @@ flags.DEFINE_enum(
     "How the trials of a program run: one after another (map), or in the same operations (vmap). "
     "If not given, whichever is faster: map on CPU, vmap elsewhere.",
 )
+# A terminal of so many columns has a row's difference and its interval on one line.
+_WIDE = 90
 # They say where and how to compute and write, and not what.
 _NOT_COMPUTED = {"plan", "workdir", "resume", *GROUPS["devices"], *GROUPS["hosts"]}
 
@@ -220,7 +238,7 @@ def conclude(
         directory.write("table.tex", ablation.latex_table(record))
         directory.write("means.png", figures.png_bytes(ablation.dot_plot(record)))
         directory.write(REPORT_FILE, ablation.render_ablation_report(record))
-    console.print(Markdown(ablation.markdown_table(record)), soft_wrap=False)
+    print_table(console, record)
     console.print(
         f"{len(record.trials)} networks in {record.programs} programs; compiled and trained in "
         f"{duration(record.total_seconds)}"
@@ -232,7 +250,45 @@ def conclude(
     console.print(Text(repeat))
 
 
-def _record(directory: RunDirectory, prepared: Prepared, results: Sequence[CellResult]) -> Any:
+def print_table(console: Console, record: "SweepRecord") -> None:
+    """Prints the rows, each told apart from the others in sixty columns, and what to know of them.
+
+    Where there is room, a difference stands on one line with its interval.
+    """
+    from cnn_jax.analysis import ablation
+
+    def numbers(heading: str) -> Column:
+        return Column(heading, justify="right", no_wrap=True)
+
+    compared = [numbers("points"), Column("verdict")] if record.baseline is not None else []
+    name = Column(" · ".join((*record.axes, *record.tuned)), overflow="fold")
+    table = Table(name, numbers("accuracy (%)"), *compared, box=box.SIMPLE_HEAD, pad_edge=False)
+    between = " " if console.width >= _WIDE else "\n"
+    for row in ablation.table_rows(record):
+        names = " · ".join((*row.names, *row.tuned)) + f" ({row.marks})" * bool(row.marks)
+        cells = [
+            Text(names),
+            Text(row.accuracy.replace(" [", f"{between}["), "bold" if row.best else ""),
+            Text(f"{row.difference}{between}{row.interval}".strip()),
+            Text(row.verdict.replace(" (", f"{between}(")),
+        ]
+        table.add_row(*cells[: 2 + len(compared)])
+    console.print(table, soft_wrap=False)
+    console.print(Text(ablation.caption(record)), soft_wrap=False)
+    for letter, words in ablation.remarks(record):
+        console.print(Text(f"({letter}) {words}" if letter else words), soft_wrap=False)
+    if pairs := ablation.pair_rows(record):
+        table = Table(*ablation.PAIR_HEADINGS[:3], "verdict", box=box.SIMPLE_HEAD, pad_edge=False)
+        for first, second, difference, *_, verdict in pairs:
+            texts = (first, second, difference.replace(" [", f"{between}["), verdict)
+            table.add_row(*(Text(text) for text in texts))
+        console.print(table, soft_wrap=False)
+        console.print(Text(ablation.PAIRS), soft_wrap=False)
+
+
+def _record(
+    directory: RunDirectory, prepared: Prepared, results: Sequence[CellResult]
+) -> "SweepRecord":
     from cnn_jax.analysis.ablation import SweepRecord
 
     study, grid, loaded = prepared.study, prepared.study.grid, prepared.loaded
@@ -263,7 +319,19 @@ def _record(directory: RunDirectory, prepared: Prepared, results: Sequence[CellR
         parameters=[of_row[row] for row in rows],
         flags=(directory.path / FLAGS_FILE).read_text(),
         environment=environment(),
+        initialization=" / ".join(dict.fromkeys(c.config.architecture.init for c in grid.cells)),
+        chance=_chance(loaded[0].dataset.test.labels),
+        equivalent_within=FLAGS.equivalent_within / 100,
+        all_pairs=FLAGS.compare == "all",
     )
+
+
+def _chance(labels: np.ndarray) -> float:
+    """Accuracy of always giving the most frequent class, or for each label the more frequent."""
+    if labels.ndim == 1:
+        return float(np.bincount(labels).max() / len(labels))
+    share = labels.mean(0)
+    return float(np.maximum(share, 1 - share).mean())
 
 
 if __name__ == "__main__":

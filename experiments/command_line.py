@@ -31,7 +31,10 @@ flags.DEFINE_string(
 # Under which heading --help shows a flag. Other hyperparameters are the optimizer's, or the loss's
 # that reads them; other flags are of the run.
 GROUPS: dict[str, tuple[str, ...]] = {
-    "sweep": ("vary", "tune", "seeds", "baseline", "prune", "trials_per_program", "vectorization"),
+    "sweep": (
+        *("vary", "tune", "seeds", "baseline", "compare", "equivalent_within"),
+        *("prune", "trials_per_program", "vectorization"),
+    ),
     "data": (
         "dataset",
         "data_dir",
@@ -57,6 +60,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "pooling",
         "normalization",
         "activation",
+        "init",
         "dropout_rate",
         "convolution",
         "precision",

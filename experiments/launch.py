@@ -14,12 +14,13 @@ from absl import app, flags, logging
 from rich.console import Console
 
 from cnn_jax.data.cache import default_folder
-from cnn_jax.errors import FieldError, UsageError
+from cnn_jax.errors import DivergedError, FieldError, UsageError
 from cnn_jax.training import processes
 
 from . import command_line
 
 INTERRUPTED = 130
+DIVERGED = 3
 
 
 def launch(main: Callable[..., None], takes_paths: bool = False) -> None:
@@ -48,9 +49,9 @@ def launch(main: Callable[..., None], takes_paths: bool = False) -> None:
 def start(main: Callable[..., None], takes_paths: bool = False) -> None:
     """Runs `main` with the flags of the command line, and exits.
 
-    Bad input prints one line and exits with 2, an interruption with 130, the loss of a process that
-    shares the work with 1. SIGTERM interrupts as Ctrl-C does. Libraries log warnings only, unless
-    --verbosity asks for more.
+    Bad input prints one line and exits with 2, a run that diverged with 3, an interruption with
+    130, the loss of a process that shares the work with 1. SIGTERM interrupts as Ctrl-C does.
+    Libraries log warnings only, unless --verbosity asks for more.
 
     Args:
         main: what to run.
@@ -78,6 +79,8 @@ def start(main: Callable[..., None], takes_paths: bool = False) -> None:
         _fail(error.named("--"), 2)
     except UsageError as error:
         _fail(str(error), 2)
+    except DivergedError as error:
+        _fail(str(error), DIVERGED)
     except processes.ProcessLostError as loss:
         _fail(str(loss), processes.LOST)
     except jax.errors.JaxRuntimeError as error:

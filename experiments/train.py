@@ -5,6 +5,7 @@ metrics.jsonl (one line an epoch), the checkpoint, environment.json, result.json
 """
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -27,7 +28,8 @@ from cnn_jax.analysis import report
 from cnn_jax.analysis.evaluate import Evaluation, evaluate, labels_json
 from cnn_jax.analysis.explain import TrainedNetwork, trained_network
 from cnn_jax.analysis.pages import duration
-from cnn_jax.models import build_abstract
+from cnn_jax.errors import DivergedError
+from cnn_jax.models import MODELS, Architecture, build_abstract
 from cnn_jax.ops import CALIBRATED, LOSS_OUTPUT, OUTPUT_ACTIVATIONS
 from cnn_jax.training.devices import mesh_shape
 from cnn_jax.training.grid import Trial
@@ -75,7 +77,14 @@ def main() -> None:
     content = flags_text({**trial.hparams, "loss": config.loss})
     with underway("train", directory, content, choices(prepared)):
         placed = lone.place()
-        conclude(console, directory, lone, placed, *train(console, directory, lone, placed))
+        state, trial, seconds = train(console, directory, lone, placed)
+        conclude(console, directory, lone, placed, state, trial, seconds)
+    if trial.status == "diverged":
+        raise DivergedError(
+            f"the loss is not finite after epoch {len(trial.history)} of {config.epochs}, where "
+            f"training stopped; a lower --learning_rate or --clip_norm may help; report: "
+            f"{directory.path / REPORT_FILE}"
+        )
 
 
 def choices(prepared: Prepared) -> dict[str, Any]:
@@ -113,16 +122,21 @@ def print_run(console: Console, lone: CellPlan) -> None:
     hparams = ", ".join(f"{name} {value:g}" for name, value in trial.hparams.items())
     console.print(
         f"{config.loss}, {config.optimizer} ({hparams}), {config.schedule} schedule, "
-        f"batches of {config.batch_size}"
+        f"batches of {config.batch_size}{_initialization(config.architecture)}"
     )
     if devices := machine.describe_shape(mesh_shape(lone.mesh)):
         console.print(devices)
 
 
+def _initialization(architecture: Architecture) -> str:
+    read = "init" in MODELS[architecture.model].options
+    return f", {architecture.init} initialization" if read else ""
+
+
 def train(
     console: Console, directory: RunDirectory, lone: CellPlan, placed: Placed
 ) -> tuple[training.TrainState, Trial, float]:
-    """Trains to the last epoch, writing metrics and checkpoints after each.
+    """Trains to the last epoch or until the loss is not finite, writing metrics and checkpoints.
 
     Returns:
         The state, the trial with its history, and the seconds of compilation.
@@ -145,7 +159,7 @@ def train(
         Progress(*columns, console=console, transient=True) as progress,
     ):
         bar = progress.add_task("", total=epochs, completed=standing.epoch, left="")
-        for end in trainer.fit(state, standing, epochs, stop_diverged=False):
+        for end in trainer.fit(state, standing, epochs):
             state, standing = end.state, end.standing
             done, metrics = standing.epoch, standing.trials[0].history[-1]
             rate = images / end.train_seconds
@@ -153,7 +167,8 @@ def train(
             directory.append(METRICS_FILE, metrics)
             directory.append(TIMINGS_FILE, timing)
             stop = hosts.must_stop()
-            if stop or done % FLAGS.checkpoint_every == 0 or done == epochs:
+            last = done == epochs or not standing.alive
+            if stop or last or done % FLAGS.checkpoint_every == 0:
                 directory.save(trainer.alone(state))
             write_scalars(metrics)
             progress.console.print(_line(metrics, epochs, rate))
@@ -174,6 +189,8 @@ def _begin(
     trial = replace(trial, history=tuple(directory.history(METRICS_FILE, done)))
     if held is None:
         return trainer.start([trial])
+    if any(math.isnan(value) for value in trial.history[-1].values()):
+        return trainer.resume(held, replace(trial, status="diverged"))
     console.print(f"going on after epoch {done} of {len(trainer.sizes)}")
     return trainer.resume(held, trial)
 
@@ -210,6 +227,7 @@ def conclude(
     directory.write_json(
         "result.json",
         {
+            "status": "diverged" if trial.status == "diverged" else "finished",
             "test_accuracy": found.accuracy,
             "test_accuracy_interval_95": [low, high],
             "test_balanced_accuracy": found.balanced_accuracy,

@@ -9,6 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Float, PyTree
 
 from cnn_jax.errors import FIELD, FieldError, check_choice
+from cnn_jax.models.initialization import INITIALIZATIONS
 from cnn_jax.ops import ACTIVATIONS, LOWERINGS, PARAMETRIC_ACTIVATIONS, POOLINGS, Lowering
 
 ImageShape = tuple[int, int, int]
@@ -39,6 +40,7 @@ CHOICES: dict[str, Collection[str]] = {
     "normalization": NORMALIZATIONS,
     "pooling": POOLINGS,
     "convolution": LOWERINGS,
+    "init": INITIALIZATIONS,
 }
 
 
@@ -58,6 +60,8 @@ class Architecture:
         convolutions_per_block: convolutions before each pooling (`cnn`).
         hidden: neurons of each dense layer before the output (`cnn`).
         convolution: lowering of the convolutions, see `conv2d`.
+        init: a key of `INITIALIZATIONS`: how kernels begin that an activation follows (not
+            `airnet`, which has its own).
 
     Raises:
         FieldError: if a choice is not known, out of range, or not read by the model.
@@ -74,6 +78,7 @@ class Architecture:
     convolutions_per_block: int = 1
     hidden: tuple[int, ...] = (256,)
     convolution: Lowering = "auto"
+    init: str = "lecun"
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():

@@ -1,5 +1,6 @@
 """The loop around the compiled epoch of many trials, or one: divergence, pruning, memory."""
 
+import math
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -368,12 +369,16 @@ def memory_limit() -> int:
 def _rows(
     metrics: Mapping[str, np.ndarray], standing: Standing, wanted: Collection[int]
 ) -> dict[int, dict[str, float]]:
-    """The metrics of these trials, by their index."""
+    """The metrics of these trials, by their index; what is infinite is NaN, JSON has neither."""
     return {
-        index: {name: float(values[spot]) for name, values in metrics.items()}
+        index: {name: _finite(float(values[spot])) for name, values in metrics.items()}
         for spot, index in enumerate(standing.places)
         if index in wanted
     }
+
+
+def _finite(value: float) -> float:
+    return value if math.isfinite(value) else math.nan
 
 
 def _advance(standing: Standing, rows: Mapping[int, dict[str, float]], seconds: float) -> Standing:

@@ -134,7 +134,7 @@ def _init(
     if examples is not None:
         first = normalize(task, examples.images[: min(INITIALIZATION_IMAGES, len(examples))])
         statistics = initialize_from_data(config.architecture, statistics, first)
-    opt_state = make_optimizer(config, 0.0, hparams).init(params)
+    opt_state = make_optimizer(config, 0.0, 0.0, hparams).init(params)
     average = jax.tree.map(jnp.array, (params, statistics)) if config.average else ()
     return TrainState(jnp.zeros((), jnp.int32), params, statistics, opt_state, average)
 
@@ -204,7 +204,7 @@ def _epoch(
         )  # fmt: skip
         done, all_steps = state.epoch * steps + index, config.epochs * steps
         state = update(setting, state, hparams, found, done, all_steps)
-        rate = learning_rate(config, done / all_steps, hparams)
+        rate = learning_rate(config, done / all_steps, 1 / all_steps, hparams)
         return state, {
             "train_loss": found.loss,
             "train_accuracy": found.hits,

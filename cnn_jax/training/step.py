@@ -29,7 +29,7 @@ from cnn_jax.training.optimizers import (
     vector_rule,
     whitening_rate,
 )
-from cnn_jax.training.schedules import SCHEDULES
+from cnn_jax.training.schedules import SCHEDULES, factor
 from cnn_jax.training.task import Examples, Labeling, Size, Task, labeling, normalize, shrink
 
 TracedHparams = dict[str, Float[Array, ""]]
@@ -254,7 +254,7 @@ def update(
     config = setting.config
     # Whole on every device: where a batch is split, gradients are summed.
     grads, statistics = constrain((found.grads, found.statistics), setting.mesh, None)
-    rule = make_optimizer(config, done / steps, hparams)
+    rule = make_optimizer(config, done / steps, 1 / steps, hparams)
     moves, opt_state = rule.update(grads, state.opt_state, state.params)
     params = apply_updates(state.params, moves)
     average = state.average
@@ -263,16 +263,19 @@ def update(
     return TrainState(state.epoch, params, statistics, opt_state, average)
 
 
-def learning_rate(config: Config, progress: Number, hparams: TracedHparams) -> Number:
-    """That of the kernels, at a progress of training in [0, 1]."""
+def learning_rate(
+    config: Config, progress: Number, one_step: Number, hparams: TracedHparams
+) -> Number:
+    """That of the kernels in the step that begins at a progress of training in [0, 1]."""
     schedule = SCHEDULES[config.schedule]
-    return hparams["learning_rate"] * schedule(progress, **read_by(schedule, hparams))
+    numbers = read_by(schedule, hparams)
+    return hparams["learning_rate"] * factor(schedule, progress, one_step, **numbers)
 
 
 def make_optimizer(
-    config: Config, progress: Number, hparams: TracedHparams
+    config: Config, progress: Number, one_step: Number, hparams: TracedHparams
 ) -> optax.GradientTransformation:
-    """How parameters move in the step at a progress of training in [0, 1].
+    """How parameters move in the step that begins at a progress of training in [0, 1].
 
     Groups, where the config asks for them: kernels (two or more dimensions), vectors (biases and
     normalization), and the whitening's bias, which has the whole schedule in the first
@@ -280,15 +283,16 @@ def make_optimizer(
     """
     build = OPTIMIZERS[config.optimizer].build
     numbers = read_by(build, hparams)
-    rate = learning_rate(config, progress, hparams)
+    rate = learning_rate(config, progress, one_step, hparams)
     rules = {"kernels": build(rate, **numbers)}
     if config.bias_group or config.whitening_group:
         own = read_by(vector_rule, hparams)
         rules["vectors"] = vector_rule(build, rate, numbers, **own)
         if config.whitening_group:
             early = whitening_rate(
-                lambda t: learning_rate(config, t, hparams),
+                lambda t, one_step: learning_rate(config, t, one_step, hparams),
                 progress,
+                one_step,
                 **read_by(whitening_rate, hparams),
             )
             rules["whitening"] = vector_rule(build, early, numbers, **own)

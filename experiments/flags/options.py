@@ -124,6 +124,9 @@ _FIELDS = {
     "hidden": "cnn: neurons of each dense layer before the output; empty for none.",
     "convolution": "How convolutions are computed: by platform, as matrix products, or as XLA's "
     "convolution.",
+    "init": "How kernels begin that an activation follows: he, lecun and glorot by their inputs, "
+    "orthogonal and auto by the activation's gain too, so that every activation keeps the size of "
+    "what passes through.",
     "tta": "Test-time augmentation: the views of an image whose scores are averaged.",
     "loss": f"What training minimizes; if not given, {MULTI_LABEL_LOSS} where images have several "
     "labels.",
