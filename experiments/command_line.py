@@ -4,16 +4,17 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from absl import app, flags
 
 from cnn_jax.errors import UsageError, did_you_mean
 from cnn_jax.ops import LOSSES
 from cnn_jax.ops.hyperparameters import declared
-from cnn_jax.training import OPTIMIZERS, SCHEDULES, known_hyperparameters
+from cnn_jax.training import OPTIMIZERS, known_hyperparameters
+from cnn_jax.training.config import readers
 from cnn_jax.training.optimizers import lookahead
 
 from . import COMMANDS, command
@@ -222,17 +223,12 @@ def _default(flag: flags.Flag) -> str:
 
 def _hparam_default(name: str) -> str:
     """The defaults of a hyperparameter with those that read it, in the order of the values."""
-    readers: dict[str, Callable[..., Any]] = {
-        **{key: optimizer.build for key, optimizer in OPTIMIZERS.items()},
-        **SCHEDULES,
-        **LOSSES,
-        "lookahead": lookahead,
-    }
     if name == "learning_rate":
         found = {key: optimizer.learning_rate for key, optimizer in OPTIMIZERS.items()}
     else:
-        defaults = {key: declared(function) for key, function in readers.items()}
-        found = {key: value[name].default for key, value in defaults.items() if name in value}
+        functions = [*readers(), ("lookahead", lookahead)]
+        declarations = ((key, declared(function)) for key, function in functions)
+        found = {key: items[name].default for key, items in declarations if name in items}
     by_value = {
         value: [key for key in found if found[key] == value]
         for value in sorted(set(found.values()))

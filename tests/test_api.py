@@ -51,7 +51,7 @@ def meaning(value: object) -> str:
     if isinstance(value, Mapping):
         return f"by name: {', '.join(f'`{name}`' for name in value)}"
     if isinstance(value, Collection) and not isinstance(value, str):
-        ordered = sorted(value) if isinstance(value, frozenset) else value
+        ordered = sorted(value) if isinstance(value, set | frozenset) else value
         return ", ".join(f"`{item}`" for item in ordered)
     if isinstance(value, int | float | str):
         return f"`{value}`"

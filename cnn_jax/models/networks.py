@@ -1,5 +1,6 @@
 """The networks by name: how one is built, called, and initialized from data."""
 
+from collections.abc import Mapping
 from functools import partial
 
 import jax
@@ -8,9 +9,11 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from cnn_jax.models.airnet import airnet, whiten
 from cnn_jax.models.architecture import MODELS, Architecture, ImageShape, Model
-from cnn_jax.models.layers import EVALUATION, Mode, Sequential, Tap
+from cnn_jax.models.layers import EVALUATION, Mode, Sequential, Tap, set_hyperparameters
+from cnn_jax.models.outside import Outside
 from cnn_jax.models.plain import cnn, lenet5, vgg
 from cnn_jax.models.residual import resnet, resnet18, wide_resnet
+from cnn_jax.ops import Number
 
 MODELS |= {
     "airnet": Model(airnet, frozenset({"width"}), whiten),
@@ -28,10 +31,15 @@ MODELS |= {
 
 
 class Classifier(nnx.Module):
-    """A network: images in, one score (logit) per class out."""
+    """A network: images in, one score (logit) per class out.
 
-    def __init__(self, layers: dict[str, nnx.Module]):
-        self.network = Sequential(**layers)
+    Args:
+        layers: by name, or a module of one's own that is called on images.
+    """
+
+    def __init__(self, layers: dict[str, nnx.Module] | nnx.Module):
+        whole = isinstance(layers, nnx.Module)
+        self.network = Outside(layers) if whole else Sequential(**layers)
 
     def __call__(
         self,
@@ -52,15 +60,32 @@ class Classifier(nnx.Module):
 
 
 def build(
-    architecture: Architecture, image_shape: ImageShape, num_classes: int, key: PRNGKeyArray
+    architecture: Architecture,
+    image_shape: ImageShape,
+    num_classes: int,
+    key: PRNGKeyArray,
+    hyperparameters: Mapping[str, Number] | None = None,
 ) -> Classifier:
     """The network that `architecture` describes, initialized from `key`.
+
+    Args:
+        architecture: the static choices.
+        image_shape: height, width and channels.
+        num_classes: number of logits.
+        key: of the initial parameters.
+        hyperparameters: by name; those that functions of its layers read are kept in it.
 
     Raises:
         UsageError: if the images are too small for it.
     """
-    layers = MODELS[architecture.model].build(architecture, image_shape, num_classes, nnx.Rngs(key))
-    return Classifier(layers)
+    model, rngs = MODELS[architecture.model], nnx.Rngs(key)
+    if model.whole:
+        numbers = dict(model.numbers) | dict(architecture.numbers)
+        network = Classifier(model.build(image_shape, num_classes, rngs, **numbers))
+    else:
+        network = Classifier(model.build(architecture, image_shape, num_classes, rngs))
+    set_hyperparameters(network, hyperparameters or {})
+    return network
 
 
 def build_abstract(

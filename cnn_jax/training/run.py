@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
 from cnn_jax.errors import FIELD, FieldError
-from cnn_jax.models import Mode, build, initialize_from_data
+from cnn_jax.models import Mode, build, initialize_from_data, split_variables
 from cnn_jax.ops import augment
 from cnn_jax.training.config import Config
 from cnn_jax.training.devices import BATCH_AXIS, constrain, mesh_shape
@@ -31,7 +31,6 @@ from cnn_jax.training.step import (
     losses,
     make_optimizer,
     skeleton,
-    split_variables,
     update,
 )
 from cnn_jax.training.task import (
@@ -126,7 +125,8 @@ def _init(
     setting: Setting, hparams: TracedHparams, key: PRNGKeyArray, examples: Examples | None = None
 ) -> TrainState:
     config, task = setting.config, setting.task
-    model = build(config.architecture, task.image_shape, task.num_classes, streams(key).init)
+    shape, classes = task.image_shape, task.num_classes
+    model = build(config.architecture, shape, classes, streams(key).init, hparams)
     params, statistics = split_variables(model)
     if examples is not None:
         first = normalize(task, examples.images[: min(INITIALIZATION_IMAGES, len(examples))])

@@ -10,12 +10,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from flax import nnx
 from jax import lax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from cnn_jax.models import Architecture, Mode, build_abstract
+from cnn_jax.models import Architecture, Mode, Structure, build_abstract, split_variables
 from cnn_jax.ops import LOSSES, Number, apply_updates, augment
 from cnn_jax.ops.hyperparameters import read_by
 from cnn_jax.training.config import AUGMENT_PREFIX, Config
@@ -93,17 +92,12 @@ class Gradient(NamedTuple):
     hits: Float[Array, ""]
 
 
-def split_variables(model: nnx.Module) -> tuple[PyTree, PyTree]:
-    """The parameters of a network, and all its other arrays, as nested dicts by layer."""
-    _, *parts = nnx.split(model, nnx.Param, ...)
-    params, statistics = parts
-    return nnx.to_pure_dict(params), nnx.to_pure_dict(statistics)
-
-
 @lru_cache
-def skeleton(architecture: Architecture, image_shape: tuple[int, int, int], classes: int) -> Any:
+def skeleton(
+    architecture: Architecture, image_shape: tuple[int, int, int], classes: int
+) -> Structure:
     """The network for images of a shape, without its arrays."""
-    return nnx.split(build_abstract(architecture, image_shape, classes))[0]
+    return Structure.of(build_abstract(architecture, image_shape, classes))
 
 
 def forward(
@@ -118,7 +112,7 @@ def forward(
     if config.precision == "bfloat16":
         params, images = optax.tree.cast((params, images), jnp.bfloat16)
     network = skeleton(config.architecture, images.shape[1:], task.num_classes)
-    model = nnx.merge(network, params, statistics)
+    model = network.merge(params, statistics, mode)
     logits = model(images, mode).astype(jnp.float32)
     return logits, split_variables(model)[1]
 

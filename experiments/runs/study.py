@@ -203,5 +203,5 @@ def _plan(
         mesh,
         rows,
         sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)),
-        float(_OPERATIONS_PER_MULTIPLICATION * multiplications(rows) * images),
+        float(_OPERATIONS_PER_MULTIPLICATION * multiplications(model, task.image_shape) * images),
     )

@@ -14,6 +14,7 @@ from cnn_jax.analysis import predictions
 from cnn_jax.analysis.explain import attribution
 from cnn_jax.analysis.explain.internals import Network, Tap, filter_images, first_kernel
 from cnn_jax.analysis.pictures import learn_style
+from cnn_jax.models import Structure
 
 # Images explained by one call of the compiled program: it serves any number, so that sections of
 # a page share it.
@@ -70,10 +71,10 @@ def trained_network(
         images: some that it was trained on. Nothing to see is the ground that all of them share, or
             else their mean color, which is normalized to 0.
     """
-    skeleton, *_ = nnx.split(model)
+    structure = Structure.of(model)
 
     def network(weights: PyTree, images: Array, tap: Tap) -> Array:
-        return nnx.merge(skeleton, *weights)(images, tap=tap)
+        return structure.merge(*weights)(images, tap=tap)
 
     frame = learn_style(images).frame
     blank = jnp.zeros(images.shape[-1])
