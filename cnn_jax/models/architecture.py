@@ -29,7 +29,9 @@ class Model(NamedTuple):
         options: the fields of `Architecture` that it reads and not every model does.
         from_data: `(statistics, normalized images) -> statistics`: what it takes from the training
             images before the first step, if anything.
-        whole: whether it builds one `nnx.Module` of its own, called on images, and no layers.
+        whole: whether `build` is called without the architecture, and may return one `nnx.Module`
+            of its own, called on images, in the place of layers.
+        outside: whether it is not one of the project's, so that nothing is known of its logits.
         numbers: of such a network, the static numbers that shape it, with their defaults.
     """
 
@@ -37,6 +39,7 @@ class Model(NamedTuple):
     options: frozenset[str] = frozenset()
     from_data: Callable[[PyTree, Float[Array, "n h w c"]], PyTree] | None = None
     whole: bool = False
+    outside: bool = False
     numbers: tuple[tuple[str, float], ...] = ()
 
     @property

@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from cnn_jax.errors import UsageError
 from cnn_jax.models.airnet import airnet, whiten
 from cnn_jax.models.architecture import MODELS, Architecture, ImageShape, Model
 from cnn_jax.models.layers import EVALUATION, Mode, Sequential, Tap, set_hyperparameters
@@ -93,6 +95,35 @@ def build_abstract(
 ) -> Classifier:
     """The network with shapes in place of arrays: nothing is computed. Raises as `build` does."""
     return nnx.eval_shape(lambda: build(architecture, image_shape, num_classes, jax.random.key(0)))
+
+
+def check_logits(architecture: Architecture, image_shape: ImageShape, num_classes: int) -> None:
+    """Refuses a network that cannot be built for these images, or does not give their logits.
+
+    Raises:
+        UsageError: naming the network and the reason.
+    """
+    network = build_abstract(architecture, image_shape, num_classes)
+    if not MODELS[architecture.model].outside:
+        return
+    images = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
+    modes = (EVALUATION, Mode(train=True, dropout_key=jax.random.key(0)))
+    for mode in modes:
+        try:
+            found = nnx.eval_shape(lambda network, x, mode=mode: network(x, mode), network, images)
+        except Exception as error:
+            lines = str(error).strip().splitlines() or [""]
+            raise UsageError(
+                f"network {architecture.model} cannot be called on images of "
+                f"{'x'.join(map(str, image_shape))}: {type(error).__name__}: {lines[0]}"
+            ) from error
+        shape = getattr(found, "shape", None)
+        if shape != (2, num_classes):
+            raise UsageError(
+                f"network {architecture.model} returns "
+                + (f"shape {shape}" if shape is not None else type(found).__name__)
+                + f" for 2 images, expected logits of shape {(2, num_classes)}"
+            )
 
 
 def initialize_from_data(

@@ -16,8 +16,8 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
 from cnn_jax.errors import FIELD, FieldError
-from cnn_jax.models import Mode, build, initialize_from_data, split_variables
-from cnn_jax.ops import augment
+from cnn_jax.models import Mode, build, check_logits, initialize_from_data, split_variables
+from cnn_jax.ops import LOSSES, augment
 from cnn_jax.training.config import Config
 from cnn_jax.training.devices import BATCH_AXIS, constrain, mesh_shape
 from cnn_jax.training.optimizers import OPTIMIZERS
@@ -30,7 +30,6 @@ from cnn_jax.training.step import (
     learning_rate,
     losses,
     make_optimizer,
-    skeleton,
     update,
 )
 from cnn_jax.training.task import (
@@ -108,8 +107,9 @@ def make_run(config: Config, task: Task, mesh: Mesh | None = None) -> Run:
     devices = mesh_shape(mesh).batch
     check_divides(config, devices)
     # Images that are too small are refused here, before anything is compiled.
-    skeleton(config.architecture, task.image_shape, task.num_classes)
+    check_logits(config.architecture, task.image_shape, task.num_classes)
     labeling(config.loss, task.multi_label)
+    _check_soft_targets(config, task)
     setting = Setting(config, task, mesh if devices > 1 else None)
     return Run(
         partial(_init, setting),
@@ -241,6 +241,20 @@ def _evaluate(
     count = len(examples)
     logits = _predict(setting, devices, state, examples.images)
     return _score(setting, logits[:count], examples.labels[:count], hparams)
+
+
+def _check_soft_targets(config: Config, task: Task) -> None:
+    """Refuses a loss that has none where examples are mixed."""
+    if not augment.needs_soft_targets(config.augment):
+        return
+    rows = jax.ShapeDtypeStruct((2, task.num_classes), jnp.float32)
+    try:
+        jax.eval_shape(LOSSES[config.loss], rows, rows)
+    except Exception as error:
+        raise FieldError(
+            f"{FIELD.augment} mixes examples, but {FIELD.loss}={config.loss} takes no soft "
+            f"targets: {' '.join(str(error).split())}"
+        ) from error
 
 
 def _check_channels(config: Config, task: Task) -> None:
