@@ -17,20 +17,23 @@ from rich.table import Column, Table
 
 from cnn_jax.analysis.pages import duration
 from cnn_jax.errors import UsageError
+from cnn_jax.studies.axes import Study
+from cnn_jax.studies.cells import run_cells
+from cnn_jax.studies.choices import every_choice
+from cnn_jax.studies.planning import CellPlan, Prepared
+from cnn_jax.studies.run_directory import FLAGS_FILE, REPORT_FILE, RunDirectory, environment
+from cnn_jax.studies.sweep_directory import CellResult
 from cnn_jax.training.devices import mesh_shape
 from cnn_jax.training.grid import UNREAD, Cell, Grid
 from cnn_jax.training.processes import is_first
 from cnn_jax.training.sweep import VECTORIZATIONS, default_vectorization
 
-from . import command
+from . import as_started, command
 from .command_line import GROUPS
 from .flags import axes, machine, options
 from .launch import launch, terminal
 from .runs import hosts, plan, study
-from .runs.cells import run_cells
-from .runs.run_directory import FLAGS_FILE, REPORT_FILE, RunDirectory, environment
-from .runs.study import CellPlan, Prepared, begin, underway
-from .runs.sweep_directory import CellResult
+from .runs.study import begin, underway
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(study)
@@ -94,13 +97,22 @@ def main() -> None:
         plan.print_plan(console, plans, costs)
         return
     print_sweep(console, prepared, plan.estimate_seconds(plans))
-    with underway("ablation", directory, flagfile(), choices(prepared)):
-        results = run_cells(console, directory.path, prepared, vectorization, most, FLAGS.prune)
+    with underway("ablation", directory, flagfile(), choices(prepared), prepared):
+        results = run_cells(
+            console,
+            directory.path,
+            prepared,
+            vectorization,
+            most,
+            FLAGS.prune,
+            shard=FLAGS.shard_data,
+            must_stop=hosts.must_stop,
+        )
     if is_first():
         conclude(console, directory, prepared, results)
 
 
-def read() -> axes.Study:
+def read() -> Study:
     """The study that the flags describe.
 
     Raises:
@@ -193,7 +205,7 @@ def choices(prepared: Prepared) -> dict[str, Any]:
     }
     for index, cell in enumerate(grid.cells, start=1):
         described[f"cell {index}"] = {
-            "choices": options.every_choice(dict(cell.data), cell.config, {}),
+            "choices": every_choice(dict(cell.data), cell.config, {}),
             "trials": [[trial.variant, trial.seed, trial.hparams] for trial in cell.trials],
         }
     return described
@@ -252,7 +264,7 @@ def _record(directory: RunDirectory, prepared: Prepared, results: Sequence[CellR
         total_seconds=sum(spent) + sum(result.compile_seconds for result in results),
         parameters=[of_row[row] for row in rows],
         flags=(directory.path / FLAGS_FILE).read_text(),
-        environment=environment(),
+        environment=environment(as_started()),
     )
 
 

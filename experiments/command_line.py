@@ -11,6 +11,7 @@ from typing import NoReturn
 from absl import app, flags
 
 from cnn_jax.errors import UsageError, did_you_mean
+from cnn_jax.extend import forget, kept_files, load_file, loaded_files
 from cnn_jax.ops import LOSSES
 from cnn_jax.ops.hyperparameters import declared
 from cnn_jax.training import OPTIMIZERS, known_hyperparameters
@@ -18,6 +19,7 @@ from cnn_jax.training.config import readers
 from cnn_jax.training.optimizers import lookahead
 
 from . import COMMANDS, command
+from .flags import options
 
 FLAGS = flags.FLAGS
 PRESETS = Path(__file__).parent / "presets"
@@ -64,6 +66,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "epochs",
         "resolutions",
         "seed",
+        "extend",
         "workdir",
         "resume",
         "checkpoint_every",
@@ -98,6 +101,8 @@ def parse(module: str, arguments: list[str]) -> list[str]:
         SystemExit: after help that was asked for.
     """
     FLAGS.set_gnu_getopt(True)
+    own = {flag.name for flag in FLAGS.get_key_flags_for_module(module)}
+    _extend(arguments, own)
     if _HELP & set(arguments[1:]):
         print(help_text(module))
         sys.exit()
@@ -113,6 +118,38 @@ def parse(module: str, arguments: list[str]) -> list[str]:
         _refuse_choice(error)
     except flags.Error as error:
         raise UsageError(str(error)) from error
+
+
+def _extend(arguments: list[str], own: set[str]) -> None:
+    """Reads the files of functions from outside, before the flags that they add are looked at.
+
+    They are those of --extend, after those kept in the folder that --run names, or that --workdir
+    does with --resume.
+    """
+    forget(loaded_files())
+    try:
+        words = FLAGS.read_flags_from_files([*_with_presets(arguments[1:], own)], force_gnu=True)
+    except flags.Error:
+        words = arguments[1:]
+    folders = _texts(words, "run")
+    if any(word.lstrip("-") in ("resume", "resume=true") for word in words):
+        folders += _texts(words, "workdir")[-1:]
+    for folder in folders:
+        for file in kept_files(Path(folder)):
+            load_file(file)
+    for path in dict.fromkeys(_texts(words, "extend")) if "extend" in own else ():
+        load_file(path)
+    options.refresh()
+
+
+def _texts(words: list[str], flag: str) -> list[str]:
+    """What a flag is given on a command line, before it is parsed."""
+    found = []
+    for word, after in zip(words, [*words[1:], ""], strict=True):
+        name, equals, text = word.partition("=")
+        if name in (f"-{flag}", f"--{flag}"):
+            found.append(text if equals else after)
+    return found
 
 
 def help_text(module: str) -> str:

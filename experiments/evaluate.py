@@ -24,14 +24,15 @@ from cnn_jax import compilation, data, training
 from cnn_jax.analysis.evaluate import EVEN, Evaluation, as_json, calibrate, render_evaluation
 from cnn_jax.analysis.evaluate import evaluate as measure
 from cnn_jax.errors import UsageError
+from cnn_jax.studies.choices import PLACE, divide, read_pool
+from cnn_jax.studies.data_record import Found, find
+from cnn_jax.studies.saved_run import SavedRun
 
-from .flags import options
 from .launch import launch, terminal
 from .runs import saved_run
-from .runs.saved_run import SavedRun
 
 FLAGS = flags.FLAGS
-for _name in ("run", "split", "top", "json", "out", "dataset", "data_dir", "download"):
+for _name in ("run", "split", "top", "json", "out", "dataset", "data_dir", "download", "extend"):
     flags.declare_key_flag(_name)
 flags.DEFINE_bool("page", True, "Write the page evaluation-<split>.html.")
 
@@ -63,14 +64,14 @@ def main() -> None:
     saved = saved_run.load()
     if saved.task.multi_label and FLAGS["top"].present:
         raise UsageError(
-            f"--top has no effect here: images of {saved.dataset.name} have several labels"
+            f"--top has no effect here: images of {saved.record.name} have several labels"
         )
     chosen = choose(saved)
     if not saved.calibrated:
         note = saved_run.UNCALIBRATED.format(saved.config.loss)
         chosen.notes.append(f"{note[0].upper()}{note[1:]}.")
     logits, speed = run_timed(saved, chosen.examples)
-    held_out, names = saved_run.held_out(saved), saved.dataset.class_names
+    held_out, names = saved.held_out, saved.class_names
     found = measure(logits, chosen.examples.labels, names, saved.output, held_out, FLAGS.top)
     found = calibrate(found, logits, saved.output, held_out)
     if FLAGS.page:
@@ -110,48 +111,83 @@ def choose(saved: SavedRun) -> EvaluationSet:
     Raises:
         UsageError: if there is none, or it does not fit the run.
     """
-    if not FLAGS["dataset"].present:
-        notes = []
-        if FLAGS.split == "train":
-            notes.append("These are the examples that the run was trained on.")
-        if FLAGS.split == "validation":
-            fitted = (
-                "thresholds and temperatures were" if saved.task.multi_label else "temperature was"
-            )
-            notes.append(f"The {fitted} fitted to these same examples.")
-        return EvaluationSet(
-            f"{saved.dataset.name}, {FLAGS.split}", FLAGS.split, saved.split(FLAGS.split), notes
-        )
-    given = {name: FLAGS[name].value for name in ("dataset", "data_dir", "download")}
+    given = {name: FLAGS[name].value for name in sorted(PLACE) if FLAGS[name].present}
+    if not given:
+        return _own(saved, saved.split(FLAGS.split), saved.found.differences)
     # How many examples the run was given says nothing of another data set.
     kept = {name: value for name, value in saved.choices.items() if name != "train_examples"}
-    other, validation = options.read_dataset(kept | given, test_only=FLAGS.split == "test")
+    pool = read_pool(kept | given, test_only=FLAGS.split == "test")
+    found = find(saved.record, pool) if saved.record.splits else Found({}, [])
+    if len(found.splits.get(FLAGS.split, ())):
+        return _own(saved, found.splits[FLAGS.split], found.differences)
+    return _other(saved, *divide(pool, kept | given))
+
+
+def _own(saved: SavedRun, split: data.Split, differences: list[str]) -> EvaluationSet:
+    """A split of the run's own data, wherever they are now."""
+    notes = []
+    if differences:
+        notes.append(
+            f"The data are not all that they were: {'; '.join(differences)}. These are the "
+            "examples and the names that the run knows."
+        )
+    if FLAGS.split == "train":
+        notes.append("These are the examples that the run was trained on.")
+    if FLAGS.split == "validation":
+        fitted = "thresholds and temperatures were" if saved.task.multi_label else "temperature was"
+        notes.append(f"The {fitted} fitted to these same examples.")
+    return EvaluationSet(f"{saved.record.name}, {FLAGS.split}", FLAGS.split, split, notes)
+
+
+def _other(saved: SavedRun, other: data.Dataset, validation: data.Split) -> EvaluationSet:
+    """A split of another data set, if it fits the run."""
+    where = f"--dataset={FLAGS.dataset}"
     if other.image_shape != saved.task.image_shape:
         raise UsageError(
-            f"--dataset={FLAGS.dataset} has images of {_shape(other.image_shape)}, but the run in "
+            f"{where} has images of {_shape(other.image_shape)}, but the run in "
             f"{saved.path} takes {_shape(saved.task.image_shape)}"
         )
     if other.multi_label != saved.task.multi_label:
         kinds = {True: "several labels", False: "one class"}
         raise UsageError(
-            f"--dataset={FLAGS.dataset} has {kinds[other.multi_label]} an image, but the run in "
+            f"{where} has {kinds[other.multi_label]} an image, but the run in "
             f"{saved.path} was trained on images with {kinds[saved.task.multi_label]}"
         )
     if other.num_classes != saved.task.num_classes:
         raise UsageError(
-            f"--dataset={FLAGS.dataset} has {other.num_classes} classes, but the run in "
+            f"{where} has {other.num_classes} classes, but the run in "
             f"{saved.path} tells {saved.task.num_classes} apart"
         )
-    notes = [f"The run was trained on {saved.dataset.name}, and not on this."]
-    if other.class_names != saved.dataset.class_names:
-        notes.append("The classes have other names here; they are compared by their number.")
+    notes = [f"The run was trained on {saved.record.name}, and not on this."]
+    split = {"train": other.train, "validation": validation, "test": other.test}[FLAGS.split]
+    if not len(split):
+        raise UsageError(f"--split={FLAGS.split} of {where} has no examples; give another split")
+    if other.class_names != saved.class_names:
+        split = _by_names(saved, other, split, notes)
     name = Path(other.name).name.replace(":", "-")
-    return EvaluationSet(
-        f"{other.name}, {FLAGS.split}",
-        f"{name}-{FLAGS.split}",
-        saved._replace(dataset=other, validation=validation).split(FLAGS.split),
-        notes,
-    )
+    return EvaluationSet(f"{other.name}, {FLAGS.split}", f"{name}-{FLAGS.split}", split, notes)
+
+
+def _by_names(
+    saved: SavedRun, other: data.Dataset, split: data.Split, notes: list[str]
+) -> data.Split:
+    """A split with the run's numbers of its classes, as far as their names say them."""
+    known, names = saved.class_names, other.class_names
+    moved = [name for name in names if name in known and known.index(name) != names.index(name)]
+    if not moved:
+        notes.append("The classes have other names here; they are compared by their number.")
+        return split
+    if set(names) != set(known):
+        missing = ", ".join(sorted(set(known) - set(names)))
+        raise UsageError(
+            f"--dataset={FLAGS.dataset} has {', '.join(moved)} at another place among its classes "
+            f"and no {missing}, which the run in {saved.path} knows; give them the run's names"
+        )
+    notes.append("The classes have another order here; they are compared by their names.")
+    order = np.array([known.index(name) for name in names])
+    if saved.task.multi_label:
+        return data.Split(split.images, split.labels[:, np.argsort(order)])
+    return data.Split(split.images, order[split.labels].astype(split.labels.dtype))
 
 
 def run_timed(saved: SavedRun, examples: data.Split) -> tuple[np.ndarray, float]:

@@ -8,7 +8,7 @@ by `--extend=my_ideas.py`.
 # fmt: off
 
 from cnn_jax.extend._files import (
-    KEPT, ExtensionFile, forget, kept_files, load_file, loaded_files,
+    KEPT, ExtensionFile, forget, kept_file, kept_files, load_file, loaded_files,
 )
 from cnn_jax.extend._kinds import (
     activation, augmentation, dataset, loss, network, normalization, optimizer, pooling, schedule,
@@ -17,6 +17,6 @@ from cnn_jax.extend._registry import EXTENSIONS, Extension, ExtensionError
 
 __all__ = [
     "EXTENSIONS", "KEPT", "Extension", "ExtensionError", "ExtensionFile", "activation",
-    "augmentation", "dataset", "forget", "kept_files", "load_file", "loaded_files", "loss",
-    "network", "normalization", "optimizer", "pooling", "schedule",
+    "augmentation", "dataset", "forget", "kept_file", "kept_files", "load_file", "loaded_files",
+    "loss", "network", "normalization", "optimizer", "pooling", "schedule",
 ]

@@ -41,6 +41,17 @@ def kept_files(run: Path) -> list[Path]:
     return sorted((run / KEPT).glob("*.py"))
 
 
+def kept_file(run: Path, name: str) -> Path:
+    """Where a file of that name lies in the folder of a run."""
+    return next(path for path in kept_files(run) if _own_name(path) == name)
+
+
+def _own_name(path: Path) -> str:
+    """In the folder of a run a number stands before the name."""
+    kept = path.parent.name == KEPT and path.name[:2].isdigit() and path.name[2:3] == "_"
+    return path.name[3:] if kept else path.name
+
+
 def read_text(path: Path) -> ExtensionFile:
     """A file, not yet run.
 
@@ -53,11 +64,7 @@ def read_text(path: Path) -> ExtensionFile:
         raise UsageError(f"there is no file {path} to extend cnn_jax by") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read {path}: {error}") from error
-    # In the folder of a run a number stands before the name.
-    name = path.name
-    if path.parent.name == KEPT and name[:2].isdigit() and name[2:3] == "_":
-        name = name[3:]
-    return ExtensionFile(name, text, hashlib.sha256(text.encode()).hexdigest())
+    return ExtensionFile(_own_name(path), text, hashlib.sha256(text.encode()).hexdigest())
 
 
 def load_file(path: str | Path) -> ExtensionFile:

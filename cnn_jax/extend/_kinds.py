@@ -29,7 +29,7 @@ from jaxtyping import Array
 from cnn_jax.data.arrays import as_dataset
 from cnn_jax.data.registry import DATASETS, MULTI_LABEL
 from cnn_jax.errors import UsageError
-from cnn_jax.extend._registry import ExtensionError, register, require_numbers
+from cnn_jax.extend._registry import ExtensionError, name_of, register, require_numbers
 from cnn_jax.extend._trials import (
     attempt,
     defaults,
@@ -255,7 +255,7 @@ def optimizer(
         before = attempt(start, params, rate, numbers)
         for _ in range(2):
             params, after = attempt(move, params, before, rate, numbers)
-            if jax.tree.structure(before) != jax.tree.structure(after):
+            if str(jax.tree.structure(before)) != str(jax.tree.structure(after)):
                 raise ExtensionError("an update changes the structure of its state")
             before = after
         require_finite("the parameters after an update", params)
@@ -296,7 +296,8 @@ def augmentation(
 
     def check() -> None:
         _positional(function, 3 if batch else 2, f"(key, image{'s, targets' if batch else ''})")
-        static, traced = {}, {}
+        static: dict[str, Any] = {}
+        traced: dict[str, Any] = {}
         for argument, parameter in keyword_arguments(function).items():
             word = not is_number(parameter.default)
             if word and not annotations(parameter, OneOf):
@@ -400,7 +401,7 @@ def network(function: Callable[..., Any], *, name: str | None = None) -> None:
         function: that builds it.
         name: to choose it by; the function's own if not given.
     """
-    named = name or getattr(function, "__name__", "")
+    named = name_of(function, name)
     layered = _layered(function)
     numbers = {} if layered else _static_numbers(function)
 
@@ -463,7 +464,7 @@ def dataset(
         multi_label: whether an image has any number of labels; labels are then rows of zeros and
             ones.
     """
-    named = name or getattr(function, "__name__", "")
+    named = name_of(function, name)
 
     def load(cache_dir: Any) -> Any:
         try:

@@ -48,6 +48,11 @@ EXTENSIONS: dict[tuple[str, str], Extension] = {}
 reading: list[str] = []
 
 
+def name_of(function: Callable[..., Any], name: str | None) -> str:
+    """The name that was given, or the function's own."""
+    return name or str(getattr(function, "__name__", ""))
+
+
 def register(
     kind: str,
     function: Callable[..., Any],
@@ -71,7 +76,7 @@ def register(
     Raises:
         ExtensionError: naming file, kind, function and reason.
     """
-    name = name or getattr(function, "__name__", "")
+    name = name_of(function, name)
     file = reading[-1] if reading else None
     before = EXTENSIONS.get((kind, name))
     try:

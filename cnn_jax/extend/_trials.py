@@ -75,7 +75,7 @@ def require_finite(what: str, found: Any) -> None:
 
 
 def differentiate(
-    function: Callable[..., Any], what: str, shape: tuple[int, ...], *arguments: Array
+    function: Callable[..., Any], what: str, shape: tuple[int, ...], *arguments: Any
 ) -> None:
     """Calls a function of arrays and asks for its gradient by the first of them.
 
@@ -84,7 +84,7 @@ def differentiate(
             another shape, or values or gradients are not finite.
     """
 
-    def both(*arguments: Array) -> tuple[Array, Array]:
+    def both(*arguments: Any) -> tuple[Array, Array]:
         value, back = jax.vjp(lambda first: function(first, *arguments[1:]), arguments[0])
         return value, back(jnp.ones_like(value))[0]
 

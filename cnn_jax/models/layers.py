@@ -237,8 +237,10 @@ class OwnNormalization(Layer):
 
     def __init__(self, name: str, channels: int, *, use_scale: bool = True, rngs: nnx.Rngs):
         self.kind = f"{name} norm"
-        self.function = NORMALIZATIONS[name]
-        self.hold(self.function)
+        function = NORMALIZATIONS[name]
+        assert function is not None
+        self.function = function
+        self.hold(function)
         self.scale = nnx.Param(jnp.ones(channels)) if use_scale else None
         self.bias = nnx.Param(jnp.zeros(channels))
 

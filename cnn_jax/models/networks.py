@@ -40,8 +40,11 @@ class Classifier(nnx.Module):
     """
 
     def __init__(self, layers: dict[str, nnx.Module] | nnx.Module):
-        whole = isinstance(layers, nnx.Module)
-        self.network = Outside(layers) if whole else Sequential(**layers)
+        self.network: Outside | Sequential
+        if isinstance(layers, nnx.Module):
+            self.network = Outside(layers)
+        else:
+            self.network = Sequential(**layers)
 
     def __call__(
         self,

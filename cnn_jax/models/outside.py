@@ -58,7 +58,8 @@ class Structure(NamedTuple):
     @classmethod
     def of(cls, model: nnx.Module) -> "Structure":
         """That of a network, whose arrays may be shapes."""
-        graph, streams, _ = nnx.split(model, nnx.RngState, ...)
+        graph, *states = nnx.split(model, nnx.RngState, ...)
+        streams, _ = states
         return cls(graph, nnx.to_pure_dict(streams))
 
     def merge(self, params: PyTree, statistics: PyTree, mode: Mode = EVALUATION) -> Any:
@@ -78,5 +79,6 @@ class Structure(NamedTuple):
 
 def split_variables(model: nnx.Module) -> tuple[PyTree, PyTree]:
     """The parameters of a network, and all else that it keeps, as nested dicts by layer."""
-    _, params, _, statistics = nnx.split(model, nnx.Param, _TRANSIENT, ...)
+    _, *parts = nnx.split(model, nnx.Param, _TRANSIENT, ...)
+    params, _, statistics = parts
     return nnx.to_pure_dict(params), nnx.to_pure_dict(statistics)

@@ -7,10 +7,10 @@ from typing import NoReturn
 
 from absl import flags
 
-from cnn_jax import data
 from cnn_jax.analysis import pictures
 from cnn_jax.data.folders import PICTURE_SUFFIXES
 from cnn_jax.errors import UsageError
+from cnn_jax.studies.saved_run import SavedRun
 
 FLAGS = flags.FLAGS
 flags.DEFINE_enum(
@@ -80,7 +80,7 @@ def read_fitted(path: Path, style: pictures.Style) -> pictures.Fitted | str:
         return str(error)
 
 
-def true_class(path: Path, dataset: data.Dataset) -> str | None:
-    """The name of the folder that a picture lies in, where that is a class."""
+def true_class(path: Path, saved: SavedRun) -> str | None:
+    """The name of the folder that a picture lies in, where that is a class of the run."""
     folder = path.absolute().parent.name
-    return folder if folder in dataset.class_names and not dataset.multi_label else None
+    return folder if folder in saved.class_names and not saved.task.multi_label else None

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cnn_jax.studies.run_directory import RunDirectory
 from cnn_jax.training import checkpoints
 from experiments.flags import machine, options
-from experiments.runs.run_directory import RunDirectory
 from experiments.train import FLAGS
 
 # Every kind of state: running statistics, a velocity, dropout, a schedule, a held-out split.

@@ -10,6 +10,7 @@ import pytest
 from absl.testing import flagsaver
 from nbclient import NotebookClient
 
+from cnn_jax.studies.choices import read_config, read_hparams
 from experiments import ablation
 from experiments.flags import axes, options
 
@@ -92,10 +93,10 @@ def parse(arguments: list[str]) -> dict[str, Any]:
 
 def test_flags_of_the_full_run(flags_of_the_notebook: dict[str, Any]):
     choices = parse(flags_of_the_notebook["RECIPE"])
-    config = options.read_config(choices)
+    config = read_config(choices)
     assert config.architecture.model == "airnet"
     assert config.precision == "bfloat16"
-    assert options.read_hparams(config, choices)["label_smoothing"] == 0.2
+    assert read_hparams(config, choices)["label_smoothing"] == 0.2
 
 
 def test_flags_of_the_full_ablation(flags_of_the_notebook: dict[str, Any]):

@@ -1,6 +1,6 @@
 """Trains the cells of a sweep one after another, writing down all that a kill must not lose."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,14 +9,12 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from cnn_jax import training
 from cnn_jax.analysis.pages import duration
+from cnn_jax.studies.planning import CellPlan, Prepared
+from cnn_jax.studies.sweep_directory import CellDirectory, CellResult
 from cnn_jax.training import Trainer
 from cnn_jax.training.grid import UNREAD, Trial, choose, partition
 from cnn_jax.training.loop import Standing, fitting
 from cnn_jax.training.sweep import SweepState, Vectorization
-
-from . import hosts
-from .study import CellPlan, Prepared
-from .sweep_directory import CellDirectory, CellResult
 
 
 class Board:
@@ -84,6 +82,7 @@ class CellRun:
     directory: CellDirectory
     board: Board
     prune: bool
+    must_stop: Callable[[], bool]
 
     def run(self, most: int | None, test: training.Examples) -> CellResult:
         """Trains all trials, chooses on validation, and only then reads the test split.
@@ -134,7 +133,7 @@ class CellRun:
             state, standing = end.state, end.standing
             if standing.epoch < epochs or len(members) < len(trials):
                 self.directory.save(number, state, standing)
-                if hosts.must_stop():
+                if self.must_stop():
                     raise KeyboardInterrupt
             self.board.show(
                 self.index,
@@ -157,6 +156,9 @@ def run_cells(
     vectorization: Vectorization,
     most: int | None,
     prune: bool,
+    *,
+    shard: bool = False,
+    must_stop: Callable[[], bool] = lambda: False,
 ) -> list[CellResult]:
     """Trains every cell that is not finished; the results of all, in order.
 
@@ -167,6 +169,8 @@ def run_cells(
         vectorization: how the trials of a program run.
         most: trials per program, or None for what the memory holds.
         prune: whether tuned values that fall behind are stopped.
+        shard: whether each device has its part of the data only.
+        must_stop: asked after every epoch.
 
     Raises:
         KeyboardInterrupt: when a process was told to stop, and all that was trained is written
@@ -183,14 +187,14 @@ def run_cells(
                 board.skipped(plan.cost)
             else:
                 if where != (plan.cell.data, plan.mesh):
-                    where, placed = (plan.cell.data, plan.mesh), plan.place()
+                    where, placed = (plan.cell.data, plan.mesh), plan.place(shard)
                 trainer = Trainer(
                     plan.run, placed.train, placed.validation, vectorization, plan.mesh
                 )
-                cell = CellRun(index, plan, trainer, directory, board, prune)
+                cell = CellRun(index, plan, trainer, directory, board, prune, must_stop)
                 result = cell.run(most, placed.test)
                 directory.finish(result)
-                if hosts.must_stop():
+                if must_stop():
                     raise KeyboardInterrupt
             board.finished(result.trials)
             results.append(result)

@@ -1,0 +1,285 @@
+"""Trains the one network of a run, epoch by epoch, tests it once, and says what came of it."""
+
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from cnn_jax import compilation, training
+from cnn_jax.analysis import report
+from cnn_jax.analysis.evaluate import Evaluation, calibrate, evaluate, labels_json
+from cnn_jax.analysis.explain import TrainedNetwork, trained_network
+from cnn_jax.models import build_abstract
+from cnn_jax.ops import CALIBRATED, LOSS_OUTPUT, OUTPUT_ACTIVATIONS
+from cnn_jax.studies.planning import CellPlan, Placed
+from cnn_jax.studies.run_directory import RunDirectory
+from cnn_jax.training.grid import Trial
+from cnn_jax.training.loop import Standing
+from cnn_jax.training.processes import fetch
+from cnn_jax.training.sweep import SweepState
+from cnn_jax.training.task import normalize
+
+METRICS_FILE = "metrics.jsonl"
+HELD_OUT_FILE = "held_out.npz"
+TIMINGS_FILE = "timings.jsonl"
+# More logits of the validation split than this are not written down.
+_HELD_OUT_NUMBERS = 4_000_000
+
+
+class EpochEnd(NamedTuple):
+    """What one epoch left behind.
+
+    Attributes:
+        metrics: the last record of the trial's history.
+        timing: epoch, seconds and images_per_second of its training pass.
+        seconds: of all of it, the evaluation on validation included.
+    """
+
+    metrics: dict[str, float]
+    timing: dict[str, float]
+    seconds: float
+
+
+class LoneRun:
+    """The training of one network, from the start or from the last checkpoint of its folder.
+
+    Attributes:
+        trial: with the history of the epochs done.
+        timings: one record for each of them.
+
+    Args:
+        lone: the plan of its only cell.
+        placed: its data, on the devices.
+        directory: where metrics and checkpoints are written, or None for nowhere.
+        resume: whether to go on with what is in the directory.
+    """
+
+    def __init__(
+        self,
+        lone: CellPlan,
+        placed: Placed,
+        directory: RunDirectory | None = None,
+        resume: bool = False,
+    ):
+        self.lone, self.directory = lone, directory
+        (self.trial,) = lone.cell.trials
+        self.timings: list[dict[str, float]] = []
+        self._trainer = training.Trainer(lone.run, placed.train, placed.validation, mesh=lone.mesh)
+        self._state, self._standing = self._begin(resume)
+
+    @property
+    def epochs(self) -> int:
+        """In all, those that are done included."""
+        return self.lone.cell.config.epochs
+
+    @property
+    def done(self) -> int:
+        """Epochs done."""
+        return self._standing.epoch
+
+    @property
+    def state(self) -> training.TrainState:
+        """After the last epoch."""
+        return self._trainer.alone(self._state)
+
+    @property
+    def compile_seconds(self) -> float:
+        """Spent on compilation."""
+        return self._trainer.compile_seconds
+
+    def compile(self) -> None:
+        """Compiles all that the training needs, which otherwise does it as it goes."""
+        self._trainer.compile(self._standing)
+
+    def fit(
+        self, checkpoint_every: int = 1, must_stop: Callable[[], bool] = lambda: False
+    ) -> Iterator[EpochEnd]:
+        """Trains to the last epoch, writing down each.
+
+        Args:
+            checkpoint_every: epochs between checkpoints; there is always one at the end.
+            must_stop: asked after every epoch.
+
+        Raises:
+            KeyboardInterrupt: where it must stop, once that is written down.
+        """
+        images = len(self.lone.loaded.dataset.train)
+        steps = self._trainer.fit(self._state, self._standing, self.epochs, stop_diverged=False)
+        for end in steps:
+            self._state, self._standing = end.state, end.standing
+            (self.trial,) = end.standing.trials
+            metrics, rate = self.trial.history[-1], images / end.train_seconds
+            timing = {"epoch": self.done, "seconds": end.train_seconds, "images_per_second": rate}
+            self.timings.append(timing)
+            stop = must_stop()
+            if self.directory is not None:
+                self.directory.append(METRICS_FILE, metrics)
+                self.directory.append(TIMINGS_FILE, timing)
+                if stop or self.done % checkpoint_every == 0 or self.done == self.epochs:
+                    self.directory.save(self.state)
+            yield EpochEnd(metrics, timing, end.seconds)
+            if stop:
+                raise KeyboardInterrupt
+
+    def _begin(self, resume: bool) -> tuple[SweepState, Standing]:
+        """Before the first epoch, or after the last checkpoint."""
+        held = None
+        if self.directory is not None:
+            if resume:
+                held = self.directory.restore(self._trainer.like_alone(self.trial))
+            done = 0 if held is None else int(held.epoch)
+            self.timings = self.directory.history(TIMINGS_FILE, done)
+            history = tuple(self.directory.history(METRICS_FILE, done))
+            self.trial = replace(self.trial, history=history)
+        if held is None:
+            return self._trainer.start([self.trial])
+        return self._trainer.resume(held, self.trial)
+
+
+@dataclass(frozen=True, eq=False)
+class Tested:
+    """A run that was trained to its end and read the test split, once.
+
+    Attributes:
+        lone: the plan of its only cell.
+        state: after the last epoch.
+        trial: with its history.
+        timings: one record for each epoch.
+        compile_seconds: spent on compilation.
+        logits: of the test split.
+        held_out: logits and labels of the validation split, or None without one.
+        evaluation: of the logits.
+        loss: the mean over the test split.
+    """
+
+    lone: CellPlan
+    state: training.TrainState
+    trial: Trial
+    timings: list[dict[str, float]]
+    compile_seconds: float
+    logits: Float[np.ndarray, "n classes"]
+    held_out: tuple[np.ndarray, np.ndarray] | None
+    evaluation: Evaluation
+    loss: float
+
+    @property
+    def output(self) -> str:
+        """The output activation that its loss goes with."""
+        dataset, config = self.lone.loaded.dataset, self.lone.cell.config
+        return "sigmoid" if dataset.multi_label else LOSS_OUTPUT[config.loss]
+
+    @property
+    def train_seconds(self) -> float:
+        """Of all epochs."""
+        return sum(line["seconds"] for line in self.timings)
+
+    @property
+    def network(self) -> TrainedNetwork:
+        """What pictures of the trained network are drawn from."""
+        loaded, config = self.lone.loaded, self.lone.cell.config
+        task = loaded.task
+        model = build_abstract(config.architecture, task.image_shape, task.num_classes)
+        return trained_network(
+            model, self.state.weights, partial(normalize, task), loaded.record.style
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """What has come of it, as result.json has it."""
+        found = self.evaluation
+        low, high = found.interval
+        return {
+            "test_accuracy": found.accuracy,
+            "test_accuracy_interval_95": [low, high],
+            "test_loss": self.loss,
+            "test_examples": len(self.lone.loaded.dataset.test),
+            "train_seconds": self.train_seconds,
+            "compile_seconds": self.compile_seconds,
+            **labels_json(found),
+            **self._temperature(),
+        }
+
+    def report(self, flags: str, environment: dict[str, str]) -> str:
+        """The page of the run.
+
+        Args:
+            flags: the flagfile that repeats it, as shown.
+            environment: what it ran on, likewise.
+        """
+        dataset, config = self.lone.loaded.dataset, self.lone.cell.config
+        probabilities = np.asarray(OUTPUT_ACTIVATIONS[self.output](jnp.asarray(self.logits)))
+        test, found = dataset.test, self.evaluation
+        seen = report.look(self.network, test.images, probabilities, test.labels, found.thresholds)
+        record = report.RunRecord(
+            dataset=dataset.name,
+            model=config.architecture.model,
+            class_names=dataset.class_names,
+            history=[m | t for m, t in zip(self.trial.history, self.timings, strict=True)],
+            test_loss=self.loss,
+            test_probabilities=probabilities,
+            test_labels=test.labels,
+            test_images=test.images,
+            parameters=self.lone.rows,
+            flags=flags,
+            environment=environment,
+            train_seconds=self.train_seconds,
+            compile_seconds=self.compile_seconds,
+            calibrated=config.loss in CALIBRATED,
+            insight=seen,
+        )
+        return report.render_report(record, found)
+
+    def _temperature(self) -> dict[str, float]:
+        """By which logits are divided to calibrate them, where it could be fitted."""
+        found = self.evaluation
+        if self.held_out is None or found.several:
+            return {}
+        (each,) = calibrate(found, self.logits, self.output, self.held_out).calibrations
+        return {} if each.temperature is None else {"temperature": each.temperature}
+
+
+def test(run: LoneRun, placed: Placed) -> Tested:
+    """Reads the test split, once; all processes together."""
+    lone = run.lone
+    config, dataset = lone.cell.config, lone.loaded.dataset
+    state = run.state
+    predict = compilation.jit(lone.run.predict)
+
+    def logits_of(examples: training.Examples) -> np.ndarray:
+        return np.asarray(fetch(predict(state, examples.images))[: len(examples)])
+
+    output = "sigmoid" if dataset.multi_label else LOSS_OUTPUT[config.loss]
+    logits = logits_of(placed.test)
+    hparams = {name: jnp.float32(value) for name, value in run.trial.hparams.items()}
+    scores = lone.run.score(jnp.asarray(logits), jnp.asarray(dataset.test.labels), hparams)
+    held_out = None
+    if placed.validation is not None:
+        held_out = logits_of(placed.validation), lone.loaded.validation.labels
+    fitted = held_out if dataset.multi_label else None
+    found = evaluate(logits, dataset.test.labels, dataset.class_names, output, fitted)
+    return Tested(
+        lone,
+        state,
+        run.trial,
+        run.timings,
+        run.compile_seconds,
+        logits,
+        held_out,
+        found,
+        float(jax.device_get(scores["loss"])),
+    )
+
+
+def write_result(directory: RunDirectory, tested: Tested) -> None:
+    """Writes what has come of a run, and what it says of its validation split."""
+    directory.write_json("result.json", tested.to_json())
+    if tested.held_out is not None and tested.held_out[0].size <= _HELD_OUT_NUMBERS:
+        logits, labels = tested.held_out
+        content = io.BytesIO()
+        np.savez(content, epoch=int(tested.state.epoch), logits=logits, labels=labels)
+        directory.write(HELD_OUT_FILE, content.getvalue())
