@@ -7,6 +7,7 @@ same shape and as many classes: a test of what a shift of the data does.
 """
 
 import json
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -128,9 +129,10 @@ def _own(saved: SavedRun, split: data.Split, differences: list[str]) -> Evaluati
     notes = []
     if differences:
         notes.append(
-            f"The data are not all that they were: {'; '.join(differences)}. These are the "
-            "examples and the names that the run knows."
+            f"The data are not what they were: {'; '.join(differences)}. These are the examples "
+            "and the names that the run knows."
         )
+        print(f"note: {notes[0]}", file=sys.stderr)
     if FLAGS.split == "train":
         notes.append("These are the examples that the run was trained on.")
     if FLAGS.split == "validation":

@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import Any, NamedTuple
 
 from cnn_jax.errors import UsageError
-from cnn_jax.models import Architecture
+from cnn_jax.models import MODELS, Architecture
 from cnn_jax.ops.hyperparameters import is_number, keyword_arguments
 from cnn_jax.training import Config, known_hyperparameters
 from cnn_jax.training.step import skeleton
@@ -81,7 +81,7 @@ def register(
     before = EXTENSIONS.get((kind, name))
     try:
         _check_name(name, taken, before, file)
-        _check_numbers(function)
+        _check_numbers(function, static_numbers)
         check()
     except ExtensionError as error:
         raise ExtensionError(f"{_label(kind, name, file)}: {error}") from error.__cause__
@@ -127,13 +127,14 @@ def _check_name(
         )
 
 
-def _check_numbers(function: Callable[..., Any]) -> None:
+def _check_numbers(function: Callable[..., Any], static: bool) -> None:
     try:
         found = keyword_arguments(function)
     except (TypeError, ValueError, NameError) as error:
         raise ExtensionError(f"its arguments cannot be read: {error}") from error
+    shaping = {name for model in MODELS.values() for name, _ in model.numbers}
     for name in found:
-        if name in _CHOICES:
+        if name in _CHOICES or name in (known_hyperparameters() if static else shaping):
             raise ExtensionError(
                 f"its number {name} has the name of another choice of a run; rename it"
             )

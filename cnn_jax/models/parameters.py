@@ -92,8 +92,16 @@ def _products(program: Any) -> int:
             filters = equation.params["dimension_numbers"].rhs_spec[0]
             kernel = equation.invars[1].aval.shape
             total += out * math.prod(kernel) // kernel[filters]
-        total += sum(map(_products, jax.core.jaxprs_in_params(equation.params)))
+        for value in jax.tree.leaves(list(equation.params.values()), is_leaf=_program_in):
+            if (inner := _program_in(value)) is not None:
+                total += _products(inner)
     return total
+
+
+def _program_in(value: Any) -> Any:
+    """The program that a parameter of an equation is, or holds."""
+    inner = getattr(value, "jaxpr", value)
+    return inner if hasattr(inner, "eqns") else None
 
 
 def _counted(module: nnx.Module) -> Iterator[ParameterRow]:
