@@ -8,7 +8,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cnn_jax import analysis, data, extend, models, ops, training
+    from cnn_jax import analysis, api, data, extend, models, ops, training
+    from cnn_jax.api import ablate, load_run, train
     from cnn_jax.extend import (
         activation,
         augmentation,
@@ -22,12 +23,15 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "ablate",
     "activation",
     "analysis",
+    "api",
     "augmentation",
     "data",
     "dataset",
     "extend",
+    "load_run",
     "loss",
     "models",
     "network",
@@ -36,13 +40,15 @@ __all__ = [
     "optimizer",
     "pooling",
     "schedule",
+    "train",
     "training",
 ]
 __version__ = "0.1.0"
 
-_ROOMS = ("analysis", "data", "extend", "models", "ops", "training")
+_ROOMS = ("analysis", "api", "data", "extend", "models", "ops", "training")
 # The room that each of the other names is in.
 _NAMES = {name: "extend" for name in __all__ if name not in _ROOMS}
+_NAMES |= {"ablate": "api", "load_run": "api", "train": "api"}
 
 
 def __getattr__(name: str) -> Any:

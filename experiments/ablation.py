@@ -19,9 +19,9 @@ from cnn_jax.analysis.pages import duration
 from cnn_jax.errors import UsageError
 from cnn_jax.studies.axes import Study
 from cnn_jax.studies.cells import run_cells
-from cnn_jax.studies.choices import every_choice
 from cnn_jax.studies.planning import CellPlan, Prepared
 from cnn_jax.studies.run_directory import FLAGS_FILE, REPORT_FILE, RunDirectory, environment
+from cnn_jax.studies.sweep import sweep_choices, sweep_record
 from cnn_jax.studies.sweep_directory import CellResult
 from cnn_jax.training.devices import mesh_shape
 from cnn_jax.training.grid import UNREAD, Cell, Grid
@@ -112,6 +112,11 @@ def main() -> None:
         conclude(console, directory, prepared, results)
 
 
+def choices(prepared: Prepared) -> dict[str, Any]:
+    """What must be the same to go on with a sweep."""
+    return sweep_choices(prepared, FLAGS.prune, FLAGS.vectorization)
+
+
 def read() -> Study:
     """The study that the flags describe.
 
@@ -194,30 +199,14 @@ def flagfile() -> str:
     return "".join(given[name].serialize() + "\n" for name in kept)
 
 
-def choices(prepared: Prepared) -> dict[str, Any]:
-    """What must be the same to go on with a sweep: its rows, and its trials cell by cell."""
-    study, grid = prepared.study, prepared.study.grid
-    described: dict[str, Any] = {
-        "rows": grid.variants,
-        "baseline": study.baseline,
-        "prune": FLAGS.prune,
-        "vectorization": FLAGS.vectorization,
-    }
-    for index, cell in enumerate(grid.cells, start=1):
-        described[f"cell {index}"] = {
-            "choices": every_choice(dict(cell.data), cell.config, {}),
-            "trials": [[trial.variant, trial.seed, trial.hparams] for trial in cell.trials],
-        }
-    return described
-
-
 def conclude(
     console: Console, directory: RunDirectory, prepared: Prepared, results: Sequence[CellResult]
 ) -> None:
     """Writes the tables and the report."""
     from cnn_jax.analysis import ablation, figures
 
-    record = _record(directory, prepared, results)
+    shown = (directory.path / FLAGS_FILE).read_text()
+    record = sweep_record(prepared, results, shown, environment(as_started()))
     with console.status("writing the report"):
         directory.write("results.csv", ablation.results_csv(record))
         directory.write("summary.csv", ablation.summary_csv(record))
@@ -232,40 +221,6 @@ def conclude(
     )
     console.print(f"report: {directory.path / REPORT_FILE}")
     console.print(f"repeat it: {command('ablation')} --flagfile={directory.path / FLAGS_FILE}")
-
-
-def _record(directory: RunDirectory, prepared: Prepared, results: Sequence[CellResult]) -> Any:
-    from cnn_jax.analysis.ablation import SweepRecord
-
-    study, grid, loaded = prepared.study, prepared.study.grid, prepared.loaded
-    trials = [trial for result in results for trial in result.trials]
-    rows = range(len(grid.variants))
-    spent = [sum(trial.seconds for trial in trials if trial.variant == row) for row in rows]
-    of_row = {trial.variant: result.parameters for result in results for trial in result.trials}
-    return SweepRecord(
-        dataset=" / ".join(dict.fromkeys(item.dataset.name for item in loaded)),
-        model=" / ".join(dict.fromkeys(c.config.architecture.model for c in grid.cells)),
-        axes={
-            axis.name: list(dict.fromkeys(variant[axis.name] for variant in grid.variants))
-            for axis in study.compared
-        },
-        variants=grid.variants,
-        tuned={
-            name: sorted({trial.tuned[name] for trial in trials if name in trial.tuned})
-            for name in study.tuned
-        },
-        seeds=study.seeds,
-        baseline=study.baseline if len(grid.variants) > 1 else None,
-        trials=trials,
-        seconds=spent,
-        test_examples=len(loaded[0].dataset.test),
-        validation_examples=len(loaded[0].validation),
-        programs=sum(result.programs for result in results),
-        total_seconds=sum(spent) + sum(result.compile_seconds for result in results),
-        parameters=[of_row[row] for row in rows],
-        flags=(directory.path / FLAGS_FILE).read_text(),
-        environment=environment(as_started()),
-    )
 
 
 if __name__ == "__main__":

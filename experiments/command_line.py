@@ -145,7 +145,7 @@ def _extend(arguments: list[str], own: set[str]) -> None:
 def _texts(words: list[str], flag: str) -> list[str]:
     """What a flag is given on a command line, before it is parsed."""
     found = []
-    for word, after in zip(words, [*words[1:], ""], strict=True):
+    for word, after in zip(words, [*words[1:], ""], strict=False):
         name, equals, text = word.partition("=")
         if name in (f"-{flag}", f"--{flag}"):
             found.append(text if equals else after)

@@ -19,7 +19,7 @@ from cnn_jax.analysis.evaluate import Evaluation
 from cnn_jax.analysis.pages import duration
 from cnn_jax.studies.axes import lone_study
 from cnn_jax.studies.choices import every_choice
-from cnn_jax.studies.lone_run import LoneRun, test, write_result
+from cnn_jax.studies.lone_run import LoneRun, read_test_split, write_result
 from cnn_jax.studies.planning import CellPlan, Placed, Prepared
 from cnn_jax.studies.run_directory import FLAGS_FILE, REPORT_FILE, RunDirectory, environment
 from cnn_jax.training.devices import mesh_shape
@@ -134,7 +134,7 @@ def train(console: Console, run: LoneRun) -> None:
 
 def conclude(console: Console, directory: RunDirectory, run: LoneRun, placed: Placed) -> None:
     """Reads the test split, once, and writes the result and the report."""
-    tested = test(run, placed)
+    tested = read_test_split(run, placed)
     if not is_first():
         return
     found = tested.evaluation

@@ -3,7 +3,6 @@
 `python tests/test_api.py` writes docs/api.md anew.
 """
 
-import importlib
 import inspect
 import pkgutil
 import re
@@ -23,8 +22,9 @@ PAGE = ROOT / "docs" / "api.md"
 HEAD = """# Every public name
 
 After `import cnn_jax` its rooms are there: `cnn_jax.ops`, `cnn_jax.models`, `cnn_jax.data`,
-`cnn_jax.training` and `cnn_jax.analysis`, each loaded when it is first used. What is not on this
-page is not public. `python tests/test_api.py` writes it from the rooms' `__all__`.
+`cnn_jax.training`, `cnn_jax.analysis`, `cnn_jax.extend` and `cnn_jax.api`, each loaded when it is
+first used. What trains (`cnn_jax.train`, `ablate`, `load_run`) and what registers (`cnn_jax.loss` and
+the like) stand beside them. What is not on this page is not public. `python tests/test_api.py` writes it from the rooms' `__all__`.
 """
 
 
@@ -32,7 +32,9 @@ def rooms() -> list[ModuleType]:
     """The packages that have public names."""
     found = []
     for name in cnn_jax.__all__:
-        room = importlib.import_module(f"cnn_jax.{name}")
+        room = getattr(cnn_jax, name)
+        if not inspect.ismodule(room):
+            continue
         below = pkgutil.iter_modules(room.__path__, f"{room.__name__}.")
         found += [room, *(importlib.import_module(module.name) for module in below if module.ispkg)]
     return [room for room in found if public(room)]

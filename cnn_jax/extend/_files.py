@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cnn_jax.errors import UsageError
-from cnn_jax.extend._registry import EXTENSIONS, ExtensionError, reading
+from cnn_jax.extend._registry import EXTENSIONS, Extension, ExtensionError, reading
 
 # The folder of a run in which the files lie that it was trained with.
 KEPT = "extensions"
@@ -29,6 +29,22 @@ class ExtensionFile(NamedTuple):
 
 
 _loaded: dict[str, ExtensionFile] = {}
+# What files say that were written down of functions of this session.
+_written: dict[str, list[Extension]] = {}
+
+
+def adopt(file: ExtensionFile, extensions: list[Extension]) -> None:
+    """Remembers that a file was written down of these, which are registered already."""
+    _written[file.sha256] = extensions
+
+
+def _still(sha256: str) -> bool:
+    """Whether a file was written down of functions that are still those of this session."""
+    return sha256 in _written and all(
+        (now := EXTENSIONS.get((before.kind, before.name))) is not None
+        and now.function is before.function
+        for before in _written[sha256]
+    )
 
 
 def loaded_files() -> list[ExtensionFile]:
@@ -84,6 +100,8 @@ def load_file(path: str | Path) -> ExtensionFile:
     file = read_text(path)
     if file.sha256 in _loaded:
         return _loaded[file.sha256]
+    if _still(file.sha256):
+        return file
     same = [other for other in _loaded.values() if other.name == file.name]
     if same and path.parent.name == KEPT:
         raise UsageError(

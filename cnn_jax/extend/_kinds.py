@@ -29,7 +29,7 @@ from jaxtyping import Array
 from cnn_jax.data.arrays import as_dataset
 from cnn_jax.data.registry import DATASETS, MULTI_LABEL
 from cnn_jax.errors import UsageError
-from cnn_jax.extend._registry import ExtensionError, name_of, register, require_numbers
+from cnn_jax.extend._registry import EXTENSIONS, ExtensionError, name_of, register, require_numbers
 from cnn_jax.extend._trials import (
     attempt,
     defaults,
@@ -84,6 +84,9 @@ def _decorator(put: Callable[..., None]) -> Callable[..., Any]:
             kind = put.__name__
             raise ExtensionError(f"{kind}: expected a function, got {type(function).__name__}")
         put(function, **options)
+        key = put.__name__, name_of(function, options.get("name"))
+        if key in EXTENSIONS:
+            EXTENSIONS[key] = EXTENSIONS[key]._replace(options=options)
         return function
 
     return decorate
@@ -234,7 +237,6 @@ def optimizer(
     """
 
     def check() -> None:
-        require_numbers(function)
         _positional(function, 1, "(learning_rate)")
         params = {"kernel": jnp.ones((3, 3, 2, 4)), "dense": jnp.ones((4, 3)), "bias": jnp.ones(3)}
         params = jax.tree.map(lambda leaf: leaf * 0.3, params)

@@ -1,7 +1,7 @@
 """What was registered from outside, and what a name and its numbers may be."""
 
 import re
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import fields
 from typing import Any, NamedTuple
 
@@ -34,6 +34,7 @@ class Extension(NamedTuple):
         function: as it was given.
         file: the name of the file that registered it, or None: from Python.
         remove: takes it back.
+        options: with which it was registered.
     """
 
     kind: str
@@ -41,11 +42,14 @@ class Extension(NamedTuple):
     function: Callable[..., Any]
     file: str | None
     remove: Callable[[], None]
+    options: Mapping[str, Any] = {}
 
 
 EXTENSIONS: dict[tuple[str, str], Extension] = {}
 # The files that are being read, the innermost last.
 reading: list[str] = []
+# Where a file is run to see whether it can be: nothing is registered.
+rehearsing: list[str] = []
 
 
 def name_of(function: Callable[..., Any], name: str | None) -> str:
@@ -76,6 +80,8 @@ def register(
     Raises:
         ExtensionError: naming file, kind, function and reason.
     """
+    if rehearsing:
+        return
     name = name_of(function, name)
     file = reading[-1] if reading else None
     before = EXTENSIONS.get((kind, name))

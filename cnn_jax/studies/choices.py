@@ -3,13 +3,13 @@
 A choice that is not given has its default. Messages name the choice; programs add the -- of flags.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
 from cnn_jax import data
 from cnn_jax.errors import FIELD, FieldError
-from cnn_jax.extend import loaded_files
+from cnn_jax.extend import ExtensionFile, loaded_files
 from cnn_jax.models import MODELS, Architecture
 from cnn_jax.models.architecture import CHOICES as ARCHITECTURE_CHOICES
 from cnn_jax.models.architecture import unread
@@ -186,23 +186,33 @@ def data_choices(choices: Choices) -> tuple[tuple[str, Any], ...]:
     return tuple((name, value_of(choices, name)) for name in DATA)
 
 
-def every_choice(choices: Choices, config: Config, hparams: dict[str, float]) -> dict[str, Any]:
+def every_choice(
+    choices: Choices,
+    config: Config,
+    hparams: dict[str, float],
+    files: Sequence[ExtensionFile] | None = None,
+) -> dict[str, Any]:
     """Every choice of a run by name: what must be the same to go on with it.
 
-    The files of functions from outside are among them, by what is in them.
+    Args:
+        choices: options that were given.
+        config: what they say.
+        hparams: likewise, all its numbers.
+        files: of functions from outside, which are known by what is in them; those that were read
+            if None.
     """
     content = config.to_json()
     network = content.pop("architecture")
     # As runs were written down before networks had numbers of their own.
     network |= dict(network.pop("numbers"))
-    files = {file.name: file.sha256 for file in loaded_files()}
+    held = {file.name: file.sha256 for file in (loaded_files() if files is None else files)}
     return (
         {name: value for name, value in data_choices(choices) if name not in _WHERE}
         | {"seed": value_of(choices, "seed")}
         | network
         | content
         | hparams
-        | ({"extensions": files} if files else {})
+        | ({"extensions": held} if held else {})
     )
 
 

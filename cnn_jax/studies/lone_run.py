@@ -239,11 +239,13 @@ class Tested:
         found = self.evaluation
         if self.held_out is None or found.several:
             return {}
+        if not (np.isfinite(self.logits).all() and np.isfinite(self.held_out[0]).all()):
+            return {}
         (each,) = calibrate(found, self.logits, self.output, self.held_out).calibrations
         return {} if each.temperature is None else {"temperature": each.temperature}
 
 
-def test(run: LoneRun, placed: Placed) -> Tested:
+def read_test_split(run: LoneRun, placed: Placed) -> Tested:
     """Reads the test split, once; all processes together."""
     lone = run.lone
     config, dataset = lone.cell.config, lone.loaded.dataset

@@ -5,7 +5,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import jax
 import cnn_jax
 from cnn_jax import compilation
 from cnn_jax.errors import UsageError
-from cnn_jax.extend import KEPT, loaded_files
+from cnn_jax.extend import KEPT, ExtensionFile, loaded_files
 from cnn_jax.training import TrainState, checkpoints
 from cnn_jax.training.processes import is_first
 
@@ -116,13 +116,20 @@ class RunDirectory:
         self.path = path
         self.checkpoints = path / CHECKPOINTS
 
-    def create(self, flags_content: str, choices: dict[str, Any], command: str) -> None:
+    def create(
+        self,
+        flags_content: str,
+        choices: dict[str, Any],
+        command: str,
+        files: Sequence[ExtensionFile] | None = None,
+    ) -> None:
         """Makes the folder with what is known before the first step.
 
         Args:
             flags_content: a flagfile that repeats the run.
             choices: what must be the same to go on with it.
             command: that started it.
+            files: of functions from outside, to keep; those that were read if None.
 
         Raises:
             UsageError: if it can't be made.
@@ -136,12 +143,8 @@ class RunDirectory:
         self.write(FLAGS_FILE, flags_content)
         self.write_json(CONFIG_FILE, choices)
         self.write_json("environment.json", environment(command))
-        self.keep_extensions()
-
-    def keep_extensions(self) -> None:
-        """Writes down the files of functions from outside that are in use, in their order."""
         folder = RunDirectory(self.path / KEPT)
-        for number, file in enumerate(loaded_files()):
+        for number, file in enumerate(loaded_files() if files is None else files):
             folder.write(f"{number:02d}_{file.name}", file.text)
 
     def check_there(self) -> None:

@@ -141,11 +141,9 @@ def refresh() -> None:
     for model, entry in MODELS.items():
         for name, default in entry.numbers:
             if name not in FLAGS:
-                meaning = f"{model}: a number of this network."
-                if isinstance(default, int):
-                    flags.DEFINE_integer(name, default, meaning)
-                else:
-                    flags.DEFINE_float(name, default, meaning)
+                meaning = f"{model}: a number of this network, {default} if not given."
+                define = flags.DEFINE_integer if isinstance(default, int) else flags.DEFINE_float
+                define(name, None, meaning)
                 _share(name)
 
 

@@ -32,7 +32,9 @@ SMALL = (
 FILES = {
     "checkpoints",
     "config.json",
+    "data.json",
     "environment.json",
+    "examples.npz",
     "flags.txt",
     "metrics.jsonl",
     "report.html",
@@ -85,7 +87,7 @@ def assert_same_end(run: Path, unbroken: Path) -> None:
 
 
 def test_run_directory_has_all_files(unbroken: Path, digits: Path):
-    assert {path.name for path in unbroken.iterdir()} == FILES
+    assert {path.name for path in unbroken.iterdir()} == FILES | {"held_out.npz"}
     assert [path.name for path in (unbroken / "checkpoints").iterdir()] == ["epoch_00003"]
     metrics = lines(unbroken / "metrics.jsonl")
     assert [line["epoch"] for line in metrics] == [1, 2, 3]
