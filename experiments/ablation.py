@@ -6,19 +6,21 @@ the test split once, and writes tables (CSV, Markdown, LaTeX) and report.html. E
 train is a flag here too, for what all networks share.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from absl import flags
 from rich import box
 from rich.console import Console
 from rich.markdown import Markdown
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
 from cnn_jax.analysis.pages import duration
 from cnn_jax.errors import UsageError
 from cnn_jax.studies.axes import Study
-from cnn_jax.studies.cells import run_cells
+from cnn_jax.studies.cells import Show, run_cells
 from cnn_jax.studies.planning import CellPlan, Prepared
 from cnn_jax.studies.run_directory import FLAGS_FILE, REPORT_FILE, RunDirectory, environment
 from cnn_jax.studies.sweep import sweep_choices, sweep_record
@@ -97,9 +99,12 @@ def main() -> None:
         plan.print_plan(console, plans, costs)
         return
     print_sweep(console, prepared, plan.estimate_seconds(plans))
-    with underway("ablation", directory, flagfile(), choices(prepared), prepared):
+    with (
+        underway("ablation", directory, flagfile(), choices(prepared), prepared),
+        _bar(console) as show,
+    ):
         results = run_cells(
-            console,
+            show,
             directory.path,
             prepared,
             vectorization,
@@ -110,6 +115,23 @@ def main() -> None:
         )
     if is_first():
         conclude(console, directory, prepared, results)
+
+
+@contextlib.contextmanager
+def _bar(console: Console) -> Iterator[Show]:
+    """A bar whose length is the work done."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        TextColumn("{task.fields[left]}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        bar = progress.add_task("", total=1.0, left="")
+        yield lambda share, text, left: progress.update(
+            bar, description=text, completed=share, left=left
+        )
 
 
 def choices(prepared: Prepared) -> dict[str, Any]:

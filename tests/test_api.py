@@ -3,6 +3,7 @@
 `python tests/test_api.py` writes docs/api.md anew.
 """
 
+import importlib
 import inspect
 import pkgutil
 import re
@@ -23,8 +24,9 @@ HEAD = """# Every public name
 
 After `import cnn_jax` its rooms are there: `cnn_jax.ops`, `cnn_jax.models`, `cnn_jax.data`,
 `cnn_jax.training`, `cnn_jax.analysis`, `cnn_jax.extend` and `cnn_jax.api`, each loaded when it is
-first used. What trains (`cnn_jax.train`, `ablate`, `load_run`) and what registers (`cnn_jax.loss` and
-the like) stand beside them. What is not on this page is not public. `python tests/test_api.py` writes it from the rooms' `__all__`.
+first used. What trains (`cnn_jax.train`, `ablate`, `load_run`) and what registers (`cnn_jax.loss`
+and the like) stand beside them. What is not on this page is not public. `python tests/test_api.py`
+writes it from the rooms' `__all__`.
 """
 
 

@@ -11,8 +11,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
 from cnn_jax.analysis.ablation.page import markdown_table, render_ablation_report
 from cnn_jax.analysis.ablation.records import SweepRecord, summary_csv
 from cnn_jax.api._arguments import (
@@ -25,6 +23,7 @@ from cnn_jax.api._arguments import (
     share_devices,
     used_files,
 )
+from cnn_jax.api._progress import progress_bar
 from cnn_jax.extend import KEPT
 from cnn_jax.studies.axes import Multiple, Study, make_study
 from cnn_jax.studies.cells import run_cells
@@ -215,9 +214,15 @@ def ablate(
         described = sweep_choices(prepared, prune, None, files)
         directory.create(shown, described, _COMMAND, files)
         write_records(directory, [loaded.record for loaded in prepared.loaded])
-        console = Console(quiet=not progress)
-        console.quiet = not (progress and (console.is_terminal or console.is_jupyter))
-        results = run_cells(console, directory.path, prepared, default_vectorization(), None, prune)
+        with progress_bar(progress) as show:
+            results = run_cells(
+                lambda share, text, left: show(share, f"{text} {left}"),
+                directory.path,
+                prepared,
+                default_vectorization(),
+                None,
+                prune,
+            )
         shown = (directory.path / FLAGS_FILE).read_text()
         record = sweep_record(prepared, results, shown, environment(_COMMAND))
         return Comparison(record, directory.path, folder)

@@ -2,16 +2,13 @@
 
 import html
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from cnn_jax import compilation
 from cnn_jax.analysis import pictures
@@ -24,6 +21,7 @@ from cnn_jax.api._arguments import (
     share_devices,
     used_files,
 )
+from cnn_jax.api._progress import progress_bar
 from cnn_jax.extend import KEPT
 from cnn_jax.studies.axes import lone_study
 from cnn_jax.studies.choices import DATA, FIELDS, every_choice, of_other_models, value_of
@@ -258,15 +256,22 @@ def train(
             _begin(directory, given, lone)
         placed = lone.place()
         run = LoneRun(lone, placed, directory)
-        with _bar(run.epochs, progress) as show:
+        with progress_bar(progress) as show:
+            show(0, "compiling")
             for end in run.fit():
-                show(end.metrics)
+                show(run.done / run.epochs, _line(end.metrics, run.epochs))
         tested = read_test_split(run, placed)
         saved = SavedRun(*parts, tested.state, {})
         trained = TrainedRun(saved, run.trial.history, tested.to_json(), tested)
         if directory is not None:
             _end(directory, trained)
         return trained
+
+
+def _line(metrics: Mapping[str, float], epochs: int) -> str:
+    name = "validation_accuracy" if "validation_accuracy" in metrics else "train_accuracy"
+    done = f"epoch {metrics['epoch']:.0f} of {epochs}"
+    return f"{done}, {name.replace('_', ' ')} {metrics[name]:.2%}"
 
 
 def load_run(path: str | Path, *, data: Any = None) -> TrainedRun:
@@ -353,25 +358,3 @@ def _end(directory: RunDirectory, run: TrainedRun) -> None:
     assert run._tested is not None
     write_result(directory, run._tested)
     run.report(directory.path / REPORT_FILE)
-
-
-@contextmanager
-def _bar(epochs: int, wanted: bool) -> Iterator[Any]:
-    """A bar of the epochs, in a terminal or a notebook."""
-    console = Console()
-    columns = (
-        TextColumn("epoch {task.completed:.0f} of {task.total:.0f}"),
-        BarColumn(),
-        TextColumn("{task.fields[last]}"),
-        TimeElapsedColumn(),
-    )
-    shown = wanted and (console.is_terminal or console.is_jupyter)
-    with Progress(*columns, console=console, disable=not shown, transient=True) as progress:
-        bar = progress.add_task("", total=epochs, last="compiling")
-
-        def show(metrics: Mapping[str, float]) -> None:
-            name = "validation_accuracy" if "validation_accuracy" in metrics else "train_accuracy"
-            last = f"{name.replace('_', ' ')} {metrics[name]:.2%}"
-            progress.update(bar, completed=metrics["epoch"], last=last)
-
-        yield show

@@ -136,10 +136,6 @@ def test_a_run_is_saved_later(trained, arrays, tmp_path: Path):
     assert loaded.report(tmp_path / "copy.html").read_text().startswith("<!doctype html>")
 
 
-def held(x, *, weights=np.ones(3)):
-    return x
-
-
 BAD = {
     "epoch": ({"epoch": 3}, "epoch is not an argument; did you mean epochs?"),
     "text": ({"epochs": "many"}, "epochs must be a whole number, got 'many'"),
@@ -153,7 +149,10 @@ BAD = {
     "other": ({"model": "lenet5", "filters": (3,)}, "filters has no effect with model=lenet5"),
     "batch": ({"batch_size": 1000}, "batch_size=1000 is larger than the training split of 90"),
     "list": ({"filters": ("a",)}, "filters must be positive integers"),
-    "small": ({"model": "vgg"}, "vgg needs images of at least 16x16 pixels"),
+    "small": (
+        {"model": "vgg", "filters": None, "hidden": None},
+        "vgg needs images of at least 16x16 pixels",
+    ),
     "fraction": ({"validation_fraction": 1.5}, "validation_fraction must be in [0, 1), got 1.5"),
     "augment": ({"augment": "flap"}, "augment: unknown augmentation 'flap': did you mean flip?"),
     "several": ({"loss": "crossentropy"}, "loss=crossentropy is not one of"),

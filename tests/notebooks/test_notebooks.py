@@ -74,6 +74,17 @@ def test_colab_in_miniature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert "label_smoothing" in comparison
 
 
+def test_an_idea_of_ones_own():
+    assert len(read("own_idea.ipynb").cells) == 10
+    outputs = execute("own_idea.ipynb")
+    # Bars of progress leave nothing to see behind.
+    run, table = [page for page in displayed(outputs, "text/html") if "<table>" in page]
+    assert "lenet5 on mnist; test accuracy" in run
+    assert all(f"<td>{name}</td>" in table for name in ("relu", "gelu", "my_wave"))
+    assert "<th>learning_rate</th>" in table
+    assert len(displayed(outputs, "image/png")) == 1
+
+
 @pytest.fixture
 def flags_of_the_notebook() -> Iterator[dict[str, Any]]:
     """What the Colab notebook gives the programs outside of quick mode."""
