@@ -66,6 +66,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "epochs",
         "resolutions",
         "seed",
+        "init_from",
+        "freeze",
         "extend",
         "workdir",
         "resume",

@@ -17,13 +17,22 @@ from rich.table import Column, Table
 
 from cnn_jax.analysis.evaluate import Evaluation
 from cnn_jax.analysis.pages import duration
+from cnn_jax.errors import UsageError
 from cnn_jax.studies.axes import lone_study
 from cnn_jax.studies.choices import every_choice
 from cnn_jax.studies.lone_run import LoneRun, read_test_split, write_result
 from cnn_jax.studies.planning import CellPlan, Placed, Prepared
-from cnn_jax.studies.run_directory import FLAGS_FILE, REPORT_FILE, RunDirectory, environment
+from cnn_jax.studies.run_directory import (
+    FLAGS_FILE,
+    REPORT_FILE,
+    RunDirectory,
+    environment,
+    planned_epochs,
+)
+from cnn_jax.training import checkpoints
 from cnn_jax.training.devices import mesh_shape
 from cnn_jax.training.processes import is_first
+from cnn_jax.training.step import constant_rate
 
 from . import as_started, command
 from .flags import machine, options
@@ -59,11 +68,37 @@ def main() -> None:
         return
     (trial,), config = lone.cell.trials, lone.cell.config
     content = flags_text({**trial.hparams, "loss": config.loss})
+    if FLAGS.resume:
+        content = _goes_on(console, directory, lone) + content
     with underway("train", directory, content, choices(prepared), prepared):
         placed = lone.place(FLAGS.shard_data)
         run = LoneRun(lone, placed, directory, FLAGS.resume)
         train(console, run)
         conclude(console, directory, run, placed)
+
+
+def _goes_on(console: Console, directory: RunDirectory, lone: CellPlan) -> str:
+    """Says what it means to train longer, where the schedule minds; as comments of the flagfile.
+
+    Raises:
+        UsageError: if it would be shorter.
+    """
+    path = directory.path / FLAGS_FILE
+    lines = path.read_text().splitlines(keepends=True)
+    said = "".join(line for line in lines if line.startswith("#"))
+    before, now = planned_epochs(directory.path), lone.cell.config.epochs
+    done = checkpoints.latest(directory.checkpoints)
+    if now < (int(done.name[-5:]) if done else 0):
+        raise UsageError(f"--epochs={now}: the run in {directory.path} has trained longer already")
+    if before == now or constant_rate(lone.cell.config, lone.cell.trials[0].hparams):
+        return said
+    text = (
+        f"it was planned for {before} epochs and goes on to {now}; the schedule "
+        f"{lone.cell.config.schedule} is that of {now} from here on, so this is not a run of {now} "
+        "from the start"
+    )
+    console.print(f"[yellow]note:[/] {text}")
+    return f"{said}# {text}\n"
 
 
 def choices(prepared: Prepared) -> dict[str, Any]:
@@ -101,6 +136,10 @@ def print_run(console: Console, lone: CellPlan) -> None:
         f"{config.loss}, {config.optimizer} ({hparams}), {config.schedule} schedule, "
         f"batches of {config.batch_size}"
     )
+    if FLAGS.init_from and not FLAGS.resume:
+        console.print(f"starting from the weights of {FLAGS.init_from}")
+    if config.freeze:
+        console.print(f"frozen: {', '.join(config.freeze)}")
     if devices := machine.describe_shape(mesh_shape(lone.mesh)):
         console.print(devices)
 

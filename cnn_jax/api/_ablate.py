@@ -1,9 +1,11 @@
 """Compares networks from Python: a grid of them, and its table, figure and report."""
 
+import atexit
 import csv
 import html
 import io
 import re
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -97,7 +99,6 @@ class Comparison:
 
     record: SweepRecord
     path: Path
-    _folder: Any = None
 
     def table(self) -> Table:
         """A row for each variant: accuracy with its interval, and the difference to the first."""
@@ -181,7 +182,7 @@ def ablate(
         prune: whether tuned values that fall behind are stopped.
         test: as in `train`.
         class_names: as in `train`.
-        workdir: a new folder to write to; a temporary one if not given.
+        workdir: a new folder to write to; one that goes with this process if not given.
         progress: whether a bar is shown, in a terminal or a notebook.
         **choices: what all networks share, as in `train`.
 
@@ -208,7 +209,7 @@ def ablate(
         if prune and not study.tuned:
             raise ArgumentError("prune stops tuned values that fall behind, but nothing is tuned")
         prepared = prepare(study, share_devices)
-        directory, folder = _directory(workdir)
+        directory = _directory(workdir)
         files = used_files([fixed, *_chosen(study)])
         shown = _flagfile(study, fixed, directory.path, [file.name for file in files])
         described = sweep_choices(prepared, prune, None, files)
@@ -225,7 +226,7 @@ def ablate(
             )
         shown = (directory.path / FLAGS_FILE).read_text()
         record = sweep_record(prepared, results, shown, environment(_COMMAND))
-        return Comparison(record, directory.path, folder)
+        return Comparison(record, directory.path)
 
 
 def _axis(name: str, values: Sequence[Any]) -> Axis:
@@ -282,11 +283,13 @@ def _flagfile(study: Study, fixed: Mapping[str, Any], path: Path, files: list[st
     return "\n".join(lines) + "\n"
 
 
-def _directory(workdir: str | Path | None) -> tuple[RunDirectory, Any]:
+def _directory(workdir: str | Path | None) -> RunDirectory:
+    """The new folder, or a temporary one that goes with this process."""
     if workdir is None:
-        folder = tempfile.TemporaryDirectory(prefix="cnn_jax-ablate-")
-        return RunDirectory(Path(folder.name)), folder
+        folder = tempfile.mkdtemp(prefix="cnn_jax-ablate-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        return RunDirectory(Path(folder))
     path = Path(workdir)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise ArgumentError(f"workdir={path} already exists; give a new folder")
-    return RunDirectory(path), None
+    return RunDirectory(path)

@@ -97,6 +97,11 @@ def read_value(name: str, value: Any) -> Any:
     """
     if name in _FUNCTIONS:
         return _augment(value) if name == "augment" else _name_of(name, value)
+    if name == "init_from":
+        folder = Path(getattr(getattr(value, "saved", None), "path", value))
+        if not folder.is_dir():
+            raise ArgumentError(f"init_from must be the folder of a run, or a run in one: {folder}")
+        return str(folder)
     default = (DATA | FIELDS).get(name)
     if name in known_hyperparameters() or isinstance(default, float):
         if not is_number(value) and not hasattr(value, "__float__"):

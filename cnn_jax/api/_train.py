@@ -247,11 +247,13 @@ def train(
         check_compiler()
         given = {**read_choices(choices), "dataset": name}
         directory = None if workdir is None else _new_directory(workdir)
-        prepared = prepare(lone_study(given), share_devices)
+        start = given.get("init_from")
+        source = None if start is None else load_saved_run(Path(start))
+        prepared = prepare(lone_study(given), share_devices, init_from=source)
         (lone,) = prepared.plans
-        (start,) = lone.cell.trials
+        (trial,) = lone.cell.trials
         place = Path("not saved") if directory is None else directory.path
-        parts = place, given, lone.cell.config, start.hparams, lone.loaded.record, lone.run
+        parts = place, given, lone.cell.config, trial.hparams, lone.loaded.record, lone.run
         if directory is not None:
             _begin(directory, given, lone)
         placed = lone.place()
@@ -312,7 +314,8 @@ def flagfile(
         kept: the files of functions from outside.
     """
     unread = of_other_models(config.architecture.model)
-    values = {name: value_of(choices, name) for name in (*DATA, "augment", "seed", *FIELDS)}
+    names = (*DATA, *FIELDS, "augment", "seed", "init_from")
+    values = {name: value_of(choices, name) for name in names}
     values |= dict(hparams) | {"loss": config.loss} | dict(config.architecture.numbers)
     lines = [f"--extend={path}" for path in kept]
     for name, value in sorted(values.items()):

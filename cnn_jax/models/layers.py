@@ -61,14 +61,15 @@ class Hyper(nnx.Variable):
     """A hyperparameter of a layer's function: kept in the network, which so predicts by itself."""
 
 
-_HYPER = "hyper_"
+# Begins the names of the attributes that are such.
+HYPER = "hyper_"
 
 
 def set_hyperparameters(model: nnx.Module, values: Mapping[str, Number]) -> None:
     """Gives the functions of a network's layers those of the values that they read."""
     for path, node in nnx.iter_graph(model):
         if isinstance(node, Hyper):
-            name = str(path[-1]).removeprefix(_HYPER)
+            name = str(path[-1]).removeprefix(HYPER)
             if name in values:
                 node[...] = jnp.asarray(values[name], jnp.float32)
 
@@ -81,11 +82,11 @@ class Layer(nnx.Module):
     def hold(self, function: Callable[..., Array]) -> None:
         """Keeps the hyperparameters of a function that this layer calls."""
         for name, item in declared(function).items():
-            setattr(self, _HYPER + name, Hyper(jnp.asarray(item.default, jnp.float32)))
+            setattr(self, HYPER + name, Hyper(jnp.asarray(item.default, jnp.float32)))
 
     def call(self, function: Callable[..., Array], x: Array, *arguments: Any) -> Array:
         """What the function makes of x with the hyperparameters held, in the type of x."""
-        held = {name: getattr(self, _HYPER + name)[...] for name in declared(function)}
+        held = {name: getattr(self, HYPER + name)[...] for name in declared(function)}
         return function(x, *arguments, **held).astype(x.dtype)
 
     def __call__(self, x: Array, mode: Mode) -> Array:

@@ -49,7 +49,7 @@ FIELDS: dict[str, Any] = {
 _WHOLE = frozenset({"image_size", "train_examples"})
 # What each choice that is a word may be.
 CHOICES = ARCHITECTURE_CHOICES | CONFIG_CHOICES
-_DEFAULTS = DATA | FIELDS | {"seed": 0, "augment": ""}
+_DEFAULTS = DATA | FIELDS | {"seed": 0, "augment": "", "init_from": None}
 
 
 def known_choices() -> set[str]:
@@ -106,6 +106,7 @@ def read_config(choices: Choices) -> Config:
     )
     dropout = bool(choices.get("dropout_rate"))
     given |= {"loss": _loss(choices), "resolutions": _resolutions(choices)}
+    given["freeze"] = tuple(given["freeze"] or ())
     return Config(
         Architecture(**network, dropout=dropout, numbers=numbers),
         **given,
@@ -203,8 +204,10 @@ def every_choice(
     """
     content = config.to_json()
     network = content.pop("architecture")
-    # As runs were written down before networks had numbers of their own.
+    # As runs were written down before networks had numbers of their own, and layers were frozen.
     network |= dict(network.pop("numbers"))
+    frozen, start = content.pop("freeze"), value_of(choices, "init_from")
+    content |= ({"freeze": frozen} if frozen else {}) | ({"init_from": start} if start else {})
     held = {file.name: file.sha256 for file in (loaded_files() if files is None else files)}
     return (
         {name: value for name, value in data_choices(choices) if name not in _WHERE}

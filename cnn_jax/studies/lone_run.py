@@ -18,7 +18,7 @@ from cnn_jax.analysis.explain import TrainedNetwork, trained_network
 from cnn_jax.models import build_abstract
 from cnn_jax.ops import CALIBRATED, LOSS_OUTPUT, OUTPUT_ACTIVATIONS
 from cnn_jax.studies.planning import CellPlan, Placed
-from cnn_jax.studies.run_directory import RunDirectory
+from cnn_jax.studies.run_directory import HELD_OUT_FILE, RunDirectory
 from cnn_jax.training.grid import Trial
 from cnn_jax.training.loop import Standing
 from cnn_jax.training.processes import fetch
@@ -26,7 +26,6 @@ from cnn_jax.training.sweep import SweepState
 from cnn_jax.training.task import normalize
 
 METRICS_FILE = "metrics.jsonl"
-HELD_OUT_FILE = "held_out.npz"
 TIMINGS_FILE = "timings.jsonl"
 # More logits of the validation split than this are not written down.
 _HELD_OUT_NUMBERS = 4_000_000

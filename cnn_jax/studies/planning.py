@@ -1,6 +1,7 @@
 """A study with its data and a plan of every cell: all it needs to start."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -12,9 +13,11 @@ from cnn_jax.errors import FIELD, FieldError
 from cnn_jax.models import ParameterRow, build_abstract, count_parameters, multiplications
 from cnn_jax.studies.axes import Study
 from cnn_jax.studies.choices import divide, read_pool, read_task
-from cnn_jax.studies.data_record import DataRecord, describe
+from cnn_jax.studies.data_record import DataRecord, describe, read_record
+from cnn_jax.studies.saved_run import SavedRun
 from cnn_jax.training.devices import MeshShape, make_mesh
 from cnn_jax.training.grid import Cell
+from cnn_jax.training.step import Weights
 
 # A training step goes through the network forward, and back for two gradients.
 PASSES_PER_STEP = 3
@@ -99,13 +102,22 @@ class Prepared(NamedTuple):
         return list({id(plan.loaded): plan.loaded for plan in self.plans}.values())
 
 
-def prepare(study: Study, share: Share, most: int | None = None) -> Prepared:
+def prepare(
+    study: Study,
+    share: Share,
+    most: int | None = None,
+    *,
+    init_from: SavedRun | None = None,
+    resumed: Path | None = None,
+) -> Prepared:
     """Reads the data and plans every cell; refuses what cannot run.
 
     Args:
         study: what is trained.
         share: which devices trials and batches share.
         most: trials that share a program, or None for what the memory holds.
+        init_from: the run whose weights all networks start from, if any.
+        resumed: the folder that it goes on in: what it began with is not needed any more.
 
     Raises:
         UsageError: for whatever cannot work.
@@ -114,7 +126,7 @@ def prepare(study: Study, share: Share, most: int | None = None) -> Prepared:
     for key in dict.fromkeys(cell.data for cell in study.grid.cells):
         pool = read_pool(dict(key))
         dataset, validation = divide(pool, dict(key))
-        task = read_task(dataset)
+        task = _task(read_task(dataset), init_from, resumed)
         record = describe(pool, dataset, validation, task)
         loaded[key] = Loaded(dataset, validation, task, record)
     if study.tuned and not all(len(item.validation) for item in loaded.values()):
@@ -122,17 +134,34 @@ def prepare(study: Study, share: Share, most: int | None = None) -> Prepared:
             f"{FIELD.tune} chooses on the validation split, but {FIELD.validation_fraction}=0 "
             "leaves none"
         )
+    start = None
+    if init_from is not None:
+        params, statistics = jax.device_get(init_from.state.weights)
+        start = Weights(params, statistics, init_from.task.num_classes)
     return Prepared(
-        study, [_plan(cell, loaded[cell.data], share, most) for cell in study.grid.cells]
+        study, [_plan(cell, loaded[cell.data], share, most, start) for cell in study.grid.cells]
     )
 
 
-def _plan(cell: Cell, loaded: Loaded, share: Share, most: int | None) -> CellPlan:
+def _task(task: training.Task, init_from: SavedRun | None, resumed: Path | None) -> training.Task:
+    """A task with the normalization that its weights were trained with."""
+    source = None if init_from is None else init_from.task
+    before = None if resumed is None else read_record(resumed)
+    if before is not None:
+        source = before.task
+    if source is None or len(source.mean) != len(task.mean):
+        return task
+    return task._replace(mean=source.mean, std=source.std)
+
+
+def _plan(
+    cell: Cell, loaded: Loaded, share: Share, most: int | None, start: Weights | None
+) -> CellPlan:
     config, task, examples = cell.config, loaded.task, len(loaded.dataset.train)
     training.steps_per_epoch(config, examples)
     trials = min(most or len(cell.trials), len(cell.trials))
     mesh = make_mesh(share(trials, training.examples_together(config)))
-    run = training.make_run(config, task, mesh)
+    run = training.make_run(config, task, mesh, start)
     model = build_abstract(config.architecture, task.image_shape, task.num_classes)
     rows = count_parameters(model, task.image_shape)
     hparams = {name: jnp.float32(value) for name, value in cell.trials[0].hparams.items()}

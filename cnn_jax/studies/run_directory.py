@@ -26,6 +26,7 @@ _VISIBLE_SECONDS = 30
 FLAGS_FILE = "flags.txt"
 CONFIG_FILE = "config.json"
 REPORT_FILE = "report.html"
+HELD_OUT_FILE = "held_out.npz"
 CHECKPOINTS = "checkpoints"
 
 
@@ -47,7 +48,9 @@ def read_flags(path: Path, known: Collection[str]) -> dict[str, list[str]]:
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read {file}: {error}") from error
     stored: dict[str, list[str]] = {}
-    for line in filter(str.strip, lines):
+    for line in lines:
+        if not line.strip() or line.startswith("#"):
+            continue
         given, equals, text = line.strip().removeprefix("--").partition("=")
         name = given if given in known else given.removeprefix("no")
         if name not in known:
@@ -56,6 +59,11 @@ def read_flags(path: Path, known: Collection[str]) -> dict[str, list[str]]:
             )
         stored.setdefault(name, []).append(text if equals else str(given == name).lower())
     return stored
+
+
+def planned_epochs(path: Path) -> int:
+    """How many epochs a run was last started for."""
+    return int(json.loads((path / CONFIG_FILE).read_text())["epochs"])
 
 
 def first_difference(

@@ -22,11 +22,11 @@ from cnn_jax.ops import CALIBRATED, LOSS_OUTPUT, OUTPUT_ACTIVATIONS
 from cnn_jax.studies import choices as of_run
 from cnn_jax.studies import data_record
 from cnn_jax.studies.data_record import DataRecord
-from cnn_jax.studies.lone_run import HELD_OUT_FILE
 from cnn_jax.studies.run_directory import (
     CHECKPOINTS,
     CONFIG_FILE,
     FLAGS_FILE,
+    HELD_OUT_FILE,
     first_difference,
     read_flags,
 )

@@ -77,6 +77,7 @@ class Config:
         lookahead: whether slow parameters follow the optimizer's (see `optimizers.lookahead`).
         average: whether a running average of the parameters is kept and used in evaluation
             (hyperparameter `average_decay`).
+        freeze: patterns of the names of layers that stay as they are, "conv*" for one.
 
     Raises:
         FieldError: if a choice is not known, out of range, or impossible with the others.
@@ -98,6 +99,7 @@ class Config:
     whitening_group: bool = False
     lookahead: bool = False
     average: bool = False
+    freeze: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():

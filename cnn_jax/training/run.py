@@ -16,7 +16,14 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
 from cnn_jax.errors import FIELD, FieldError
-from cnn_jax.models import Mode, build, check_logits, initialize_from_data, split_variables
+from cnn_jax.models import (
+    Mode,
+    build,
+    build_abstract,
+    check_logits,
+    initialize_from_data,
+    split_variables,
+)
 from cnn_jax.ops import LOSSES, augment
 from cnn_jax.training.config import Config
 from cnn_jax.training.devices import BATCH_AXIS, constrain, mesh_shape
@@ -25,8 +32,11 @@ from cnn_jax.training.step import (
     Setting,
     TracedHparams,
     TrainState,
+    Weights,
     accumulate,
     forward,
+    is_frozen,
+    layer_names,
     learning_rate,
     losses,
     make_optimizer,
@@ -89,7 +99,9 @@ def streams(key: PRNGKeyArray) -> Keys:
     return Keys(*(jax.random.fold_in(key, index) for index in range(len(Keys._fields))))
 
 
-def make_run(config: Config, task: Task, mesh: Mesh | None = None) -> Run:
+def make_run(
+    config: Config, task: Task, mesh: Mesh | None = None, start: Weights | None = None
+) -> Run:
     """The functions of a run of `config` on `task`.
 
     Args:
@@ -97,6 +109,7 @@ def make_run(config: Config, task: Task, mesh: Mesh | None = None) -> Run:
         task: the shape of the problem.
         mesh: devices, along whose axis `batch` every batch is split while parameters are whole on
             each; None for a single device.
+        start: the weights of another run that it starts from, or None.
 
     Raises:
         UsageError: if the images are too small for the network, have no colors for an augmentation
@@ -110,7 +123,8 @@ def make_run(config: Config, task: Task, mesh: Mesh | None = None) -> Run:
     check_logits(config.architecture, task.image_shape, task.num_classes)
     labeling(config.loss, task.multi_label)
     _check_soft_targets(config, task)
-    setting = Setting(config, task, mesh if devices > 1 else None)
+    _check_layers(config, task, start)
+    setting = Setting(config, task, mesh if devices > 1 else None, start)
     return Run(
         partial(_init, setting),
         partial(_epoch, setting),
@@ -128,7 +142,9 @@ def _init(
     shape, classes = task.image_shape, task.num_classes
     model = build(config.architecture, shape, classes, streams(key).init, hparams)
     params, statistics = split_variables(model)
-    if examples is not None:
+    if setting.start is not None:
+        params, statistics = setting.start.into((params, statistics), classes)
+    elif examples is not None:
         first = normalize(task, examples.images[: min(INITIALIZATION_IMAGES, len(examples))])
         statistics = initialize_from_data(config.architecture, statistics, first)
     opt_state = make_optimizer(config, 0.0, hparams).init(params)
@@ -241,6 +257,23 @@ def _evaluate(
     count = len(examples)
     logits = _predict(setting, devices, state, examples.images)
     return _score(setting, logits[:count], examples.labels[:count], hparams)
+
+
+def _check_layers(config: Config, task: Task, start: Weights | None) -> None:
+    """Refuses layers to freeze that are not there, and weights of another network."""
+    if not config.freeze and start is None:
+        return
+    shape, classes = task.image_shape, task.num_classes
+    drawn = split_variables(build_abstract(config.architecture, shape, classes))
+    if start is not None:
+        jax.eval_shape(lambda *parts: start.into(parts, classes), *drawn)
+    paths = [path for path, _ in jax.tree_util.tree_flatten_with_path(drawn[0])[0]]
+    layers = ", ".join(dict.fromkeys(layer_names(path)[0] for path in paths))
+    for pattern in config.freeze:
+        if not any(is_frozen([pattern], path) for path in paths):
+            raise FieldError(f"{FIELD.freeze}={pattern} is no layer with parameters: {layers}")
+    if all(is_frozen(config.freeze, path) for path in paths):
+        raise FieldError(f"{FIELD.freeze} leaves no layer to train: {layers}")
 
 
 def _check_soft_targets(config: Config, task: Task) -> None:

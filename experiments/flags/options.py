@@ -68,6 +68,12 @@ flags.DEFINE_integer(
     upper_bound=2**31 - 1,
 )
 flags.DEFINE_string(
+    "init_from",
+    None,
+    "The folder of a run to start from its weights, and to normalize images as it did; with "
+    "another number of classes the last layer is new.",
+)
+flags.DEFINE_string(
     "augment",
     "",
     "What is done to training images, by name with arguments after colons: flip,translate:4. Names "
@@ -100,6 +106,8 @@ _FIELDS = {
     "maps whole.",
     "precision": "Of the network's arithmetic; parameters stay float32. bfloat16 is about twice as "
     "fast on TPUs and recent GPUs, and slower on most CPUs.",
+    "freeze": "Layers that stay as they are, their running statistics too, by patterns of their "
+    "names in the table that train prints: conv*,norm1.",
     "micro_batches": "Parts of a batch that are computed one after another, to need less memory.",
 }
 

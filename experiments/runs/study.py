@@ -17,12 +17,13 @@ from cnn_jax.studies.choices import PLACE, read_pool
 from cnn_jax.studies.data_record import DataRecord, check_records, write_records
 from cnn_jax.studies.planning import Prepared, Share, prepare
 from cnn_jax.studies.run_directory import CONFIG_FILE, FLAGS_FILE, RunDirectory
+from cnn_jax.studies.saved_run import SavedRun, load_run
 from cnn_jax.training import processes
 
 from .. import as_started, command, command_line
 from ..flags import machine, options
 from . import hosts, workdir
-from .workdir import open_directory
+from .workdir import LENGTH, open_directory
 
 FLAGS = flags.FLAGS
 for _module in (command_line, options, machine, hosts, workdir):
@@ -56,11 +57,15 @@ def begin(
         directory = open_directory(what, name)
         if FLAGS.resume:
             _check_files(directory.path)
-        prepared = prepare(read(), share, most)
+        where = directory.path if FLAGS.resume else None
+        prepared = prepare(read(), share, most, init_from=_start(), resumed=where)
         if FLAGS.resume:
             same = check_records(directory.path, *_data(prepared))
             # The same data may lie somewhere else now.
-            directory.check_same(choices(prepared), {"dataset"} if same else ())
+            apart = {"dataset"} if same else set()
+            if what == "run" and FLAGS[LENGTH].present:
+                apart |= {LENGTH}
+            directory.check_same(choices(prepared), apart)
         return directory, prepared
 
     directory, prepared = processes.together(begun)
@@ -92,7 +97,7 @@ def underway(
 
     if not FLAGS.resume:
         processes.together(create)
-    elif any(FLAGS[name].present for name in PLACE):
+    elif any(FLAGS[name].present for name in (*PLACE, LENGTH)):
         directory.write(FLAGS_FILE, flags_content)
         directory.write_json(CONFIG_FILE, choices)
     processes.together(directory.check_there)
@@ -107,6 +112,15 @@ def underway(
         if lost is None:
             raise
         raise processes.ProcessLostError(f"{lost}; {again}") from error
+
+
+def _start() -> SavedRun | None:
+    """The run that --init_from names; what goes on has begun already."""
+    if FLAGS.init_from is None or FLAGS.resume:
+        return None
+    if not Path(FLAGS.init_from).is_dir():
+        raise UsageError(f"--init_from={FLAGS.init_from} is not a folder; give that of a run")
+    return load_run(Path(FLAGS.init_from))
 
 
 def _data(prepared: Prepared) -> tuple[list[DataRecord], list[Callable[[], data.Dataset]]]:

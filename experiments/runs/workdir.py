@@ -16,6 +16,8 @@ from ..flags import options
 
 # What is compared by what it holds, wherever it lies.
 _MAY_CHANGE = PLACE | {"extend"}
+# What a run may have more of when it goes on.
+LENGTH = "epochs"
 
 flags.DEFINE_string(
     "workdir", None, "The folder to write to; if not given, a new one in runs/, named by the time."
@@ -24,7 +26,8 @@ flags.DEFINE_bool(
     "resume",
     False,
     "Go on with what is in --workdir from its last checkpoint, to the same bits as if it had not "
-    "stopped. Flags that are not given are those it was started with.",
+    "stopped. Flags that are not given are those it was started with; --dataset may say where its "
+    "data are now, and train may go on for more --epochs.",
 )
 flags.DEFINE_bool(
     "plan",
@@ -46,14 +49,19 @@ def flags_text(resolved: Mapping[str, float | str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def adopt_flags(path: Path) -> None:
+def adopt_flags(path: Path, longer: bool = False) -> None:
     """Gives every flag that the command line left out the value it has in `path`/flags.txt.
+
+    Args:
+        path: of the study.
+        longer: whether it may train longer than it was started for.
 
     Raises:
         UsageError: if there is no such file, if it names an unknown flag or a value of the wrong
             kind, or if the command line says otherwise.
     """
     file = path / FLAGS_FILE
+    may_change = _MAY_CHANGE | ({LENGTH} if longer else set())
     if not file.is_file():
         raise UsageError(f"--resume found no {FLAGS_FILE} in {path}; give the folder of a run")
     for name, texts in read_flags(path, list(flags.FLAGS)).items():
@@ -66,7 +74,7 @@ def adopt_flags(path: Path) -> None:
             raise UsageError(f"{file}: {error}") from error
         if not flag.present:
             flag.value, flag.using_default_value = stored.value, False
-        elif name not in _MAY_CHANGE and flag.serialize() != stored.serialize():
+        elif name not in may_change and flag.serialize() != stored.serialize():
             raise UsageError(
                 f"the run in {path} has {' '.join(f'--{name}={text}' for text in texts)}, but the "
                 f"flags say {' '.join(flag.serialize().split())}; leave the flag out to go on with "
@@ -88,7 +96,7 @@ def open_directory(what: str, name: str) -> RunDirectory:
     if flags.FLAGS.resume:
         if workdir is None:
             raise UsageError(f"--resume needs the --workdir of the {what} to go on with")
-        adopt_flags(Path(workdir))
+        adopt_flags(Path(workdir), longer=what == "run")
     path = Path(workdir) if workdir else _new_path(name)
     goes_on = flags.FLAGS.resume or flags.FLAGS.plan
     if not goes_on and path.exists() and (not path.is_dir() or any(path.iterdir())):
