@@ -10,6 +10,7 @@ COMMANDS = {
     "evaluate": ("evaluate", "measure a trained run on a split or another data set"),
     "predict": ("predict", "guess what pictures show"),
     "explain": ("explain", "look into a trained run"),
+    "export": ("export", "write a trained network for other programs"),
     "walkthrough": ("walkthrough", "build the lecture as one page"),
     "gallery": ("augment_gallery", "draw what augmentations do to images"),
 }
