@@ -65,6 +65,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "preset",
         "epochs",
         "resolutions",
+        "keep_epoch",
+        "patience",
         "seed",
         "init_from",
         "freeze",

@@ -20,7 +20,7 @@ from cnn_jax.analysis.pages import duration
 from cnn_jax.errors import UsageError
 from cnn_jax.studies.axes import lone_study
 from cnn_jax.studies.choices import every_choice
-from cnn_jax.studies.lone_run import LoneRun, read_test_split, write_result
+from cnn_jax.studies.lone_run import Keep, LoneRun, read_test_split, write_result
 from cnn_jax.studies.planning import CellPlan, Placed, Prepared
 from cnn_jax.studies.run_directory import (
     FLAGS_FILE,
@@ -72,7 +72,7 @@ def main() -> None:
         content = _goes_on(console, directory, lone) + content
     with underway("train", directory, content, choices(prepared), prepared):
         placed = lone.place(FLAGS.shard_data)
-        run = LoneRun(lone, placed, directory, FLAGS.resume)
+        run = LoneRun(lone, placed, directory, FLAGS.resume, Keep.of(options.given()))
         train(console, run)
         conclude(console, directory, run, placed)
 
@@ -105,7 +105,8 @@ def choices(prepared: Prepared) -> dict[str, Any]:
     """What must be the same to go on with a run."""
     (cell,) = prepared.study.grid.cells
     (trial,) = cell.trials
-    given = {**dict(cell.data), "seed": trial.seed}
+    of_run = {name: FLAGS[name].value for name in ("init_from", "keep_epoch", "patience")}
+    given = {**dict(cell.data), **of_run, "seed": trial.seed}
     return every_choice(given, cell.config, trial.hparams)
 
 
@@ -184,6 +185,8 @@ def conclude(console: Console, directory: RunDirectory, run: LoneRun, placed: Pl
         f"(95% interval {low:.2%} to {high:.2%}, {len(found.labels):,} images) "
         f"after {tested.train_seconds:.1f} s of training"
     )
+    if about := tested.about_epochs():
+        console.print(about)
     with console.status("writing the report"):
         shown = (directory.path / FLAGS_FILE).read_text()
         directory.write(REPORT_FILE, tested.report(shown, environment(as_started())))

@@ -109,7 +109,7 @@ def read_value(name: str, value: Any) -> Any:
         return float(value)
     if isinstance(default, bool | tuple):
         return value
-    whole = isinstance(default, int) or name in ("image_size", "train_examples", "seed")
+    whole = isinstance(default, int) or name in ("image_size", "train_examples", "seed", "patience")
     if whole and (not hasattr(value, "__index__") or isinstance(value, bool)):
         raise ArgumentError(f"{name} must be a whole number, got {value!r}")
     if whole and int(value) < (0 if name in ("seed", "split_seed") else 1):

@@ -29,13 +29,14 @@ from cnn_jax.studies.data_record import write_records
 from cnn_jax.studies.lone_run import (
     METRICS_FILE,
     TIMINGS_FILE,
+    Keep,
     LoneRun,
     Tested,
     read_test_split,
     write_result,
 )
 from cnn_jax.studies.planning import CellPlan, prepare
-from cnn_jax.studies.run_directory import REPORT_FILE, RunDirectory, environment
+from cnn_jax.studies.run_directory import BEST, CHECKPOINTS, REPORT_FILE, RunDirectory, environment
 from cnn_jax.studies.saved_run import SavedRun
 from cnn_jax.studies.saved_run import load_run as load_saved_run
 from cnn_jax.training import Config, TrainState
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
     from cnn_jax.data import Dataset
 
 _COMMAND = "from Python"
+# The choices of a run that are neither of its data nor fields of its config.
+_OF_RUN = ("augment", "seed", "init_from", "keep_epoch", "patience")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -145,7 +148,7 @@ class TrainedRun:
         for metrics, timing in zip(self.history, self._tested.timings, strict=True):
             directory.append(METRICS_FILE, dict(metrics))
             directory.append(TIMINGS_FILE, timing)
-        directory.save(self.state)
+        directory.save(self.state, BEST if Keep.of(self.saved.choices).best else CHECKPOINTS)
         _end(directory, self)
         return directory.path
 
@@ -257,7 +260,7 @@ def train(
         if directory is not None:
             _begin(directory, given, lone)
         placed = lone.place()
-        run = LoneRun(lone, placed, directory)
+        run = LoneRun(lone, placed, directory, keep=Keep.of(given))
         with progress_bar(progress) as show:
             show(0, "compiling")
             for end in run.fit():
@@ -314,7 +317,7 @@ def flagfile(
         kept: the files of functions from outside.
     """
     unread = of_other_models(config.architecture.model)
-    names = (*DATA, *FIELDS, "augment", "seed", "init_from")
+    names = (*DATA, *FIELDS, *_OF_RUN)
     values = {name: value_of(choices, name) for name in names}
     values |= dict(hparams) | {"loss": config.loss} | dict(config.architecture.numbers)
     lines = [f"--extend={path}" for path in kept]

@@ -16,7 +16,9 @@ from cnn_jax.training.grid import Axis, Cell, Grid, Resolved, Trial, Value, make
 # The multiples of its default that a tuned number is tried at when it is given no values.
 _MULTIPLES = (0.1, 0.3, 1, 3, 10)
 # What cannot vary in a study.
-NOT_AXES = frozenset({"seed", "split_seed", "data_dir", "download"})
+NOT_AXES = frozenset(
+    {"seed", "split_seed", "data_dir", "download", "init_from", "keep_epoch", "patience"}
+)
 
 
 class Multiple(NamedTuple):
@@ -86,6 +88,9 @@ def make_study(
     """
     axes = list(axes)
     names = [axis.name for axis in axes]
+    for name in ("keep_epoch", "patience"):
+        if name in fixed:
+            raise FieldError(f"{FIELD[name]} is for one run: a sweep trains all equally long")
     for name in names:
         if names.count(name) > 1:
             raise FieldError(f"{FIELD.vary}={name} is given twice; put all its values into one")

@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import Any
 
 from cnn_jax import data
-from cnn_jax.errors import FIELD, FieldError
+from cnn_jax.errors import FIELD, FieldError, check_choice
 from cnn_jax.extend import ExtensionFile, loaded_files
 from cnn_jax.models import MODELS, Architecture
 from cnn_jax.models.architecture import CHOICES as ARCHITECTURE_CHOICES
@@ -46,10 +46,14 @@ FIELDS: dict[str, Any] = {
     if field.name not in _FOLLOW
 }
 # Whole numbers without a default.
-_WHOLE = frozenset({"image_size", "train_examples"})
+_WHOLE = frozenset({"image_size", "train_examples", "patience"})
 # What each choice that is a word may be.
-CHOICES = ARCHITECTURE_CHOICES | CONFIG_CHOICES
-_DEFAULTS = DATA | FIELDS | {"seed": 0, "augment": "", "init_from": None}
+CHOICES = ARCHITECTURE_CHOICES | CONFIG_CHOICES | {"keep_epoch": ("best", "last")}
+_DEFAULTS = (
+    DATA
+    | FIELDS
+    | {"seed": 0, "augment": "", "init_from": None, "keep_epoch": "last", "patience": None}
+)
 
 
 def known_choices() -> set[str]:
@@ -93,6 +97,7 @@ def read_config(choices: Choices) -> Config:
     """
     given = {name: value_of(choices, name) for name in FIELDS if name != "augment"}
     model = given["model"]
+    check_choice("keep_epoch", value_of(choices, "keep_epoch"), CHOICES["keep_epoch"])
     architecture = Architecture(model=model)
     for name in sorted(of_other_models(model) & choices.keys()):
         raise unread(name, model)
@@ -206,8 +211,11 @@ def every_choice(
     network = content.pop("architecture")
     # As runs were written down before networks had numbers of their own, and layers were frozen.
     network |= dict(network.pop("numbers"))
-    frozen, start = content.pop("freeze"), value_of(choices, "init_from")
-    content |= ({"freeze": frozen} if frozen else {}) | ({"init_from": start} if start else {})
+    frozen = content.pop("freeze")
+    content |= {"freeze": frozen} if frozen else {}
+    for name in ("init_from", "keep_epoch", "patience"):
+        if (chosen := value_of(choices, name)) != _DEFAULTS[name]:
+            content[name] = chosen
     held = {file.name: file.sha256 for file in (loaded_files() if files is None else files)}
     return (
         {name: value for name, value in data_choices(choices) if name not in _WHERE}

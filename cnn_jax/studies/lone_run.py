@@ -1,7 +1,7 @@
 """Trains the one network of a run, epoch by epoch, tests it once, and says what came of it."""
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -15,10 +15,12 @@ from cnn_jax import compilation, training
 from cnn_jax.analysis import report
 from cnn_jax.analysis.evaluate import Evaluation, calibrate, evaluate, labels_json
 from cnn_jax.analysis.explain import TrainedNetwork, trained_network
+from cnn_jax.errors import FIELD, FieldError
 from cnn_jax.models import build_abstract
 from cnn_jax.ops import CALIBRATED, LOSS_OUTPUT, OUTPUT_ACTIVATIONS
+from cnn_jax.studies.choices import value_of
 from cnn_jax.studies.planning import CellPlan, Placed
-from cnn_jax.studies.run_directory import HELD_OUT_FILE, RunDirectory
+from cnn_jax.studies.run_directory import BEST, HELD_OUT_FILE, RunDirectory
 from cnn_jax.training.grid import Trial
 from cnn_jax.training.loop import Standing
 from cnn_jax.training.processes import fetch
@@ -45,6 +47,33 @@ class EpochEnd(NamedTuple):
     seconds: float
 
 
+class Keep(NamedTuple):
+    """Which epoch of a run is kept, and when it stops early.
+
+    Attributes:
+        best: whether the epoch of the best accuracy on validation is tested and used.
+        patience: after how many epochs without a rise it stops; None for never.
+    """
+
+    best: bool = False
+    patience: int | None = None
+
+    @classmethod
+    def of(cls, choices: Mapping[str, Any]) -> "Keep":
+        """What the choices of a run say."""
+        return cls(value_of(choices, "keep_epoch") == "best", value_of(choices, "patience"))
+
+
+LAST = Keep()
+
+
+def best_epoch(history: Sequence[Mapping[str, float]]) -> int:
+    """The first of those with the best accuracy on validation; 0 without any."""
+    best = max((record["validation_accuracy"] for record in history), default=None)
+    places = (r["epoch"] for r in history if r["validation_accuracy"] == best)
+    return int(next(places, 0))
+
+
 class LoneRun:
     """The training of one network, from the start or from the last checkpoint of its folder.
 
@@ -57,6 +86,10 @@ class LoneRun:
         placed: its data, on the devices.
         directory: where metrics and checkpoints are written, or None for nowhere.
         resume: whether to go on with what is in the directory.
+        keep: what of its epochs is kept, and when it stops early.
+
+    Raises:
+        FieldError: if it is to be chosen on validation, and nothing is held out.
     """
 
     def __init__(
@@ -65,8 +98,15 @@ class LoneRun:
         placed: Placed,
         directory: RunDirectory | None = None,
         resume: bool = False,
+        keep: Keep = LAST,
     ):
-        self.lone, self.directory = lone, directory
+        if keep != LAST and placed.validation is None:
+            raise FieldError(
+                f"{FIELD.keep_epoch}=best and {FIELD.patience} look at validation, but "
+                f"{FIELD.validation_fraction}=0 leaves none"
+            )
+        self.lone, self.directory, self._keep = lone, directory, keep
+        self._best: training.TrainState | None = None
         (self.trial,) = lone.cell.trials
         self.timings: list[dict[str, float]] = []
         self._trainer = training.Trainer(lone.run, placed.train, placed.validation, mesh=lone.mesh)
@@ -86,6 +126,17 @@ class LoneRun:
     def state(self) -> training.TrainState:
         """After the last epoch."""
         return self._trainer.alone(self._state)
+
+    @property
+    def kept(self) -> training.TrainState:
+        """After the epoch that is tested and used: the last, or the best on validation."""
+        return self.state if self._best is None else self._best
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the accuracy on validation has not risen for long enough."""
+        patience = self._keep.patience
+        return patience is not None and self.done - best_epoch(self.trial.history) >= patience
 
     @property
     def compile_seconds(self) -> float:
@@ -109,6 +160,8 @@ class LoneRun:
             KeyboardInterrupt: where it must stop, once that is written down.
         """
         images = len(self.lone.loaded.dataset.train)
+        if self.done and self.stopped:
+            return
         steps = self._trainer.fit(self._state, self._standing, self.epochs, stop_diverged=False)
         for end in steps:
             self._state, self._standing = end.state, end.standing
@@ -116,26 +169,38 @@ class LoneRun:
             metrics, rate = self.trial.history[-1], images / end.train_seconds
             timing = {"epoch": self.done, "seconds": end.train_seconds, "images_per_second": rate}
             self.timings.append(timing)
-            stop = must_stop()
+            stop, last = must_stop(), self.stopped or self.done == self.epochs
+            if self._keep.best and best_epoch(self.trial.history) == self.done:
+                self._best = self.state
+                if self.directory is not None:
+                    self.directory.save(self._best, BEST)
             if self.directory is not None:
                 self.directory.append(METRICS_FILE, metrics)
                 self.directory.append(TIMINGS_FILE, timing)
-                if stop or self.done % checkpoint_every == 0 or self.done == self.epochs:
+                if stop or last or self.done % checkpoint_every == 0:
                     self.directory.save(self.state)
             yield EpochEnd(metrics, timing, end.seconds)
             if stop:
                 raise KeyboardInterrupt
+            if last:
+                return
 
     def _begin(self, resume: bool) -> tuple[SweepState, Standing]:
         """Before the first epoch, or after the last checkpoint."""
         held = None
         if self.directory is not None:
             if resume:
-                held = self.directory.restore(self._trainer.like_alone(self.trial))
+                like = self._trainer.like_alone(self.trial)
+                held = self.directory.restore(like)
+                self._best = self.directory.restore(like, BEST)
             done = 0 if held is None else int(held.epoch)
             self.timings = self.directory.history(TIMINGS_FILE, done)
             history = tuple(self.directory.history(METRICS_FILE, done))
             self.trial = replace(self.trial, history=history)
+            if self._best is not None and int(self._best.epoch) > done:
+                # It will come again.
+                self.directory.forget(BEST)
+                self._best = None
         if held is None:
             return self._trainer.start([self.trial])
         return self._trainer.resume(held, self.trial)
@@ -192,7 +257,10 @@ class Tested:
         """What has come of it, as result.json has it."""
         found = self.evaluation
         low, high = found.interval
+        epochs = {"tested_epoch": int(self.state.epoch), "trained_epochs": len(self.timings)}
+        planned = self.lone.cell.config.epochs
         return {
+            **(epochs if set(epochs.values()) != {planned} else {}),
             "test_accuracy": found.accuracy,
             "test_accuracy_interval_95": [low, high],
             "test_loss": self.loss,
@@ -211,6 +279,7 @@ class Tested:
             environment: what it ran on, likewise.
         """
         dataset, config = self.lone.loaded.dataset, self.lone.cell.config
+        flags = self.about_epochs(before="# ", after="\n") + flags
         probabilities = np.asarray(OUTPUT_ACTIVATIONS[self.output](jnp.asarray(self.logits)))
         test, found = dataset.test, self.evaluation
         seen = report.look(self.network, test.images, probabilities, test.labels, found.thresholds)
@@ -233,6 +302,17 @@ class Tested:
         )
         return report.render_report(record, found)
 
+    def about_epochs(self, before: str = "", after: str = "") -> str:
+        """Says that it stopped early, or was not tested after its last epoch; else nothing."""
+        tested, done = int(self.state.epoch), len(self.timings)
+        planned = self.lone.cell.config.epochs
+        parts = []
+        if done < planned:
+            parts.append(f"stopped after {done} of {planned} epochs: no rise on validation")
+        if tested < done:
+            parts.append(f"tested after epoch {tested}, the best on validation, and not the last")
+        return f"{before}{'; '.join(parts)}{after}" if parts else ""
+
     def _temperature(self) -> dict[str, float]:
         """By which logits are divided to calibrate them, where it could be fitted."""
         found = self.evaluation
@@ -248,7 +328,7 @@ def read_test_split(run: LoneRun, placed: Placed) -> Tested:
     """Reads the test split, once; all processes together."""
     lone = run.lone
     config, dataset = lone.cell.config, lone.loaded.dataset
-    state = run.state
+    state = run.kept
     predict = compilation.jit(lone.run.predict)
 
     def logits_of(examples: training.Examples) -> np.ndarray:

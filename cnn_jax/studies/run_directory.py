@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shutil
 import subprocess
 import time
 from collections.abc import Collection, Mapping, Sequence
@@ -28,6 +29,8 @@ CONFIG_FILE = "config.json"
 REPORT_FILE = "report.html"
 HELD_OUT_FILE = "held_out.npz"
 CHECKPOINTS = "checkpoints"
+# The checkpoint of the best epoch, beside that of the last.
+BEST = "best"
 
 
 def read_flags(path: Path, known: Collection[str]) -> dict[str, list[str]]:
@@ -189,16 +192,21 @@ class RunDirectory:
                 f"{name}={plain(wanted)}; leave the flag out to go on with it"
             )
 
-    def restore(self, like: TrainState) -> TrainState | None:
+    def restore(self, like: TrainState, folder: str = CHECKPOINTS) -> TrainState | None:
         """The state of the last checkpoint, with the places of `like`, or None without one."""
-        path = checkpoints.latest(self.checkpoints)
+        path = checkpoints.latest(self.path / folder)
         return None if path is None else checkpoints.restore(path, like)
 
-    def save(self, state: TrainState) -> None:
+    def save(self, state: TrainState, folder: str = CHECKPOINTS) -> None:
         """Writes a checkpoint, all processes together."""
         if is_first():
-            self.checkpoints.mkdir(exist_ok=True)
-        checkpoints.save(self.checkpoints, state, int(state.epoch))
+            (self.path / folder).mkdir(exist_ok=True)
+        checkpoints.save(self.path / folder, state, int(state.epoch))
+
+    def forget(self, folder: str) -> None:
+        """Removes the checkpoints of a folder."""
+        if is_first():
+            shutil.rmtree(self.path / folder, ignore_errors=True)
 
     def history(self, name: str, epochs: int) -> list[dict[str, Any]]:
         """The lines of a file up to `epochs`; what was written after the checkpoint is dropped."""

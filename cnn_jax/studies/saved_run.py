@@ -23,6 +23,7 @@ from cnn_jax.studies import choices as of_run
 from cnn_jax.studies import data_record
 from cnn_jax.studies.data_record import DataRecord
 from cnn_jax.studies.run_directory import (
+    BEST,
     CHECKPOINTS,
     CONFIG_FILE,
     FLAGS_FILE,
@@ -187,7 +188,8 @@ def load_run(path: Path, place: Mapping[str, Any] | None = None) -> SavedRun:
     for file in kept_files(path):
         load_file(file)
     choices = read_choices(path)
-    checkpoint = checkpoints.latest(path / CHECKPOINTS)
+    best = of_run.value_of(choices, "keep_epoch") == "best"
+    checkpoint = checkpoints.latest(path / (BEST if best else CHECKPOINTS))
     if checkpoint is None:
         raise UsageError(f"the run in {path} has no checkpoint: it did not finish an epoch")
     config = of_run.read_config(choices)

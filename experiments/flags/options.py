@@ -73,6 +73,19 @@ flags.DEFINE_string(
     "The folder of a run to start from its weights, and to normalize images as it did; with "
     "another number of classes the last layer is new.",
 )
+flags.DEFINE_enum(
+    "keep_epoch",
+    "last",
+    CHOICES["keep_epoch"],
+    "Which epoch is tested, and used afterwards: the last, or the one of the best accuracy on "
+    "validation, which is kept beside the last.",
+)
+flags.DEFINE_integer(
+    "patience",
+    None,
+    "Stop when the accuracy on validation has not risen for so many epochs.",
+    lower_bound=1,
+)
 flags.DEFINE_string(
     "augment",
     "",

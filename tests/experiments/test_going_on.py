@@ -166,3 +166,75 @@ def test_frozen_layers_stay(program, source: Path, digits: Path, tmp_path: Path)
 def test_what_does_not_fit(program, source: Path, digits: Path, flags, message: str):
     start = () if "freeze" in flags[0] else (f"--init_from={source}",)
     refused(program(f"--dataset={digits}", "--batch_size=12", *start, *flags), message)
+
+
+NOISY = ("--learning_rate=0.3", "--optimizer=sgd", "--epochs=12", "--seed=1")
+
+
+def lines(path: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def first_best(history: list[dict[str, float]]) -> int:
+    return int(max(history, key=lambda record: record["validation_accuracy"])["epoch"])
+
+
+def test_the_best_epoch_is_tested_and_used(program, digits: Path, tmp_path: Path):
+    flags = (f"--dataset={digits}", *SMALL, *NOISY)
+    run, plain = tmp_path / "run", tmp_path / "plain"
+    outcome = program(f"--workdir={run}", *flags, "--keep_epoch=best")
+    assert (outcome.code, outcome.err) == (0, "")
+    best = first_best(lines(run / "metrics.jsonl"))
+    assert best < 12
+    said = f"tested after epoch {best}, the best on validation, and not the last"
+    assert said in outcome.out
+    assert said in (run / "report.html").read_text()
+    assert [path.name for path in (run / "best").iterdir()] == [f"epoch_{best:05d}"]
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["epoch_00012"]
+    result = json.loads((run / "result.json").read_text())
+    assert (result["tested_epoch"], result["trained_epochs"]) == (best, 12)
+    assert int(cnn_jax.load_run(run).state.epoch) == best
+    # A run that ends there has the same numbers.
+    assert program(f"--workdir={plain}", *flags, f"--epochs={best}").code == 0
+    assert json.loads((plain / "result.json").read_text())["test_loss"] == result["test_loss"]
+
+
+def test_patience_stops_early_and_for_good(program, digits: Path, tmp_path: Path):
+    flags = (f"--dataset={digits}", *SMALL, *NOISY, "--patience=2", "--keep_epoch=best")
+    run = tmp_path / "run"
+    outcome = program(f"--workdir={run}", *flags)
+    assert (outcome.code, outcome.err) == (0, "")
+    history = lines(run / "metrics.jsonl")
+    assert len(history) == first_best(history) + 2 < 12
+    assert f"stopped after {len(history)} of 12 epochs: no rise on validation" in outcome.out
+    before = json.loads((run / "result.json").read_text())
+    outcome = program(f"--workdir={run}", "--resume")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert len(lines(run / "metrics.jsonl")) == len(history)
+    after = json.loads((run / "result.json").read_text())
+    assert after["test_loss"] == before["test_loss"]
+
+
+def test_interrupted_runs_keep_their_best_epoch(program, digits: Path, tmp_path: Path):
+    flags = (f"--dataset={digits}", *SMALL, *NOISY, "--keep_epoch=best")
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert program(f"--workdir={whole}", *flags).code == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("experiments.runs.hosts.must_stop", lambda: True)
+        assert program(f"--workdir={broken}", *flags).code == 130
+        assert program(f"--workdir={broken}", "--resume").code == 130
+    assert program(f"--workdir={broken}", "--resume").code == 0
+    for name in ("metrics.jsonl", "flags.txt", "config.json"):
+        assert (broken / name).read_bytes() == (whole / name).read_bytes()
+    results = [json.loads((run / "result.json").read_text()) for run in (whole, broken)]
+    assert results[0]["test_loss"] == results[1]["test_loss"]
+
+
+def test_validation_and_one_run_are_needed(program, sweep, digits: Path):
+    data = (f"--dataset={digits}", "--batch_size=12")
+    for flag in ("--patience=2", "--keep_epoch=best"):
+        refused(
+            program(*data, flag, "--validation_fraction=0", "--filters=4"),
+            "look at validation, but --validation_fraction=0 leaves none",
+        )
+        refused(sweep(*data, "--vary=activation=relu,tanh", flag), "is for one run")
