@@ -12,6 +12,8 @@ COMMANDS = {
     "explain": ("explain", "look into a trained run"),
     "export": ("export", "write a trained network for other programs"),
     "walkthrough": ("walkthrough", "build the lecture as one page"),
+    "runs": ("overview", "list runs and sweeps"),
+    "compare": ("compare", "set runs side by side"),
     "gallery": ("augment_gallery", "draw what augmentations do to images"),
 }
 

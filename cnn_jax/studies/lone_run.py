@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from cnn_jax import compilation, training
 from cnn_jax.analysis import report
@@ -29,6 +29,8 @@ from cnn_jax.training.task import normalize
 
 METRICS_FILE = "metrics.jsonl"
 TIMINGS_FILE = "timings.jsonl"
+# Which test images are answered right, in the order of the record of the data.
+ANSWERS_FILE = "answers.npz"
 # More logits of the validation split than this are not written down.
 _HELD_OUT_NUMBERS = 4_000_000
 
@@ -302,6 +304,15 @@ class Tested:
         )
         return report.render_report(record, found)
 
+    @property
+    def right(self) -> Bool[np.ndarray, "n"]:
+        """Whether each test image is answered right; of several labels, all of them."""
+        labels, found = self.lone.loaded.dataset.test.labels, self.evaluation
+        if not found.several:
+            return self.logits.argmax(1) == labels
+        chances = np.asarray(OUTPUT_ACTIVATIONS[self.output](jnp.asarray(self.logits)))
+        return ((chances >= found.thresholds) == labels.astype(bool)).all(1)
+
     def about_epochs(self, before: str = "", after: str = "") -> str:
         """Says that it stopped early, or was not tested after its last epoch; else nothing."""
         tested, done = int(self.state.epoch), len(self.timings)
@@ -359,6 +370,9 @@ def read_test_split(run: LoneRun, placed: Placed) -> Tested:
 def write_result(directory: RunDirectory, tested: Tested) -> None:
     """Writes what has come of a run, and what it says of its validation split."""
     directory.write_json("result.json", tested.to_json())
+    answers = io.BytesIO()
+    np.savez_compressed(answers, right=tested.right)
+    directory.write(ANSWERS_FILE, answers.getvalue())
     if tested.held_out is not None and tested.held_out[0].size <= _HELD_OUT_NUMBERS:
         logits, labels = tested.held_out
         content = io.BytesIO()

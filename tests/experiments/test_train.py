@@ -30,6 +30,7 @@ SMALL = (
     "--schedule=one_cycle",
 )
 FILES = {
+    "answers.npz",
     "checkpoints",
     "config.json",
     "data.json",
