@@ -13,7 +13,14 @@ from cnn_jax.extend import ExtensionFile, loaded_files
 from cnn_jax.models import MODELS, Architecture
 from cnn_jax.models.architecture import CHOICES as ARCHITECTURE_CHOICES
 from cnn_jax.models.architecture import unread
-from cnn_jax.training import Config, Task, augmentations, hyperparameters, known_hyperparameters
+from cnn_jax.training import (
+    Config,
+    Task,
+    augmentations,
+    hyperparameters,
+    known_hyperparameters,
+    task_of,
+)
 from cnn_jax.training.config import CHOICES as CONFIG_CHOICES
 
 Choices = Mapping[str, Any]
@@ -229,14 +236,7 @@ def every_choice(
 
 def read_task(dataset: data.Dataset) -> Task:
     """The shape of the problem, and how its images are normalized."""
-    mean, std = data.channel_statistics(dataset.train.images)
-    return Task(
-        dataset.image_shape,
-        dataset.num_classes,
-        tuple(map(float, mean)),
-        tuple(map(float, std)),
-        dataset.multi_label,
-    )
+    return task_of(dataset.train.images, dataset.train.labels, dataset.num_classes)
 
 
 def of_other_models(model: str) -> frozenset[str]:

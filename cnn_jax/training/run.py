@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
@@ -53,6 +54,7 @@ from cnn_jax.training.task import (
     padded_batches,
     sizes,
     steps_per_epoch,
+    task_of,
 )
 
 EVALUATION_BATCH = 500
@@ -100,13 +102,17 @@ def streams(key: PRNGKeyArray) -> Keys:
 
 
 def make_run(
-    config: Config, task: Task, mesh: Mesh | None = None, start: Weights | None = None
+    config: Config,
+    task: Task | tuple[np.ndarray, np.ndarray],
+    mesh: Mesh | None = None,
+    start: Weights | None = None,
 ) -> Run:
     """The functions of a run of `config` on `task`.
 
     Args:
         config: the static choices.
-        task: the shape of the problem.
+        task: the shape of the problem, or the training images (bytes `n h w c`) and their labels,
+            which say it.
         mesh: devices, along whose axis `batch` every batch is split while parameters are whole on
             each; None for a single device.
         start: the weights of another run that it starts from, or None.
@@ -115,6 +121,8 @@ def make_run(
         UsageError: if the images are too small for the network, have no colors for an augmentation
             that needs them, or have several labels where the loss chooses one class.
     """
+    if not isinstance(task, Task):
+        task = task_of(*task)
     _check_channels(config, task)
     check_resolutions(config, task)
     devices = mesh_shape(mesh).batch
