@@ -40,11 +40,17 @@ class Entry(NamedTuple):
 
     def choices(self) -> dict[str, str]:
         """Those of a run, as text."""
-        return {
+        given = {
             name: plain(value)
             for name, value in self.config.items()
             if name not in _PLACES and not isinstance(value, dict)
         }
+        # Its numbers are choices of their own.
+        names = [name for name, _ in self.config.get("augment", ())]
+        # A name may mean another function: files are told apart by what is in them.
+        files = self.config.get("extensions", {}).items()
+        held = {"extensions": ", ".join(f"{name} {sha256[:8]}" for name, sha256 in files)}
+        return given | {"augment": ",".join(names) or "none"} | (held if files else {})
 
 
 def find_entries(folder: Path) -> list[Entry]:

@@ -54,7 +54,7 @@ def test_runs_are_set_side_by_side(start, folder: Path, tmp_path: Path):
     assert (outcome.code, outcome.err) == (0, "")
     assert "McNemar p" in outcome.out and "40 images" in outcome.out
     text = page.read_text()
-    assert "<td>relu</td>" in text and "<td>tanh</td>" in text
+    assert '<th scope="row">activation</th><td>relu</td><td>tanh</td>' in text
     # A run that is not finished has no answers yet.
     broken = tmp_path / "broken"
     shutil.copytree(folder / "tanh", broken)

@@ -44,22 +44,21 @@ class Pair(NamedTuple):
 
 def overlaid_curves(runs: Sequence[ComparedRun]) -> "Figure":
     """Loss and accuracy of all runs against the epoch; validation is dashed."""
+    from matplotlib.ticker import MaxNLocator
+
     figure = empty_figure(7.4, 2.9)
     colors = list(PALETTE.values())
     grid = figure.subplots(1, len(_CURVES))
     for axes, (panel, names) in zip(grid, _CURVES.items(), strict=True):
+        tidy(axes, panel.capitalize(), "epoch", percent="y" if panel == "accuracy" else "")
         for index, run in enumerate(runs):
-            for name, line in zip(names, ("-", "--"), strict=True):
+            look = {"color": colors[index % len(colors)], "linewidth": 1.6, "markersize": 3.5}
+            for name, line in zip(names, ("o-", "s--"), strict=True):
                 points = [(row["epoch"], row[name]) for row in run.history if name in row]
-                if points:
-                    label = run.name if line == "-" else None
-                    color = colors[index % len(colors)]
-                    marker = "o" if len(points) == 1 else None
-                    axes.plot(*zip(*points, strict=True), line, marker=marker, color=color,
-                              label=label)  # fmt: skip
-        axes.set_title(panel, loc="left")
-        axes.set_xlabel("epoch")
-        tidy(axes)
+                label = run.name if line == "o-" else None
+                axes.plot(*zip(*points, strict=True) if points else ([], []), line, label=label,
+                          **look)  # fmt: skip
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1))
     legend(grid[0])
     return figure
 
