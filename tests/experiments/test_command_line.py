@@ -44,8 +44,8 @@ def test_an_unknown_command_names_the_nearest():
     done = started("trian")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        "error: trian is not one of train, ablate, evaluate, predict, explain, walkthrough, "
-        "gallery; did you mean train?\n"
+        "error: trian is not one of train, ablate, evaluate, predict, explain, export, "
+        "walkthrough, runs, compare, gallery; did you mean train?\n"
     )
 
 
