@@ -6,33 +6,37 @@ the test split once, and writes tables (CSV, Markdown, LaTeX) and report.html. E
 train is a flag here too, for what all networks share.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from absl import flags
 from rich import box
 from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 from rich.text import Text
 
 from cnn_jax.analysis.pages import duration
 from cnn_jax.errors import UsageError
+from cnn_jax.studies.axes import Study
+from cnn_jax.studies.cells import Show, run_cells
+from cnn_jax.studies.planning import CellPlan, Prepared
+from cnn_jax.studies.run_directory import FLAGS_FILE, REPORT_FILE, RunDirectory, environment
+from cnn_jax.studies.sweep import COMPARISONS, sweep_choices, sweep_record
+from cnn_jax.studies.sweep_directory import CellResult
 from cnn_jax.training.devices import mesh_shape
 from cnn_jax.training.grid import UNREAD, Cell, Grid
 from cnn_jax.training.processes import is_first
 from cnn_jax.training.sweep import VECTORIZATIONS, default_vectorization
 
-from . import command
+from . import as_started, command
 from .command_line import GROUPS
 from .flags import axes, machine, options
 from .launch import launch, terminal
 from .runs import hosts, plan, study
-from .runs.cells import run_cells
-from .runs.run_directory import FLAGS_FILE, REPORT_FILE, RunDirectory, environment
-from .runs.study import CellPlan, Prepared, begin, underway
-from .runs.sweep_directory import CellResult
+from .runs.study import begin, underway
 
 if TYPE_CHECKING:
     from cnn_jax.analysis.ablation import SweepRecord
@@ -64,7 +68,7 @@ flags.DEFINE_string(
 flags.DEFINE_enum(
     "compare",
     "baseline",
-    ("baseline", "all"),
+    COMPARISONS,
     "The rows with the baseline (Dunnett's test), or every pair of rows too (Tukey's).",
 )
 flags.DEFINE_float(
@@ -114,13 +118,47 @@ def main() -> None:
         plan.print_plan(console, plans, costs)
         return
     print_sweep(console, prepared, plan.estimate_seconds(plans))
-    with underway("ablation", directory, flagfile(), choices(prepared)):
-        results = run_cells(console, directory.path, prepared, vectorization, most, FLAGS.prune)
+    with (
+        underway("ablation", directory, flagfile(), choices(prepared), prepared),
+        _bar(console) as show,
+    ):
+        results = run_cells(
+            show,
+            directory.path,
+            prepared,
+            vectorization,
+            most,
+            FLAGS.prune,
+            shard=FLAGS.shard_data,
+            must_stop=hosts.must_stop,
+        )
     if is_first():
         conclude(console, directory, prepared, results)
 
 
-def read() -> axes.Study:
+@contextlib.contextmanager
+def _bar(console: Console) -> Iterator[Show]:
+    """A bar whose length is the work done."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        TextColumn("{task.fields[left]}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        bar = progress.add_task("", total=1.0, left="")
+        yield lambda share, text, left: progress.update(
+            bar, description=text, completed=share, left=left
+        )
+
+
+def choices(prepared: Prepared) -> dict[str, Any]:
+    """What must be the same to go on with a sweep."""
+    return sweep_choices(prepared, FLAGS.prune, FLAGS.vectorization)
+
+
+def read() -> Study:
     """The study that the flags describe.
 
     Raises:
@@ -207,30 +245,21 @@ def flagfile() -> str:
     return "".join(given[name].serialize() + "\n" for name in kept)
 
 
-def choices(prepared: Prepared) -> dict[str, Any]:
-    """What must be the same to go on with a sweep: its rows, and its trials cell by cell."""
-    study, grid = prepared.study, prepared.study.grid
-    described: dict[str, Any] = {
-        "rows": grid.variants,
-        "baseline": study.baseline,
-        "prune": FLAGS.prune,
-        "vectorization": FLAGS.vectorization,
-    }
-    for index, cell in enumerate(grid.cells, start=1):
-        described[f"cell {index}"] = {
-            "choices": options.every_choice(dict(cell.data), cell.config, {}),
-            "trials": [[trial.variant, trial.seed, trial.hparams] for trial in cell.trials],
-        }
-    return described
-
-
 def conclude(
     console: Console, directory: RunDirectory, prepared: Prepared, results: Sequence[CellResult]
 ) -> None:
     """Writes the tables and the report."""
     from cnn_jax.analysis import ablation, figures
 
-    record = _record(directory, prepared, results)
+    shown = (directory.path / FLAGS_FILE).read_text()
+    record = sweep_record(
+        prepared,
+        results,
+        shown,
+        environment(as_started()),
+        equivalent_within=FLAGS.equivalent_within / 100,
+        all_pairs=FLAGS.compare == "all",
+    )
     with console.status("writing the report"):
         directory.write("results.csv", ablation.results_csv(record))
         directory.write("summary.csv", ablation.summary_csv(record))
@@ -284,54 +313,6 @@ def print_table(console: Console, record: "SweepRecord") -> None:
             table.add_row(*(Text(text) for text in texts))
         console.print(table, soft_wrap=False)
         console.print(Text(ablation.PAIRS), soft_wrap=False)
-
-
-def _record(
-    directory: RunDirectory, prepared: Prepared, results: Sequence[CellResult]
-) -> "SweepRecord":
-    from cnn_jax.analysis.ablation import SweepRecord
-
-    study, grid, loaded = prepared.study, prepared.study.grid, prepared.loaded
-    trials = [trial for result in results for trial in result.trials]
-    rows = range(len(grid.variants))
-    spent = [sum(trial.seconds for trial in trials if trial.variant == row) for row in rows]
-    of_row = {trial.variant: result.parameters for result in results for trial in result.trials}
-    return SweepRecord(
-        dataset=" / ".join(dict.fromkeys(item.dataset.name for item in loaded)),
-        model=" / ".join(dict.fromkeys(c.config.architecture.model for c in grid.cells)),
-        axes={
-            axis.name: list(dict.fromkeys(variant[axis.name] for variant in grid.variants))
-            for axis in study.compared
-        },
-        variants=grid.variants,
-        tuned={
-            name: sorted({trial.tuned[name] for trial in trials if name in trial.tuned})
-            for name in study.tuned
-        },
-        seeds=study.seeds,
-        baseline=study.baseline if len(grid.variants) > 1 else None,
-        trials=trials,
-        seconds=spent,
-        test_examples=len(loaded[0].dataset.test),
-        validation_examples=len(loaded[0].validation),
-        programs=sum(result.programs for result in results),
-        total_seconds=sum(spent) + sum(result.compile_seconds for result in results),
-        parameters=[of_row[row] for row in rows],
-        flags=(directory.path / FLAGS_FILE).read_text(),
-        environment=environment(),
-        initialization=" / ".join(dict.fromkeys(c.config.architecture.init for c in grid.cells)),
-        chance=_chance(loaded[0].dataset.test.labels),
-        equivalent_within=FLAGS.equivalent_within / 100,
-        all_pairs=FLAGS.compare == "all",
-    )
-
-
-def _chance(labels: np.ndarray) -> float:
-    """Accuracy of always giving the most frequent class, or for each label the more frequent."""
-    if labels.ndim == 1:
-        return float(np.bincount(labels).max() / len(labels))
-    share = labels.mean(0)
-    return float(np.maximum(share, 1 - share).mean())
 
 
 if __name__ == "__main__":

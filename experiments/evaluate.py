@@ -7,11 +7,12 @@ same shape, whose classes are matched by name: a test of what a shift of the dat
 """
 
 import json
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -25,16 +26,17 @@ from cnn_jax import compilation, data, training
 from cnn_jax.analysis.evaluate import EVEN, Evaluation, as_json, calibrate, render_evaluation
 from cnn_jax.analysis.evaluate import evaluate as measure
 from cnn_jax.errors import UsageError
+from cnn_jax.studies.choices import PLACE, divide, read_pool
+from cnn_jax.studies.data_record import Found, find
+from cnn_jax.studies.saved_run import SavedRun
 
-from .flags import options
 from .launch import launch, terminal
 from .runs import saved_run
-from .runs.saved_run import SavedRun
 
 FLAGS = flags.FLAGS
 # What is read of another data set as it is given here, and not as the run read its own.
-_OF_THE_OTHER = ("dataset", "data_dir", "download", "on_error", "labels", "class_pattern")
-for _name in ("run", "split", "top", "json", "out", *_OF_THE_OTHER):
+_OF_THE_OTHER = (*sorted(PLACE), "on_error", "labels", "class_pattern")
+for _name in ("run", "split", "top", "json", "out", "extend", *_OF_THE_OTHER):
     flags.declare_key_flag(_name)
 flags.DEFINE_bool("page", True, "Write the page evaluation-<split>.html.")
 
@@ -68,14 +70,14 @@ def main() -> None:
     saved = saved_run.load()
     if saved.task.multi_label and FLAGS["top"].present:
         raise UsageError(
-            f"--top has no effect here: images of {saved.dataset.name} have several labels"
+            f"--top has no effect here: images of {saved.record.name} have several labels"
         )
     chosen = choose(saved)
     if not saved.calibrated:
         note = saved_run.UNCALIBRATED.format(saved.config.loss)
         chosen.notes.append(f"{note[0].upper()}{note[1:]}.")
     logits, speed = run_timed(saved, chosen.examples)
-    held_out, names = saved_run.held_out(saved), saved.dataset.class_names
+    held_out, names = saved.held_out, saved.class_names
     found = measure(logits, chosen.examples.labels, names, saved.output, held_out, FLAGS.top)
     found = calibrate(found, logits, saved.output, held_out)
     if FLAGS.page:
@@ -120,48 +122,69 @@ def choose(saved: SavedRun) -> EvaluationSet:
     Raises:
         UsageError: if there is none, or it does not fit the run.
     """
-    if not FLAGS["dataset"].present:
-        notes = []
-        if FLAGS.split == "train":
-            notes.append("These are the examples that the run was trained on.")
-        if FLAGS.split == "validation":
-            fitted = (
-                "thresholds and temperatures were" if saved.task.multi_label else "temperature was"
-            )
-            notes.append(f"The {fitted} fitted to these same examples.")
-        return EvaluationSet(
-            f"{saved.dataset.name}, {FLAGS.split}", FLAGS.split, saved.split(FLAGS.split), notes
-        )
-    given = {name: FLAGS[name].value for name in _OF_THE_OTHER}
+    given = {name: FLAGS[name].value for name in _OF_THE_OTHER if FLAGS[name].present}
+    if not given:
+        return _own(saved, saved.split(FLAGS.split), saved.found.differences)
     # How many examples the run was given says nothing of another data set.
     kept = {name: value for name, value in saved.choices.items() if name != "train_examples"}
-    other, validation = options.read_dataset(
-        kept | given, test_only=FLAGS.split == "test", rule=saved.dataset.rule
-    )
+    as_of_the_run = kept | given
+    as_given = kept | {name: FLAGS[name].value for name in _OF_THE_OTHER}
+    try:
+        pool = _read(saved, as_of_the_run)
+        found = find(saved.record, pool) if saved.record.splits else Found({}, [])
+        if len(found.splits.get(FLAGS.split, ())):
+            return _own(saved, found.splits[FLAGS.split], found.differences)
+    except UsageError:
+        if as_given == as_of_the_run:
+            raise
+    if as_given != as_of_the_run:
+        pool = _read(saved, as_given)
+    return _other(saved, *divide(pool, as_given))
+
+
+def _read(saved: SavedRun, choices: dict[str, Any]) -> data.Dataset:
+    return read_pool(choices, test_only=FLAGS.split == "test", rule=saved.record.rule)
+
+
+def _own(saved: SavedRun, split: data.Split, differences: list[str]) -> EvaluationSet:
+    """A split of the run's own data, wherever they are now."""
+    notes = []
+    if differences:
+        notes.append(
+            f"The data are not what they were: {'; '.join(differences)}. These are the examples "
+            "and the names that the run knows."
+        )
+        print(f"note: {notes[0]}", file=sys.stderr)
+    if FLAGS.split == "train":
+        notes.append("These are the examples that the run was trained on.")
+    if FLAGS.split == "validation":
+        fitted = "thresholds and temperatures were" if saved.task.multi_label else "temperature was"
+        notes.append(f"The {fitted} fitted to these same examples.")
+    return EvaluationSet(f"{saved.record.name}, {FLAGS.split}", FLAGS.split, split, notes)
+
+
+def _other(saved: SavedRun, other: data.Dataset, validation: data.Split) -> EvaluationSet:
+    """A split of another data set, if it fits the run."""
+    where = f"--dataset={FLAGS.dataset}"
     if other.image_shape != saved.task.image_shape:
         raise UsageError(
-            f"--dataset={FLAGS.dataset} has images of {_shape(other.image_shape)}, but the run in "
+            f"{where} has images of {_shape(other.image_shape)}, but the run in "
             f"{saved.path} takes {_shape(saved.task.image_shape)}"
         )
     if other.multi_label != saved.task.multi_label:
         kinds = {True: "several labels", False: "one class"}
         raise UsageError(
-            f"--dataset={FLAGS.dataset} has {kinds[other.multi_label]} an image, but the run in "
+            f"{where} has {kinds[other.multi_label]} an image, but the run in "
             f"{saved.path} was trained on images with {kinds[saved.task.multi_label]}"
         )
-    other, matched = data.in_order_of(
-        replace(other, validation=validation), saved.dataset.class_names
-    )
-    validation = validation if other.validation is None else other.validation
-    notes = [f"The run was trained on {saved.dataset.name}, and not on this.", *matched]
+    notes = [f"The run was trained on {saved.record.name}, and not on this."]
+    other, matched = data.in_order_of(replace(other, validation=validation), saved.class_names)
+    split = other.splits[FLAGS.split]
+    if not len(split):
+        raise UsageError(f"--split={FLAGS.split} of {where} has no examples; give another split")
     name = Path(other.name).name.replace(":", "-")
-    return EvaluationSet(
-        f"{other.name}, {FLAGS.split}",
-        f"{name}-{FLAGS.split}",
-        saved._replace(dataset=other, validation=validation).split(FLAGS.split),
-        notes,
-        other.notes,
-    )
+    title, slug = f"{other.name}, {FLAGS.split}", f"{name}-{FLAGS.split}"
+    return EvaluationSet(title, slug, split, [*notes, *matched], other.notes)
 
 
 def run_timed(saved: SavedRun, examples: data.Split) -> tuple[np.ndarray, float]:

@@ -5,17 +5,11 @@ metrics.jsonl (one line an epoch), the checkpoint, environment.json, result.json
 """
 
 import contextlib
-import math
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 from absl import flags
 from rich import box
 from rich.console import Console
@@ -23,30 +17,32 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Column, Table
 from rich.text import Text
 
-from cnn_jax import compilation, training
-from cnn_jax.analysis import report
-from cnn_jax.analysis.evaluate import Evaluation, evaluate, labels_json
-from cnn_jax.analysis.explain import TrainedNetwork, trained_network
+from cnn_jax.analysis.evaluate import Evaluation
 from cnn_jax.analysis.pages import duration
-from cnn_jax.errors import DivergedError
-from cnn_jax.models import MODELS, Architecture, build_abstract
-from cnn_jax.ops import CALIBRATED, LOSS_OUTPUT, OUTPUT_ACTIVATIONS
+from cnn_jax.errors import DivergedError, UsageError
+from cnn_jax.models import MODELS, Architecture
+from cnn_jax.studies.axes import lone_study
+from cnn_jax.studies.choices import every_choice
+from cnn_jax.studies.lone_run import Keep, LoneRun, read_test_split, write_result
+from cnn_jax.studies.planning import CellPlan, Placed, Prepared
+from cnn_jax.studies.run_directory import (
+    FLAGS_FILE,
+    REPORT_FILE,
+    RunDirectory,
+    environment,
+    planned_epochs,
+)
+from cnn_jax.training import checkpoints
 from cnn_jax.training.devices import mesh_shape
-from cnn_jax.training.grid import Trial
-from cnn_jax.training.loop import Standing
-from cnn_jax.training.processes import fetch, is_first
-from cnn_jax.training.sweep import SweepState
-from cnn_jax.training.task import normalize
+from cnn_jax.training.processes import is_first
+from cnn_jax.training.step import constant_rate
 
-from . import command
-from .flags import axes, machine, options
+from . import as_started, command
+from .flags import machine, options
 from .launch import launch, terminal
 from .runs import hosts, plan, study
-from .runs.run_directory import FLAGS_FILE, REPORT_FILE, RunDirectory, environment, flags_text
-from .runs.study import CellPlan, Placed, Prepared, begin, underway
-
-METRICS_FILE = "metrics.jsonl"
-TIMINGS_FILE = "timings.jsonl"
+from .runs.study import begin, underway
+from .runs.workdir import flags_text
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(study)
@@ -64,7 +60,7 @@ def main() -> None:
     directory, prepared = begin(
         "run",
         f"{Path(FLAGS.dataset).name.split(':')[0]}-{FLAGS.model}",
-        lambda: axes.lone_study(options.given()),
+        lambda: lone_study(options.given()),
         choices,
         lambda trials, together: machine.shape_for_run(together),
     )
@@ -75,29 +71,57 @@ def main() -> None:
         return
     (trial,), config = lone.cell.trials, lone.cell.config
     content = flags_text({**trial.hparams, "loss": config.loss})
-    with underway("train", directory, content, choices(prepared)):
-        placed = lone.place()
-        state, trial, seconds = train(console, directory, lone, placed)
-        conclude(console, directory, lone, placed, state, trial, seconds)
-    if trial.status == "diverged":
+    if FLAGS.resume:
+        content = _goes_on(console, directory, lone) + content
+    with underway("train", directory, content, choices(prepared), prepared):
+        placed = lone.place(FLAGS.shard_data)
+        run = LoneRun(lone, placed, directory, FLAGS.resume, Keep.of(options.given()))
+        train(console, run)
+        conclude(console, directory, run, placed)
+    if run.diverged:
         raise DivergedError(
-            f"the loss is not finite after epoch {len(trial.history)} of {config.epochs}, where "
-            f"training stopped; a lower --learning_rate or --clip_norm may help; report: "
+            f"the loss is not finite after epoch {run.done} of {run.epochs}, where training "
+            "stopped; a lower --learning_rate or --clip_norm may help; report: "
             f"{directory.path / REPORT_FILE}"
         )
+
+
+def _goes_on(console: Console, directory: RunDirectory, lone: CellPlan) -> str:
+    """Says what it means to train longer, where the schedule minds; as comments of the flagfile.
+
+    Raises:
+        UsageError: if it would be shorter.
+    """
+    path = directory.path / FLAGS_FILE
+    lines = path.read_text().splitlines(keepends=True)
+    said = "".join(line for line in lines if line.startswith("#"))
+    before, now = planned_epochs(directory.path), lone.cell.config.epochs
+    done = checkpoints.latest(directory.checkpoints)
+    if now < (int(done.name[-5:]) if done else 0):
+        raise UsageError(f"--epochs={now}: the run in {directory.path} has trained longer already")
+    if before == now or constant_rate(lone.cell.config, lone.cell.trials[0].hparams):
+        return said
+    text = (
+        f"it was planned for {before} epochs and goes on to {now}; the schedule "
+        f"{lone.cell.config.schedule} is that of {now} from here on, so this is not a run of {now} "
+        "from the start"
+    )
+    console.print(f"[yellow]note:[/] {text}")
+    return f"{said}# {text}\n"
 
 
 def choices(prepared: Prepared) -> dict[str, Any]:
     """What must be the same to go on with a run."""
     (cell,) = prepared.study.grid.cells
     (trial,) = cell.trials
-    given = {**dict(cell.data), "seed": trial.seed}
-    return options.every_choice(given, cell.config, trial.hparams)
+    of_run = {name: FLAGS[name].value for name in ("init_from", "keep_epoch", "patience")}
+    given = {**dict(cell.data), **of_run, "seed": trial.seed}
+    return every_choice(given, cell.config, trial.hparams)
 
 
 def print_run(console: Console, lone: CellPlan) -> None:
     """Prints the data set, the parameter table and what the devices share."""
-    dataset, validation, _ = lone.loaded
+    dataset, validation, *_ = lone.loaded
     height, width, channels = dataset.image_shape
     kinds = f"{dataset.num_classes} classes"
     if dataset.multi_label:
@@ -124,6 +148,10 @@ def print_run(console: Console, lone: CellPlan) -> None:
         f"{config.loss}, {config.optimizer} ({hparams}), {config.schedule} schedule, "
         f"batches of {config.batch_size}{_initialization(config.architecture)}"
     )
+    if FLAGS.init_from and not FLAGS.resume:
+        console.print(Text(f"starting from the weights of {FLAGS.init_from}"))
+    if config.freeze:
+        console.print(Text(f"frozen: {', '.join(config.freeze)}"))
     if devices := machine.describe_shape(mesh_shape(lone.mesh)):
         console.print(devices)
 
@@ -133,20 +161,13 @@ def _initialization(architecture: Architecture) -> str:
     return f", {architecture.init} initialization" if read else ""
 
 
-def train(
-    console: Console, directory: RunDirectory, lone: CellPlan, placed: Placed
-) -> tuple[training.TrainState, Trial, float]:
-    """Trains to the last epoch or until the loss is not finite, writing metrics and checkpoints.
-
-    Returns:
-        The state, the trial with its history, and the seconds of compilation.
-    """
-    trainer = training.Trainer(lone.run, placed.train, placed.validation, mesh=lone.mesh)
-    state, standing = _begin(console, directory, trainer, lone.cell.trials[0])
-    epochs, images = lone.cell.config.epochs, len(lone.loaded.dataset.train)
+def train(console: Console, run: LoneRun) -> None:
+    """Trains as far as it goes, with a bar, and a line for each epoch."""
+    if run.done and not run.diverged:
+        console.print(f"going on after epoch {run.done} of {run.epochs}")
     with console.status("compiling"):
-        trainer.compile(standing)
-    console.print(f"compiled in {trainer.compile_seconds:.1f} s")
+        run.compile()
+    console.print(f"compiled in {run.compile_seconds:.1f} s")
     columns = (
         SpinnerColumn(),
         TextColumn("epoch {task.completed:.0f} of {task.total:.0f}"),
@@ -155,123 +176,38 @@ def train(
         TimeElapsedColumn(),
     )
     with (
-        _tensorboard(directory) as write_scalars,
+        _tensorboard(run) as write_scalars,
         Progress(*columns, console=console, transient=True) as progress,
     ):
-        bar = progress.add_task("", total=epochs, completed=standing.epoch, left="")
-        for end in trainer.fit(state, standing, epochs):
-            state, standing = end.state, end.standing
-            done, metrics = standing.epoch, standing.trials[0].history[-1]
-            rate = images / end.train_seconds
-            timing = {"epoch": done, "seconds": end.train_seconds, "images_per_second": rate}
-            directory.append(METRICS_FILE, metrics)
-            directory.append(TIMINGS_FILE, timing)
-            stop = hosts.must_stop()
-            last = done == epochs or not standing.alive
-            if stop or last or done % FLAGS.checkpoint_every == 0:
-                directory.save(trainer.alone(state))
-            write_scalars(metrics)
-            progress.console.print(_line(metrics, epochs, rate))
-            left = duration((epochs - done) * end.seconds)
-            progress.update(bar, completed=done, left=f"about {left} left")
-            if stop:
-                raise KeyboardInterrupt
-    return trainer.alone(state), standing.trials[0], trainer.compile_seconds
+        bar = progress.add_task("", total=run.epochs, completed=run.done, left="")
+        for end in run.fit(FLAGS.checkpoint_every, hosts.must_stop):
+            write_scalars(end.metrics)
+            rate = end.timing["images_per_second"]
+            progress.console.print(_line(end.metrics, run.epochs, rate))
+            left = duration((run.epochs - run.done) * end.seconds)
+            progress.update(bar, completed=run.done, left=f"about {left} left")
 
 
-def _begin(
-    console: Console, directory: RunDirectory, trainer: training.Trainer, trial: Trial
-) -> tuple[SweepState, Standing]:
-    """Before the first epoch, or with --resume after the last checkpoint."""
-    held = directory.restore(trainer.like_alone(trial)) if FLAGS.resume else None
-    done = 0 if held is None else int(held.epoch)
-    directory.history(TIMINGS_FILE, done)
-    trial = replace(trial, history=tuple(directory.history(METRICS_FILE, done)))
-    if held is None:
-        return trainer.start([trial])
-    if any(math.isnan(value) for value in trial.history[-1].values()):
-        return trainer.resume(held, replace(trial, status="diverged"))
-    console.print(f"going on after epoch {done} of {len(trainer.sizes)}")
-    return trainer.resume(held, trial)
-
-
-def conclude(
-    console: Console,
-    directory: RunDirectory,
-    lone: CellPlan,
-    placed: Placed,
-    state: training.TrainState,
-    trial: Trial,
-    compile_seconds: float,
-) -> None:
+def conclude(console: Console, directory: RunDirectory, run: LoneRun, placed: Placed) -> None:
     """Reads the test split, once, and writes the result and the report."""
-    config, dataset = lone.cell.config, lone.loaded.dataset
-    predict = compilation.jit(lone.run.predict)
-
-    def logits_of(examples: training.Examples) -> jax.Array:
-        return jnp.asarray(fetch(predict(state, examples.images))[: len(examples)])
-
-    output = "sigmoid" if dataset.multi_label else LOSS_OUTPUT[config.loss]
-    logits = logits_of(placed.test)
-    hparams = {name: jnp.float32(value) for name, value in trial.hparams.items()}
-    scores = lone.run.score(logits, jnp.asarray(dataset.test.labels), hparams)
-    held_out = None
-    if dataset.multi_label and placed.validation is not None:
-        held_out = np.asarray(logits_of(placed.validation)), lone.loaded.validation.labels
-    found = evaluate(np.asarray(logits), dataset.test.labels, dataset.class_names, output, held_out)
+    tested = read_test_split(run, placed)
     if not is_first():
         return
-    timings = directory.history(TIMINGS_FILE, config.epochs)
-    seconds = sum(line["seconds"] for line in timings)
+    found = tested.evaluation
     low, high = found.interval
-    directory.write_json(
-        "result.json",
-        {
-            "status": "diverged" if trial.status == "diverged" else "finished",
-            "test_accuracy": found.accuracy,
-            "test_accuracy_interval_95": [low, high],
-            "test_balanced_accuracy": found.balanced_accuracy,
-            "test_loss": float(scores["loss"]),
-            "test_examples": len(dataset.test),
-            "train_seconds": seconds,
-            "compile_seconds": compile_seconds,
-            **labels_json(found),
-        },
-    )
+    write_result(directory, tested)
     headline = (
-        f"{_of_labels(found)} (95% interval {low:.2%} to {high:.2%}, {len(dataset.test):,} images) "
-        f"after {seconds:.1f} s of training"
+        f"{_of_labels(found)} (95% interval {low:.2%} to {high:.2%}, {len(found.labels):,} images) "
+        f"after {tested.train_seconds:.1f} s of training"
     )
     if found.balanced_accuracy is not None:
         headline += f"; balanced accuracy {found.balanced_accuracy:.2%}"
     console.print(Text.assemble((f"test accuracy {found.accuracy:.2%}", "bold"), headline))
+    if about := tested.about_epochs():
+        console.print(about)
     with console.status("writing the report"):
-        probabilities = np.asarray(OUTPUT_ACTIVATIONS[output](logits))
-        seen = report.look(
-            _network(lone, state),
-            dataset.test.images,
-            probabilities,
-            dataset.test.labels,
-            found.thresholds,
-        )
-        record = report.RunRecord(
-            dataset=dataset.name,
-            model=config.architecture.model,
-            class_names=dataset.class_names,
-            history=[m | t for m, t in zip(trial.history, timings, strict=True)],
-            test_loss=float(scores["loss"]),
-            test_probabilities=probabilities,
-            test_labels=dataset.test.labels,
-            test_images=dataset.test.images,
-            parameters=lone.rows,
-            flags=(directory.path / FLAGS_FILE).read_text(),
-            environment=environment(),
-            train_seconds=seconds,
-            compile_seconds=compile_seconds,
-            calibrated=config.loss in CALIBRATED,
-            insight=seen,
-        )
-        directory.write(REPORT_FILE, report.render_report(record, found))
+        shown = (directory.path / FLAGS_FILE).read_text()
+        directory.write(REPORT_FILE, tested.report(shown, environment(as_started())))
     console.print(Text(f"report: {directory.path / REPORT_FILE}"))
     repeat = f"repeat it: {command('train')} --flagfile={quote(str(directory.path / FLAGS_FILE))}"
     console.print(Text(repeat))
@@ -285,13 +221,6 @@ def _of_labels(found: Evaluation) -> str:
     return f", the mean over {len(found.rows)} labels, F1 of {f1}"
 
 
-def _network(lone: CellPlan, state: training.TrainState) -> TrainedNetwork:
-    """What the report looks into."""
-    dataset, _, task = lone.loaded
-    model = build_abstract(lone.cell.config.architecture, task.image_shape, task.num_classes)
-    return trained_network(model, state.weights, partial(normalize, task), dataset.train.images)
-
-
 def _line(metrics: dict[str, float], epochs: int, rate: float) -> str:
     text = f"epoch {metrics['epoch']:>{len(str(epochs))}} of {epochs}"
     for split, name in (("train", ""), ("validation", "validation ")):
@@ -302,7 +231,7 @@ def _line(metrics: dict[str, float], epochs: int, rate: float) -> str:
 
 
 @contextlib.contextmanager
-def _tensorboard(directory: RunDirectory) -> Iterator[Callable[[dict[str, float]], None]]:
+def _tensorboard(run: LoneRun) -> Iterator[Callable[[dict[str, float]], None]]:
     """Writes the metrics of an epoch for TensorBoard, with --tensorboard and on one process."""
     if not (FLAGS.tensorboard and is_first()):
         yield lambda metrics: None
@@ -313,7 +242,8 @@ def _tensorboard(directory: RunDirectory) -> Iterator[Callable[[dict[str, float]
         for name, value in metrics.items():
             board.add_scalar(name, value, int(metrics["epoch"]))
 
-    with SummaryWriter(str(directory.path / "tensorboard")) as board:
+    assert run.directory is not None
+    with SummaryWriter(str(run.directory.path / "tensorboard")) as board:
         yield write
 
 

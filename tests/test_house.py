@@ -30,6 +30,35 @@ MAY_IMPORT = {
         "cnn_jax.models",
         "cnn_jax.data",
     },
+    "cnn_jax.extend": {
+        "cnn_jax.errors",
+        "cnn_jax.compilation",
+        "cnn_jax.ops",
+        "cnn_jax.models",
+        "cnn_jax.data",
+        "cnn_jax.training",
+    },
+    "cnn_jax.studies": {
+        "cnn_jax.errors",
+        "cnn_jax.compilation",
+        "cnn_jax.ops",
+        "cnn_jax.models",
+        "cnn_jax.data",
+        "cnn_jax.training",
+        "cnn_jax.analysis",
+        "cnn_jax.extend",
+    },
+    "cnn_jax.api": {
+        "cnn_jax.errors",
+        "cnn_jax.compilation",
+        "cnn_jax.ops",
+        "cnn_jax.models",
+        "cnn_jax.data",
+        "cnn_jax.training",
+        "cnn_jax.analysis",
+        "cnn_jax.extend",
+        "cnn_jax.studies",
+    },
 }
 FILES = sorted(
     path.relative_to(ROOT)

@@ -5,8 +5,9 @@ subject anywhere. What the training images have in common is learned from them, 
 of them share is imposed.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
@@ -61,6 +62,27 @@ class Style(NamedTuple):
     darkest: float
     lightest: float
     frame: _Frame | None
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as what JSON can hold."""
+        frame = None if self.frame is None else self.frame._asdict()
+        return self._asdict() | {"frame": frame}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """What `to_json` gave.
+
+        Raises:
+            KeyError, TypeError: if it is something else.
+        """
+        height, width, channels = content["shape"]
+        frame = content["frame"]
+        return cls(
+            (height, width, channels),
+            content["darkest"],
+            content["lightest"],
+            None if frame is None else _Frame(**frame),
+        )
 
 
 class Fitted(NamedTuple):

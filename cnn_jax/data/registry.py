@@ -53,7 +53,7 @@ DATASETS: dict[str, Callable[[str | os.PathLike[str] | None], Dataset]] = {
 }
 
 # Those of them whose images have several labels each.
-MULTI_LABEL: frozenset[str] = frozenset({"faces"})
+MULTI_LABEL: set[str] = {"faces"}
 
 
 def is_multi_label(

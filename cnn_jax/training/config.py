@@ -5,9 +5,18 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from cnn_jax.errors import FIELD, FieldError, check_choice
-from cnn_jax.models import MODELS, Architecture
+from cnn_jax.models import MODELS, NORMALIZATIONS, Architecture
 from cnn_jax.models.architecture import check_positive_integers
-from cnn_jax.ops import DROPOUT_RATE, LOSSES, Hyperparameter, Interval, augment
+from cnn_jax.ops import (
+    ACTIVATIONS,
+    DROPOUT_RATE,
+    LOSSES,
+    PARAMETRIC_ACTIVATIONS,
+    POOLINGS,
+    Hyperparameter,
+    Interval,
+    augment,
+)
 from cnn_jax.ops.augment import TEST_TIME, AugmentationCall
 from cnn_jax.ops.hyperparameters import declared
 from cnn_jax.training.optimizers import (
@@ -76,6 +85,7 @@ class Config:
         lookahead: whether slow parameters follow the optimizer's (see `optimizers.lookahead`).
         average: whether a running average of the parameters is kept and used in evaluation
             (hyperparameter `average_decay`).
+        freeze: patterns of the names of layers that stay as they are, "conv*" for one.
 
     Raises:
         FieldError: if a choice is not known, out of range, or impossible with the others.
@@ -99,6 +109,7 @@ class Config:
     whitening_group: bool = False
     lookahead: bool = False
     average: bool = False
+    freeze: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
@@ -205,14 +216,27 @@ def known_hyperparameters() -> dict[str, Hyperparameter]:
         ValueError: if two functions say different things of a hyperparameter of one name.
     """
     found = {"learning_rate": LEARNING_RATE, "dropout_rate": DROPOUT_RATE}
-    readers: list[Callable[..., Any]] = [item.build for item in OPTIMIZERS.values()]
-    readers += [*SCHEDULES.values(), *LOSSES.values(), *_OPTIONAL.values()]
-    for function in readers:
+    for function in [*(function for _, function in readers()), *_OPTIONAL.values()]:
         for name, item in declared(function).items():
             same = found.setdefault(name, item)
-            if (same.interval, same.help) != (item.interval, item.help):
+            says = item.interval, item.help
+            # A number that says nothing of itself is the one that others declare.
+            if says not in ((same.interval, same.help), (Interval(), "")):
                 raise ValueError(f"{name} is declared in two ways: {same} and {item}")
     return dict(sorted(found.items()))
+
+
+def readers() -> list[tuple[str, Callable[..., Any]]]:
+    """The functions chosen by name that may have hyperparameters, each with its name."""
+    return [
+        *((name, item.build) for name, item in OPTIMIZERS.items()),
+        *SCHEDULES.items(),
+        *LOSSES.items(),
+        *ACTIVATIONS.items(),
+        *((name, item.function) for name, item in PARAMETRIC_ACTIVATIONS.items()),
+        *((name, item) for name, item in NORMALIZATIONS.items() if item is not None),
+        *POOLINGS.items(),
+    ]
 
 
 # What reads hyperparameters where a field of the config asks for it.
@@ -230,7 +254,8 @@ def _read(config: Config) -> Iterator[tuple[str, Hyperparameter]]:
     optimizer = OPTIMIZERS[config.optimizer]
     yield "learning_rate", replace(LEARNING_RATE, default=optimizer.learning_rate)
     numbers = declared(optimizer.build)
-    for function in (SCHEDULES[config.schedule], LOSSES[config.loss]):
+    chosen = (SCHEDULES[config.schedule], LOSSES[config.loss], *config.architecture.functions())
+    for function in chosen:
         numbers |= declared(function)
     if config.architecture.dropout:
         numbers["dropout_rate"] = DROPOUT_RATE

@@ -6,9 +6,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int, Int32, Num, UInt8
 
+from cnn_jax.data import channel_statistics
 from cnn_jax.errors import FIELD, FieldError
 from cnn_jax.models import Architecture, build_abstract
 from cnn_jax.ops import PER_LABEL, accuracy, label_accuracy, label_correct
@@ -32,6 +34,38 @@ class Task(NamedTuple):
     mean: tuple[float, ...]
     std: tuple[float, ...]
     multi_label: bool = False
+
+
+def task_of(
+    images: UInt8[np.ndarray, "n h w c"], labels: np.ndarray, num_classes: int | None = None
+) -> Task:
+    """The task of training images and their labels.
+
+    Args:
+        images: as bytes.
+        labels: class indices, or multi-hot rows where an image has several labels.
+        num_classes: one more than the largest index if not given.
+
+    Raises:
+        ValueError: if they are not such arrays.
+    """
+    images, labels = np.asarray(images), np.asarray(labels)
+    if images.dtype != np.uint8 or images.ndim != 4:
+        raise ValueError(
+            f"images are {images.dtype} of shape {images.shape}, expected uint8 of n h w c"
+        )
+    if len(images) != len(labels) or labels.ndim not in (1, 2):
+        raise ValueError(
+            f"labels have shape {labels.shape}, expected one or a row for each of {len(images)} "
+            "images"
+        )
+    mean, std = channel_statistics(images)
+    several = labels.ndim == 2
+    found = labels.shape[1] if several else int(labels.max()) + 1
+    height, width, channels = images.shape[1:]
+    classes = found if num_classes is None else num_classes
+    numbers = tuple(map(float, mean)), tuple(map(float, std))
+    return Task((height, width, channels), classes, *numbers, several)
 
 
 @jax.tree_util.register_dataclass

@@ -7,10 +7,11 @@ from typing import NoReturn
 
 from absl import flags
 
-from cnn_jax import data
 from cnn_jax.analysis import pictures
 from cnn_jax.data.folders import PICTURE_SUFFIXES, is_picture, scan
 from cnn_jax.errors import UsageError
+from cnn_jax.studies.data_record import DataRecord
+from cnn_jax.studies.saved_run import SavedRun
 
 FLAGS = flags.FLAGS
 flags.DEFINE_enum(
@@ -89,17 +90,17 @@ def _in_folder(folder: Path, skipped: Skipped) -> list[Path]:
     return sorted(inside)
 
 
-def read_fitted(path: Path, style: pictures.Style, rule: data.PixelRule) -> pictures.Fitted | str:
+def read_fitted(path: Path, record: DataRecord) -> pictures.Fitted | str:
     """The picture in the style of the training images, or what is wrong with it."""
     invert = {"auto": None, "yes": True, "no": False}[FLAGS.invert]
     try:
-        picture = pictures.read_picture(path, style.shape[2], rule)
-        return pictures.fit_picture(picture, style, invert, rule.resize)
+        picture = pictures.read_picture(path, record.style.shape[2], record.rule)
+        return pictures.fit_picture(picture, record.style, invert, record.rule.resize)
     except ValueError as error:
         return str(error)
 
 
-def true_class(path: Path, dataset: data.Dataset) -> str | None:
-    """The name of the folder that a picture lies in, where that is a class."""
+def true_class(path: Path, saved: SavedRun) -> str | None:
+    """The name of the folder that a picture lies in, where that is a class of the run."""
     folder = path.absolute().parent.name
-    return folder if folder in dataset.class_names and not dataset.multi_label else None
+    return folder if folder in saved.class_names and not saved.task.multi_label else None

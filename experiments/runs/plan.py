@@ -17,14 +17,13 @@ from rich.table import Table
 from cnn_jax import compilation, training
 from cnn_jax.analysis.pages import duration
 from cnn_jax.ops.augment import TEST_TIME
+from cnn_jax.studies.planning import PASSES_PER_STEP, CellPlan
 from cnn_jax.training import Trainer
 from cnn_jax.training.devices import MeshShape, make_mesh, mesh_shape, replicate
 from cnn_jax.training.loop import fitting
 from cnn_jax.training.programs import Cost, collective_bytes, compile_epoch, one_step, program_cost
 from cnn_jax.training.sweep import Vectorization
 from cnn_jax.training.task import sizes
-
-from .study import PASSES_PER_STEP, CellPlan
 
 FLAGS = flags.FLAGS
 
@@ -78,8 +77,9 @@ def measure(plan: CellPlan, vectorization: Vectorization, most: int | None = Non
         vectorization: how the trials of a program run.
         most: trials per program, or None for what the memory holds.
     """
-    trials, config, (dataset, validation, task) = plan.cell.trials, plan.config, plan.loaded
-    placed = plan.place()
+    trials, config = plan.cell.trials, plan.config
+    dataset, validation, task, _ = plan.loaded
+    placed = plan.place(FLAGS.shard_data)
     trainer = Trainer(plan.run, placed.train, placed.validation, vectorization, plan.mesh)
     together = fitting(trainer, trials, most)
     program = trainer.program(trials[:together])

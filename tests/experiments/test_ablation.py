@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.runs import cells
+from cnn_jax.studies import cells
 
 SMALL = ("--hidden=", "--batch_size=16", "--epochs=2", "--seeds=2", "--validation_fraction=0.3")
 GRID = (
@@ -48,7 +48,8 @@ def assert_same_tables(ours: Path, theirs: Path) -> None:
 
 def test_a_sweep_leaves_tables_report_and_cells(unbroken: Path):
     assert {path.name for path in unbroken.iterdir()} == {
-        *TABLES, "cells", "config.json", "environment.json", "flags.txt", "report.html",
+        *TABLES, "cells", "config.json", "data.json", "environment.json", "examples.npz",
+        "flags.txt", "report.html",
     }  # fmt: skip
     assert sorted(path.name for path in (unbroken / "cells").iterdir()) == ["000.json", "001.json"]
 
@@ -148,7 +149,7 @@ def test_a_sweep_that_was_killed_goes_on_to_the_same_tables(
             super().finish(result)
 
     with monkeypatch.context() as patch, pytest.raises(StoppedError):
-        patch.setattr("experiments.runs.cells.CellDirectory", Flaky)
+        patch.setattr("cnn_jax.studies.cells.CellDirectory", Flaky)
         sweep(f"--dataset={digits}", f"--workdir={workdir}", *SMALL, *GRID)
     outcome = sweep(f"--workdir={workdir}", "--resume")
     assert outcome.code == 0, outcome.err

@@ -11,9 +11,10 @@ from absl import flags
 from saved_runs import accuracy_of, starter, train
 
 from cnn_jax import training
+from cnn_jax.studies import choices as choices_of
+from cnn_jax.studies import saved_run
 from experiments import evaluate
-from experiments.flags import options
-from experiments.runs import saved_run
+from experiments.runs import saved_run as of_flags
 
 FLAGS = flags.FLAGS
 
@@ -37,7 +38,7 @@ def load(program):
         found = []
 
         def main() -> None:
-            found.append(saved_run.load())
+            found.append(of_flags.load())
 
         outcome = program.func(main, f"--run={path}")
         assert (outcome.code, outcome.err) == (0, "")
@@ -84,9 +85,9 @@ def test_flags_are_read_without_being_set(trained: Path):
     assert choices["filters"] == ["8"]
     assert choices["learning_rate"] == 0.005
     assert choices["download"] is False
-    config = options.read_config(choices)
+    config = choices_of.read_config(choices)
     stored = json.loads((trained / "config.json").read_text())
-    described = options.every_choice(choices, config, options.read_hparams(config, choices))
+    described = choices_of.every_choice(choices, config, choices_of.read_hparams(config, choices))
     assert json.loads(json.dumps(described)) == stored
 
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cnn_jax.studies.run_directory import RunDirectory
 from cnn_jax.training import checkpoints
 from experiments.flags import machine, options
-from experiments.runs.run_directory import RunDirectory
 from experiments.train import FLAGS
 
 # Every kind of state: running statistics, a velocity, dropout, a schedule, a held-out split.
@@ -31,9 +31,12 @@ SMALL = (
     "--schedule=one_cycle",
 )
 FILES = {
+    "answers.npz",
     "checkpoints",
     "config.json",
+    "data.json",
     "environment.json",
+    "examples.npz",
     "flags.txt",
     "metrics.jsonl",
     "report.html",
@@ -86,7 +89,7 @@ def assert_same_end(run: Path, unbroken: Path) -> None:
 
 
 def test_run_directory_has_all_files(unbroken: Path, digits: Path):
-    assert {path.name for path in unbroken.iterdir()} == FILES
+    assert {path.name for path in unbroken.iterdir()} == FILES | {"held_out.npz"}
     assert [path.name for path in (unbroken / "checkpoints").iterdir()] == ["epoch_00003"]
     metrics = lines(unbroken / "metrics.jsonl")
     assert [line["epoch"] for line in metrics] == [1, 2, 3]
