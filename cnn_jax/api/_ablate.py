@@ -30,7 +30,7 @@ from cnn_jax.api._arguments import (
     used_files,
 )
 from cnn_jax.api._progress import progress_bar
-from cnn_jax.extend import KEPT
+from cnn_jax.extend import KEPT, loaded_files
 from cnn_jax.studies.axes import Multiple, Study, make_study
 from cnn_jax.studies.cells import run_cells
 from cnn_jax.studies.data_record import write_records
@@ -230,7 +230,9 @@ def ablate(
             raise ArgumentError("prune stops tuned values that fall behind, but nothing is tuned")
         prepared = prepare(study, share_devices)
         directory = _directory(workdir)
-        files = used_files([fixed, *_chosen(study)])
+        # What goes with this process need not be kept.
+        kept = workdir is not None
+        files = used_files([fixed, *_chosen(study)]) if kept else loaded_files()
         shown = _flagfile(study, fixed, directory.path, [file.name for file in files])
         shown += f"--compare={compare}\n--equivalent_within={equivalent_within:g}\n"
         described = sweep_choices(prepared, prune, None, files)

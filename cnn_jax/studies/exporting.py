@@ -11,13 +11,14 @@ from dataclasses import replace
 from typing import Any
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from cnn_jax import compilation
 from cnn_jax.errors import UsageError
-from cnn_jax.models import Mode
+from cnn_jax.models import MODELS, Mode
 from cnn_jax.ops.augment import TEST_TIME
 from cnn_jax.studies.saved_run import SavedRun
 from cnn_jax.training.step import Setting, forward
@@ -30,8 +31,9 @@ def logits_function(
     saved: SavedRun,
 ) -> Callable[[UInt8[Array, "n h w c"]], Float[Array, "n classes"]]:
     """The run's images to logits, its weights in it; convolutions are XLA's own."""
-    network = replace(saved.config.architecture, convolution="lax")
-    config = replace(saved.config, architecture=network)
+    config, network = saved.config, saved.config.architecture
+    if "convolution" in MODELS[network.model].reads:
+        config = replace(config, architecture=replace(network, convolution="lax"))
     setting = Setting(config, saved.task, None)
     params, statistics = jax.device_get(saved.state.weights)
 

@@ -6,10 +6,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
+import cnn_jax
 from cnn_jax import training
 from cnn_jax.errors import UsageError
 from cnn_jax.models import Architecture
@@ -43,6 +46,29 @@ def untrained(architecture: Architecture, tta: str = "none") -> SimpleNamespace:
         config=config, task=TASK, state=state, name="run", class_names=tuple("abcd"),
         output="softmax", run=run,
     )  # fmt: skip
+
+
+class Module(nnx.Module):
+    def __init__(self, classes: int, rngs: nnx.Rngs):
+        self.conv = nnx.Conv(3, 4, (3, 3), rngs=rngs)
+        self.norm = nnx.BatchNorm(4, rngs=rngs)
+        self.drop = nnx.Dropout(0.5, rngs=rngs)
+        self.out = nnx.Linear(4, classes, rngs=rngs)
+
+    def __call__(self, x):
+        return self.out(self.drop(nnx.relu(self.norm(self.conv(x)))).mean((1, 2)))
+
+
+def test_a_network_from_outside_is_exported_too():
+    pytest.importorskip("flatbuffers")
+    cnn_jax.network(lambda shape, classes, rngs: Module(classes, rngs), name="mine")
+    try:
+        saved = untrained(Architecture("mine"))
+        artifact = jax.export.deserialize(bytearray(to_stablehlo(saved)))
+        expected = jax.jit(saved.run.predict)(saved.state, IMAGES)
+        np.testing.assert_allclose(artifact.call(IMAGES), expected, rtol=1e-5, atol=1e-5)
+    finally:
+        cnn_jax.extend.EXTENSIONS["network", "mine"].remove()
 
 
 def outside(code: str, *arguments: object) -> None:
