@@ -1,8 +1,8 @@
 """Times how a folder of pictures is read, and measures the memory that it takes.
 
 `python -m benchmarks.folder`: 60,000 PNGs of 32 x 32, decoded (cold) and from the cache (warm),
-then photos of 12 megapixels at 64 x 64, of which the memory must not depend on how many there are.
-Each reading is a process of its own; a photo is a link to one of a few files, decoded every time.
+then photos of 12 megapixels at 64 x 64, whose number must not show in the memory. Each
+reading is a process of its own; a photo is a link to one of a few files, decoded every time.
 """
 
 import json
