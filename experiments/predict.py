@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.text import Text
 
 from cnn_jax import compilation
-from cnn_jax.analysis import pictures
+from cnn_jax.analysis import figures, pictures
 from cnn_jax.analysis.predictions import Guess, ranked, there
 from cnn_jax.analysis.statistics import wilson_interval
 from cnn_jax.data.cache import progress
@@ -316,7 +316,8 @@ def draw(
         None if thresholds is None else np.array(list(thresholds.values())),
     )
     try:
-        figure.savefig(path, dpi=144)
+        with figures.missing_letters_said():
+            figure.savefig(path, dpi=144)
     except OSError as error:
         raise UsageError(f"cannot write --picture={path}: {error.strerror}") from error
 
