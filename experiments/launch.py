@@ -13,6 +13,7 @@ import jax
 from absl import app, flags, logging
 from rich.console import Console
 
+from cnn_jax.data.account import shown
 from cnn_jax.data.cache import default_folder
 from cnn_jax.errors import DivergedError, FieldError, UsageError
 from cnn_jax.training import processes
@@ -112,5 +113,5 @@ def _keep_programs() -> None:
 
 
 def _fail(message: str, status: int) -> NoReturn:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"error: {shown(' '.join(message.split()))}", file=sys.stderr)
     sys.exit(status)

@@ -9,6 +9,11 @@ _NAMED = 3
 _CLASSES = 12
 
 
+def shown(name: str) -> str:
+    """A path or a name as it can be printed: bytes that are no text become a mark each."""
+    return name.encode(errors="surrogateescape").decode(errors="replace")
+
+
 @dataclass(frozen=True)
 class Account:
     """Every file, link and empty folder of a folder, once.
@@ -25,7 +30,7 @@ class Account:
         """Every path with what became of it, in order."""
         everything = {path: f"used as {use}" for path, use in self.used.items()}
         everything |= {path: f"left out: {why}" for path, why in self.left.items()}
-        return (f"{path}: {everything[path]}" for path in sorted(everything))
+        return (f"{shown(path)}: {everything[path]}" for path in sorted(everything))
 
     def left_out(self) -> str:
         """How many are left out for which reason, in words; empty if none is."""
@@ -37,7 +42,7 @@ class Account:
     def _reason(self, why: str, count: int) -> str:
         paths = sorted(path for path, reason in self.left.items() if reason == why)
         names = ", ".join(paths[:_NAMED]) + (", ..." if count > _NAMED else "")
-        return f"{count:,} {why} ({names})"
+        return f"{count:,} {why} ({shown(names)})"
 
 
 def counts(names: Iterable[str]) -> str:

@@ -75,7 +75,7 @@ def open_builder(name: str, root: str, others: Iterable[str] = ()) -> Any:
                 raise UsageError(_unknown(name, others)) from error
             return open_builder(meant, root, others)
         except Exception as error:
-            if not re.fullmatch(r"[\w:/.*-]+", name):
+            if not re.fullmatch(r"\w[\w:/.*-]*", name):
                 raise UsageError(_unknown(name, others)) from error
             # Some builders need TensorFlow merely to exist; their prepared files do not.
             prepared = _open_prepared(name, root)
@@ -113,7 +113,7 @@ def _cannot_open(name: str, error: Exception) -> str:
     if "No module named 'tensorflow'" in str(error):
         return f"opening {name} needs tensorflow: {_INSTALL}"
     stem, _, config = name.partition(":")[0].partition("/")
-    with contextlib.suppress(tfds.core.DatasetNotFoundError):
+    with contextlib.suppress(tfds.core.DatasetNotFoundError, ValueError):
         configs = tfds.builder_cls(stem).builder_configs
         if config and config not in configs:
             closest = difflib.get_close_matches(config, configs, n=5, cutoff=0)

@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from cnn_jax import data
-from cnn_jax.errors import FIELD, FieldError, check_choice
+from cnn_jax.errors import FIELD, FieldError, UsageError, check_choice
 from cnn_jax.extend import ExtensionFile, loaded_files
 from cnn_jax.models import MODELS, Architecture
 from cnn_jax.models.architecture import CHOICES as ARCHITECTURE_CHOICES
@@ -207,7 +207,10 @@ def divide(dataset: data.Dataset, choices: Choices) -> tuple[data.Dataset, data.
     fraction, seed = value_of(choices, "validation_fraction"), value_of(choices, "split_seed")
     train, validation = dataset.train, dataset.validation
     if validation is None:
-        train, validation = data.hold_out(train, fraction, seed)
+        try:
+            train, validation = data.hold_out(train, fraction, seed)
+        except UsageError as error:
+            raise FieldError(f"{error}; {FIELD.validation_fraction}=0 holds none out") from error
     count = value_of(choices, "train_examples")
     if count is not None:
         train = data.take(train, count, seed)

@@ -291,3 +291,22 @@ def test_idx_files_in_torchvisions_folders_and_of_several_sets(tmp_path: Path):
     with pytest.raises(UsageError, match=r"several sets of IDX files; give .*emnist-digits or "):
         data.load(tmp_path / "two")
     assert len(data.load(tmp_path / "two" / "emnist-digits").train) == 4
+
+
+def test_names_that_are_no_text(tmp_path: Path, write_picture: Write):
+    for index in range(5):
+        write_picture(tmp_path / "set" / "a" / f"{index}.png")
+        write_picture(tmp_path / "set" / "cl\udcffss" / f"{index}\udcfe.png")
+    (tmp_path / "set" / "a" / "\udcfd.txt").write_text("notes")
+    read = data.load(tmp_path / "set", cache_dir=tmp_path / "cache")
+    assert read.class_names == ("a", "cl\ufffdss")
+    assert "1 not a picture (a/\ufffd.txt)" in read.notes[0]
+    "\n".join([*read.notes, *read.account.lines()]).encode()
+
+
+@pytest.mark.parametrize("name", ["https://host/x.zip", "a\0b", "a b", "*", "[x]", "x/../y", "=1"])
+def test_odd_names_are_one_clear_error(name: str):
+    with pytest.raises(UsageError) as caught:
+        data.load(name)
+    assert "\n" not in str(caught.value)
+    assert not data.is_multi_label(name)

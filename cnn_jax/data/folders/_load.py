@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from cnn_jax.data._repeats import repeats
-from cnn_jax.data.account import Account, counts
+from cnn_jax.data.account import Account, counts, shown
 from cnn_jax.data.cache import cached, fingerprint
 from cnn_jax.data.dataset import Dataset, Split
 from cnn_jax.data.folders._layout import Plan, lay_out
@@ -81,7 +81,7 @@ def _read(root: Path, name: str, plan: Plan, options: Options) -> Dataset:
         start, image = start + len(chosen), image + len(good)
         readable[split] = [chosen[index].path for index in good]
     _check_left(root, name, splits, plan.class_names, bad)
-    twice = repeats(splits, lambda split, index: readable[split][index])
+    twice = repeats(splits, lambda split, index: shown(readable[split][index]))
     test = splits["test"]
     return Dataset(
         name,

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
+from cnn_jax.data.account import shown
 from cnn_jax.data.dataset import PixelRule
 from cnn_jax.data.folders._natural import natural
 from cnn_jax.data.folders._pixels import PICTURE_SUFFIXES, is_picture
@@ -161,8 +162,8 @@ def _read_part(reader: Reader, split: str, folder: Folder) -> Part:
     for each in sorted(classes, key=lambda each: natural(each.name)):
         inside = reader.pictures(each)
         files += inside
-        labels += [each.name] * len(inside)
-    empty = [each.name for each in folder.folders if each not in classes]
+        labels += [shown(each.name)] * len(inside)
+    empty = [shown(each.name) for each in folder.folders if each not in classes]
     notes = (f"no pictures in {', '.join(empty)}: no class of {split}",) if empty else ()
     return Part(files, labels, None, left, notes)
 
@@ -282,7 +283,7 @@ def _from_names(reader: Reader, folder: Folder, pattern: str) -> Part:
             left[file.path] = f"not like {pattern}"
         else:
             files.append(file)
-            labels.append(found)
+            labels.append(shown(found))
     return Part(files, labels, None, left)
 
 
