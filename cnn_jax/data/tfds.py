@@ -69,13 +69,12 @@ def open_builder(name: str, root: str, others: Iterable[str] = ()) -> Any:
 
         try:
             builder = tfds.builder(name, data_dir=root)
-        except tfds.core.DatasetNotFoundError as error:
-            meant = resolve(name, tfds.list_builders(with_community_datasets=False))
-            if meant in (None, name):
-                raise UsageError(_unknown(name, others)) from error
-            return open_builder(meant, root, others)
         except Exception as error:
-            if not re.fullmatch(r"\w[\w:/.*-]*", name):
+            meant = resolve(name, tfds.list_builders(with_community_datasets=False))
+            if meant not in (None, name):
+                return open_builder(meant, root, others)
+            nowhere = isinstance(error, tfds.core.DatasetNotFoundError)
+            if nowhere or not re.fullmatch(r"\w[\w:/.*-]*", name):
                 raise UsageError(_unknown(name, others)) from error
             # Some builders need TensorFlow merely to exist; their prepared files do not.
             prepared = _open_prepared(name, root)
