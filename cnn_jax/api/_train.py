@@ -250,7 +250,8 @@ def train(
             for, a function will do.
 
     Returns:
-        The run: accuracy, interval, history, predict, report, save.
+        The run: accuracy, interval, history, predict, report, save. Where the loss is not finite
+        any more, training stops; its `result["status"]` then is "diverged".
 
     Raises:
         ArgumentError: naming the argument that cannot be.
