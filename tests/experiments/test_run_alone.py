@@ -224,7 +224,7 @@ def test_classes_of_other_data_are_known_by_their_names(programs, run, other):
     found = json.loads(outcome.out)
     assert "Classes are matched by name; cat of the run is not in this set." in found["notes"]
     # The only class there is the run's second one.
-    assert [row["examples"] for row in found["classes"]] == [0, 4]
+    assert [row["support"] for row in found["classes"]] == [0, 4]
 
 
 @pytest.fixture

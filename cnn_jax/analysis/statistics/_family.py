@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy import optimize, special
 
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(64)
 _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
@@ -28,6 +27,8 @@ def dunnett_p(
         p: two-sided, of one comparison, in [0, 1].
         comparisons: in the family, at least 1.
     """
+    from scipy import special
+
     p = np.asarray(p, float)
     # The share of each difference's error that is the baseline's is integrated over.
     shared = math.sqrt(_CORRELATION) * _NODES
@@ -45,7 +46,7 @@ def tukey_p(p: Float[np.ndarray, "..."] | float, rows: int) -> Float[np.ndarray,
         p: two-sided, of one pair, in [0, 1].
         rows: in the family, at least 2.
     """
-    from scipy import stats
+    from scipy import special, stats
 
     p = np.asarray(p, float)
     spans = -math.sqrt(2) * special.ndtri(np.clip(p, _TINY, 1.0) / 2)
@@ -67,6 +68,8 @@ def tukey_level(level: float, rows: int) -> float:
 
 
 def _solve(corrected: Callable[[float], float], level: float) -> float:
+    from scipy import optimize
+
     def surplus(log_p: float) -> float:
         return corrected(math.exp(log_p)) - level
 

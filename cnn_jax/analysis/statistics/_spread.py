@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy import optimize, special
 
 # How many degrees of freedom the rows' common variance is worth, and the prior for each: low, so
 # that rows of unequal spread are not taken for alike by chance (`python -m benchmarks.statistics`).
@@ -71,6 +70,8 @@ def moderate(
         accuracies: of the two rows that each difference is between, in [0, 1].
         independent: the share of the differences that say something new, in (0, 1].
     """
+    from scipy import special
+
     mean = _mean_of_positive(variances)
     scales = scale(accuracies)[..., None, :, :] ** (2 * _TREND[:, None, None])
     shape = scales.mean(-1)
@@ -110,6 +111,8 @@ def two_sided_p(
         differences: the mean over the seeds, in the unit of the spread's square root.
         seeds: of each row.
     """
+    from scipy import special
+
     t = np.abs(differences)[..., None, :] / np.sqrt(spread.variance / seeds)
     tails = 2 * special.stdtr(spread.freedom, -t)
     return (spread.weights[..., None] * tails).sum(-2)
@@ -123,6 +126,7 @@ def half_width(spread: Spread, seeds: int, level: float) -> float:
         seeds: of the row.
         level: in (0, 1).
     """
+    from scipy import optimize
 
     def surplus(log_width: float) -> float:
         width = np.array([np.exp(log_width)])

@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy import special
 
 from cnn_jax.analysis.statistics._family import all_pairs, step_down
 from cnn_jax.analysis.statistics._spread import Spread, half_width, moderate, two_sided_p
@@ -111,6 +110,8 @@ def mean_over_seeds(values: Sequence[float]) -> SeedMean:
     Raises:
         ValueError: there is no value, or one is not in [0, 1].
     """
+    from scipy import special
+
     array = np.asarray(values, float)
     n = len(array)
     if not n or not ((array >= 0) & (array <= 1)).all():
@@ -128,6 +129,8 @@ def mean_over_seeds(values: Sequence[float]) -> SeedMean:
 
 def _reach(level: float, n: int) -> float:
     """Half of a Student t interval of a mean of n seeds, in standard errors."""
+    from scipy import special
+
     return float(special.stdtrit(n - 1, 1 - level / 2))
 
 
@@ -319,6 +322,8 @@ def _seeds_to_decide(pair: Comparison, spread: Spread, level: float, within: flo
 
     Whether as better or worse, or as equivalent; at the corrected level.
     """
+    from scipy import special
+
     variance = float(spread.weights @ spread.variance[:, 0])
     difference = abs(pair.difference or 0.0)
 
