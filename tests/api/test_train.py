@@ -224,8 +224,8 @@ def test_a_folder_is_read_as_its_arguments_say(tmp_path: Path):
     assert (run.saved.record.rule.resize, run.config.architecture.init) == ("stretch", "he")
     assert any("20 %" in note for note in run.notes)
     assert run.notes[-1] in run._repr_html_()
-    with pytest.raises(ArgumentError, match="resize=strech is not one of.*did you mean stretch"):
-        cnn_jax.train(tmp_path / "set", image_size=8, resize="strech", **SMALL)
+    with pytest.raises(ArgumentError, match="resize=pads is not one of.*did you mean pad"):
+        cnn_jax.train(tmp_path / "set", image_size=8, resize="pads", **SMALL)
 
 
 def test_a_comparison(arrays, tmp_path: Path):
