@@ -26,7 +26,7 @@ from cnn_jax import compilation, data, training
 from cnn_jax.analysis.evaluate import EVEN, Evaluation, as_json, calibrate, render_evaluation
 from cnn_jax.analysis.evaluate import evaluate as measure
 from cnn_jax.errors import UsageError
-from cnn_jax.studies.choices import PLACE, divide, read_pool
+from cnn_jax.studies.choices import PLACE, data_choices, divide, read_pool
 from cnn_jax.studies.data_record import Found, find
 from cnn_jax.studies.saved_run import SavedRun
 
@@ -129,15 +129,16 @@ def choose(saved: SavedRun) -> EvaluationSet:
     kept = {name: value for name, value in saved.choices.items() if name != "train_examples"}
     as_of_the_run = kept | given
     as_given = kept | {name: FLAGS[name].value for name in _OF_THE_OTHER}
+    alike = data_choices(as_of_the_run) == data_choices(as_given)
     try:
         pool = _read(saved, as_of_the_run)
         found = find(saved.record, pool) if saved.record.splits else Found({}, [])
         if len(found.splits.get(FLAGS.split, ())):
             return _own(saved, found.splits[FLAGS.split], found.differences)
     except UsageError:
-        if as_given == as_of_the_run:
+        if alike:
             raise
-    if as_given != as_of_the_run:
+    if not alike:
         pool = _read(saved, as_given)
     return _other(saved, *divide(pool, as_given))
 
