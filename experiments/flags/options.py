@@ -68,12 +68,6 @@ flags.DEFINE_string(
     None,
     "Where the class stands in the names of pictures: {class}.* for cat.0.jpg; * is for anything.",
 )
-flags.DEFINE_bool(
-    "list_files",
-    False,
-    "Print what the data set is, and every file of its folder with what it is used as or why it is "
-    "left out, and stop.",
-)
 flags.DEFINE_integer(
     "train_examples", None, "Train on this many examples only, drawn by class.", lower_bound=1
 )
@@ -184,7 +178,7 @@ for _name, _item in known_hyperparameters().items():
 
 
 # What of them decides nothing that a run computes.
-_NO_CHOICES = frozenset({"extend", "list_files"})
+_NO_CHOICES = frozenset({"extend"})
 
 
 def refresh() -> None:

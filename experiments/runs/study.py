@@ -32,6 +32,12 @@ from .workdir import LENGTH, open_directory
 FLAGS = flags.FLAGS
 for _module in (command_line, options, machine, hosts, workdir):
     flags.adopt_module_key_flags(_module)
+flags.DEFINE_bool(
+    "list_files",
+    False,
+    "Print what the data set is, and every file of its folder with what it is used as or why it is "
+    "left out, and stop.",
+)
 # What an epoch may leave out without a word, as a share of the training set.
 _MUCH = 0.02
 
