@@ -95,8 +95,9 @@ class TrainedRun:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader should know of how its data were read, a line each."""
-        return self.saved.record.notes
+        """What a reader should know of its data and, unless it was loaded, its batches."""
+        batches = [] if self._tested is None else self._tested.lone.notes()
+        return (*self.saved.record.notes, *batches)
 
     @property
     def state(self) -> TrainState:

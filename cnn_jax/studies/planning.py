@@ -24,6 +24,9 @@ PASSES_PER_STEP = 3
 # A multiplication comes with an addition.
 _OPERATIONS_PER_MULTIPLICATION = 2
 
+# What an epoch may leave out without a word, as a share of the training set.
+_MUCH = 0.02
+
 # `(trials that train together, examples of a step) -> the devices that they share`.
 Share = Callable[[int, int], MeshShape]
 
@@ -67,6 +70,30 @@ class CellPlan(NamedTuple):
     rows: list[ParameterRow]
     state_bytes: int
     operations: float
+
+    def notes(self, before: str = "") -> list[str]:
+        """What is to be said of its batches: smaller than asked for, or leaving out much.
+
+        Args:
+            before: the name of an option: -- makes a flag of it.
+        """
+        asked, config, examples = self.cell.config, self.config, len(self.loaded.dataset.train)
+        found = []
+        if config.batch_size < asked.batch_size:
+            found.append(
+                f"batches of {config.batch_size}, not {asked.batch_size}: there are {examples:,} "
+                "training images"
+            )
+        left = examples % config.batch_size
+        if left > _MUCH * examples and not training.OPTIMIZERS[config.optimizer].full_batch:
+            sizes = range(1, config.batch_size + 1)
+            even = max(size for size in sizes if examples % size <= _MUCH * examples)
+            found.append(
+                f"every epoch leaves out {left:,} of {examples:,} training images "
+                f"({left / examples:.0%}, others each time), which fill no batch; "
+                f"{before}batch_size={even} leaves out {examples % even:,}"
+            )
+        return found
 
     @property
     def parameters(self) -> int:

@@ -13,7 +13,7 @@ from absl import flags
 from rich.console import Console
 from rich.text import Text
 
-from cnn_jax import data, training
+from cnn_jax import data
 from cnn_jax.errors import UsageError
 from cnn_jax.extend import kept_file, loaded_files
 from cnn_jax.studies.axes import Study
@@ -38,8 +38,6 @@ flags.DEFINE_bool(
     "Print what the data set is, and every file of its folder with what it is used as or why it is "
     "left out, and stop.",
 )
-# What an epoch may leave out without a word, as a share of the training set.
-_MUCH = 0.02
 
 
 def begin(
@@ -96,22 +94,8 @@ def print_notes(console: Console, dataset: data.Dataset) -> None:
 
 def print_batches(console: Console, plan: CellPlan) -> None:
     """Says where batches are smaller than asked for, and if an epoch leaves out much."""
-    asked, config, examples = plan.cell.config, plan.config, len(plan.loaded.dataset.train)
-    if config.batch_size < asked.batch_size:
-        console.print(
-            f"  batches of {config.batch_size}, not {asked.batch_size}: there are {examples:,} "
-            "training images"
-        )
-    left = examples % config.batch_size
-    if left > _MUCH * examples and not training.OPTIMIZERS[config.optimizer].full_batch:
-        even = max(
-            size for size in range(1, config.batch_size + 1) if examples % size <= _MUCH * examples
-        )
-        console.print(
-            f"  every epoch leaves out {left:,} of {examples:,} training images "
-            f"({left / examples:.0%}, others each time), which fill no batch; --batch_size={even} "
-            f"leaves out {examples % even:,}"
-        )
+    for note in plan.notes("--"):
+        console.print(f"  {note}")
 
 
 @contextlib.contextmanager

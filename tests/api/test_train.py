@@ -148,7 +148,7 @@ BAD = {
     "shape": ({"activation": lambda x: x.sum()}, "activation: activation <lambda>: its name"),
     "unread": ({"momentum": 0.5}, "momentum has no effect with optimizer=adam"),
     "other": ({"model": "lenet5", "filters": (3,)}, "filters has no effect with model=lenet5"),
-    "batch": ({"batch_size": 1000}, "batch_size=1000 is larger than the training split of 90"),
+    "parts": ({"batch_size": 1000, "micro_batches": 250}, "cannot be cut into micro_batches=250"),
     "list": ({"filters": ("a",)}, "filters must be positive integers"),
     "small": (
         {"model": "vgg", "filters": None, "hidden": None},
@@ -208,6 +208,11 @@ def test_a_run_that_diverges_says_so(arrays):
     assert run.result["status"] == "diverged"
     assert len(run.history) < 5
     assert "the loss is not finite" in repr(run)
+
+
+def test_a_batch_is_no_larger_than_the_training_set(arrays):
+    run = cnn_jax.train(arrays, **SMALL | {"batch_size": 1000, "epochs": 1})
+    assert run.notes == ("batches of 90, not 1000: there are 90 training images",)
 
 
 def test_a_folder_is_read_as_its_arguments_say(tmp_path: Path):
