@@ -242,7 +242,7 @@ def train(
     Args:
         data: a name or a folder, as --dataset takes it; `(images, labels)`, uint8 `n h w c` and
             whole numbers; or a `cnn_jax.data.Dataset`.
-        test: `(images, labels)`; of arrays without, a sixth is kept for testing.
+        test: `(images, labels)`; of arrays without, a fifth is kept for testing.
         class_names: of arrays; their numbers if not given.
         workdir: a new folder to write the run to; nothing is written if not given.
         progress: whether a bar is shown, in a terminal or a notebook.

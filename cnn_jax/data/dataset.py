@@ -34,6 +34,9 @@ class PixelRule(NamedTuple):
 
 AS_THEY_ARE = PixelRule()
 
+# What of the training examples is the test split where a set has none of its own, by which draw.
+_TEST_FRACTION, _TEST_SEED = 0.2, 0
+
 
 @dataclass(frozen=True, eq=False)
 class Split:
@@ -262,6 +265,28 @@ def held_out(
             f"on, expected a fraction of at most {most.sum() / max(len(labels), 1):.4g}"
         )
     return _choose(classes, total, most, seed)
+
+
+def held_out_for_test(
+    labels: Int32[np.ndarray, "n"] | UInt8[np.ndarray, "n l"], what: str = "images"
+) -> tuple[Bool[np.ndarray, "n"], str]:
+    """Marks the training examples that are the test split of a set that has none of its own.
+
+    Args:
+        labels: of all of them.
+        what: they are called.
+
+    Returns:
+        The marks, always the same, and what is to be said.
+
+    Raises:
+        UsageError: as `hold_out`.
+    """
+    chosen = held_out(labels, _TEST_FRACTION, _TEST_SEED)
+    return chosen, (
+        f"there is no labeled test split: {100 * _TEST_FRACTION:.0f} % of the training {what} are "
+        f"held out as test split ({int(chosen.sum()):,} of {len(chosen):,}, always the same)"
+    )
 
 
 def take(split: Split, n: int, seed: int) -> Split:

@@ -5,13 +5,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from jaxtyping import UInt8
 
-from cnn_jax.data.dataset import Dataset, PixelRule, Split, held_out
+from cnn_jax.data.dataset import Dataset, PixelRule, Split, held_out_for_test
 from cnn_jax.data.folders import Range, natural, to_bytes
 from cnn_jax.errors import UsageError
-
-# The share of the training examples that is the test split where there is none of its own.
-_HELD_OUT = 0.2
-_HOLD_OUT_SEED = 0
 
 # Images, and the class of each, or a row of zeros and ones.
 Arrays = tuple[np.ndarray, np.ndarray]
@@ -51,12 +47,9 @@ def assemble(
     found = {split: Split(images[split], numbers[split]) for split in splits}
     notes = (*notes, *said, *more)
     if "test" not in found:
-        chosen = held_out(found["train"].labels, _HELD_OUT, _HOLD_OUT_SEED)
+        chosen, note = held_out_for_test(found["train"].labels)
         found |= {"train": found["train"][~chosen], "test": found["train"][chosen]}
-        notes += (
-            f"there is no labeled test split: {100 * _HELD_OUT:.0f} % of the training images are "
-            f"held out as test split ({int(chosen.sum()):,} of {len(chosen):,}, always the same)",
-        )
+        notes += (note,)
     return Dataset(name, found["train"], found["test"], names, found.get("validation"), notes, rule)
 
 

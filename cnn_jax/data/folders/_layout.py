@@ -6,15 +6,12 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int32, UInt8
 
-from cnn_jax.data.dataset import held_out
+from cnn_jax.data.dataset import held_out_for_test
 from cnn_jax.data.folders._natural import natural
 from cnn_jax.data.folders._parts import Part, Reader, guess_pattern, read_parts
 from cnn_jax.data.folders._scan import DANGLING, UNREADABLE_FOLDER, File, Folder, is_text_link
 from cnn_jax.errors import FIELD, FieldError, UsageError
 
-# The share of the training pictures that is the test split where there is none of its own.
-_HELD_OUT = 0.2
-_HOLD_OUT_SEED = 0
 _PROBLEMS = (DANGLING, UNREADABLE_FOLDER)
 
 Labels = Int32[np.ndarray, "n"] | UInt8[np.ndarray, "n l"]
@@ -219,7 +216,7 @@ def _hold_out_test(
     """Makes a test split of a part of the training pictures."""
     train, known = files["train"], labels["train"]
     try:
-        chosen = np.asarray(held_out(known, _HELD_OUT, _HOLD_OUT_SEED))
+        chosen, note = held_out_for_test(known, "pictures")
     except UsageError as error:
         raise UsageError(f"{_too_few(reader, train)}: {error}") from error
     if not chosen.any():
@@ -229,11 +226,6 @@ def _hold_out_test(
         "test": [file for file, out in zip(train, chosen, strict=True) if out],
     }
     labels = labels | {"train": known[~chosen], "test": known[chosen]}
-    note = (
-        f"there is no labeled test split: "
-        f"{100 * _HELD_OUT:.0f} % of the training pictures are held out as test split "
-        f"({int(chosen.sum()):,} of {len(train):,}, always the same)"
-    )
     return files, labels, note
 
 
