@@ -146,6 +146,11 @@ class LoneRun:
         patience = self._keep.patience
         return patience is not None and self.done - best_epoch(self.trial.history) >= patience
 
+    def _is_best(self) -> bool:
+        """Whether the last epoch is kept for being the best one."""
+        wanted = self._keep.best and not self.diverged
+        return wanted and best_epoch(self.trial.history) == self.done
+
     @property
     def compile_seconds(self) -> float:
         """Spent on compilation."""
@@ -178,8 +183,7 @@ class LoneRun:
             self.timings.append(timing)
             stop = must_stop()
             last = self.stopped or self.diverged or self.done == self.epochs
-            best = best_epoch(self.trial.history) == self.done and not self.diverged
-            if self._keep.best and best:
+            if self._is_best():
                 self._best = self.state
                 if self.directory is not None:
                     self.directory.save(self._best, BEST)
