@@ -233,7 +233,7 @@ def run(finished: Path, tmp_path: Path) -> Path:
         (["--resume", "--filters=8"], "has --filters=4, but the flags say --filters=8"),
         (["--resume", "--optimizer=momentum"], "but the flags say --optimizer=momentum"),
         (["--resume", "--model=resnet20"], "but the flags say --model=resnet20"),
-        (["--resume", "--epochs=2"], "has --epochs=1, but the flags say --epochs=2"),
+        (["--resume", "--schedule=cosine"], "but the flags say --schedule=cosine"),
         (["--resume", "--seed=1"], "has --seed=0, but the flags say --seed=1"),
         (
             ["--resume", "--learning_rate=0.5"],
