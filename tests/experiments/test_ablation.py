@@ -265,7 +265,7 @@ def test_an_interrupted_sweep_says_how_to_go_on(
     "flags, message",
     [
         (["--vary=activatoin=relu,tanh"], "did you mean activation?"),
-        (["--vary=color=red"], "color is not an option that can vary"),
+        (["--vary=color=red"], "--vary=color: it is not an option that can vary"),
         (["--vary=seed=1,2"], "say how many seeds with --seeds"),
         (["--vary=activation=relu,reluu"], "reluu"),
         (["--vary=learning_rate=0.1,fast"], "fast"),
@@ -289,7 +289,10 @@ def test_an_interrupted_sweep_says_how_to_go_on(
         (["--tune=learning_rate", "--validation_fraction=0"], "leaves none"),
         (["--vary=activation=relu", "--prune"], "nothing is tuned"),
         (["--vary=filters=4,4+4+4+4", "--batch_size=16"], "--filters asks for 4 blocks"),
-        (["--vary=batch_size=16,4000"], "--batch_size=4000 is larger"),
+        (
+            ["--vary=batch_size=4000,8000", "--micro_batches=2000"],
+            "training examples cannot be cut into --micro_batches=2000 parts",
+        ),
         (["--vary=activation=relu", "--seeds=0"], "--seeds=0"),
         (["--vary=dataset=missing,mnist"], "missing"),
         (["--resume"], "--resume needs the --workdir"),
@@ -311,7 +314,7 @@ def test_bad_input_is_one_line(sweep, digits: Path, tmp_path: Path, flags: list[
         (["--vary=activation=relu,tanh"], "the flags say --vary=activation=relu,tanh; leave"),
         (["--seeds=3"], "has --seeds=2, but the flags say --seeds=3"),
         (["--tune="], "--tune=learning_rate"),
-        (["--dataset=mnist"], "but the flags say --dataset=mnist"),
+        (["--dataset=mnist"], "images were 8x8x1 and are 28x28x1; put them back"),
         (["--prune"], "prune"),
     ],
 )
