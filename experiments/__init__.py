@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 COMMANDS = {
@@ -28,6 +29,11 @@ def command(module: str) -> str:
     if __name__ != "experiments" and names:
         return f"cnn_jax {names.pop()}"
     return f"python -m {__name__}.{module}"
+
+
+def module_of(main: Callable[..., None]) -> str:
+    """The module of a program, as absl calls it."""
+    return sys.argv[0] if main.__module__ == "__main__" else main.__module__
 
 
 def as_started() -> str:

@@ -17,20 +17,21 @@ from .launch import launch, terminal
 from .runs import saved_run
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("page", "compare.html", "The page to write.")
+flags.declare_key_flag("out")
 
+_PAGE = "compare.html"
 # More curves than this are not told apart.
 _MOST = 8
 
 
 def main(paths: list[str]) -> None:
     """Compares as the flags say."""
-    saved_run.check_flags("page")
+    saved_run.check_flags(main)
     if not 2 <= len(paths) <= _MOST:
         raise UsageError(f"give 2 to {_MOST} runs: {command('compare')} runs/one runs/two")
-    page = Path(FLAGS.page)
+    page = Path(FLAGS.out or _PAGE)
     if not page.absolute().parent.is_dir():
-        raise UsageError(f"--page={page}: there is no folder {page.parent}")
+        raise UsageError(f"--out={page}: there is no folder {page.parent}")
     runs, pairs = compare_runs(list(map(Path, paths)))
     console = terminal()
     for run in runs:

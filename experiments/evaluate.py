@@ -66,7 +66,7 @@ class EvaluationSet(NamedTuple):
 
 def main() -> None:
     """Evaluates as the flags say."""
-    saved_run.check_flags("page")
+    saved_run.check_flags(main)
     saved = saved_run.load()
     if saved.task.multi_label and FLAGS["top"].present:
         raise UsageError(

@@ -57,7 +57,7 @@ _MOST_LABELS = 6
 
 def main(paths: list[str]) -> None:
     """Explains as the flags say."""
-    saved_run.check_flags("target")
+    saved_run.check_flags(main)
     if paths and (FLAGS.images or FLAGS["count"].present):
         raise UsageError("--images and --count are for images of the data set; leave out the files")
     if FLAGS.images and FLAGS["count"].present:

@@ -35,7 +35,7 @@ print({{name: array.shape for name, array in weights.items()}})""",
 
 def main() -> None:
     """Exports as the flags say."""
-    saved_run.check_flags("to")
+    saved_run.check_flags(main)
     saved = saved_run.load()
     path = Path(FLAGS.out or saved.path / f"model.{FLAGS.to}")
     if not path.absolute().parent.is_dir():

@@ -18,7 +18,7 @@ from cnn_jax.data.cache import default_folder
 from cnn_jax.errors import DivergedError, FieldError, UsageError
 from cnn_jax.training import processes
 
-from . import command_line
+from . import command_line, module_of
 
 INTERRUPTED = 130
 DIVERGED = 3
@@ -73,7 +73,7 @@ def start(main: Callable[..., None], takes_paths: bool = False) -> None:
             main()
 
     # absl knows the flags of the program that was started by the name of its file.
-    module = sys.argv[0] if main.__module__ == "__main__" else main.__module__
+    module = module_of(main)
     try:
         app.run(run, flags_parser=partial(command_line.parse, module))
     except FieldError as error:

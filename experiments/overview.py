@@ -28,7 +28,7 @@ _SHOWN = ("dataset", "model")
 
 def main(paths: list[str]) -> None:
     """Lists as the flags say."""
-    saved_run.check_flags("most")
+    saved_run.check_flags(main)
     if len(paths) > 1:
         raise UsageError(f"give one folder, got {len(paths)}")
     folder = Path(paths[0] if paths else "runs")

@@ -75,7 +75,7 @@ Thresholds = dict[str, float] | None
 
 def main(paths: list[str]) -> None:
     """Predicts as the flags say."""
-    saved_run.check_flags("picture")
+    saved_run.check_flags(main)
     if FLAGS.json and FLAGS.csv:
         raise UsageError("--json and --csv are two formats; give one of them")
     if FLAGS.picture:

@@ -50,7 +50,7 @@ _TEST_FACES = 1000
 
 def main() -> None:
     """Builds the page as the flags say."""
-    saved_run.check_flags("examples")
+    saved_run.check_flags(main)
     console = terminal()
     start = time.perf_counter()
     path = Path(FLAGS.out or Path(FLAGS.run or ".") / PAGE)

@@ -1,11 +1,14 @@
 """The flags of the programs that use a trained run, and the run that they name."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from absl import flags
 
 from cnn_jax.errors import UsageError
 from cnn_jax.studies.saved_run import SavedRun, load_run
+
+from .. import module_of
 
 FLAGS = flags.FLAGS
 # The package of the programs, under whatever name it is installed.
@@ -18,7 +21,11 @@ flags.DEFINE_enum(
 )
 flags.DEFINE_integer("top", 5, "How many guesses to rank.", lower_bound=1)
 flags.DEFINE_bool("json", False, "Print JSON and nothing else, for another program to read.")
-flags.DEFINE_string("out", None, "The page to write; if not given, one in the folder of the run.")
+flags.DEFINE_string(
+    "out",
+    None,
+    "The page to write; if not given, one in the folder of the run, or compare.html here.",
+)
 
 UNCALIBRATED = (
     "the loss of this run, {}, does not make its outputs probabilities: they rank the guesses, "
@@ -55,17 +62,16 @@ def write_page(path: Path, page: str) -> None:
         raise UsageError(f"cannot write {path}: {error.strerror}; give another --out") from error
 
 
-def check_flags(flag: str) -> None:
+def check_flags(main: Callable[..., None]) -> None:
     """Refuses flags of other programs, which would have no effect.
 
     Args:
-        flag: any flag that the program itself defines.
+        main: of the program.
 
     Raises:
         UsageError: naming the first one given.
     """
-    program = FLAGS.find_module_defining_flag(flag)
-    read = {flag.name for flag in FLAGS.get_key_flags_for_module(program)}
+    read = {flag.name for flag in FLAGS.get_key_flags_for_module(module_of(main))}
     for module, defined in FLAGS.flags_by_module_dict().items():
         if not module.startswith((_PROGRAMS, "__main__")):
             continue

@@ -50,7 +50,7 @@ def test_runs_and_sweeps_are_listed(start, folder: Path):
 
 def test_runs_are_set_side_by_side(start, folder: Path, tmp_path: Path):
     page = tmp_path / "page.html"
-    outcome = start(compare.main, folder / "relu", folder / "tanh", f"--page={page}")
+    outcome = start(compare.main, folder / "relu", folder / "tanh", f"--out={page}")
     assert (outcome.code, outcome.err) == (0, "")
     assert "McNemar p" in outcome.out and "40 images" in outcome.out
     text = page.read_text()
@@ -60,7 +60,7 @@ def test_runs_are_set_side_by_side(start, folder: Path, tmp_path: Path):
     shutil.copytree(folder / "tanh", broken)
     for name in ("result.json", "answers.npz"):
         (broken / name).unlink()
-    outcome = start(compare.main, folder / "relu", broken, f"--page={page}")
+    outcome = start(compare.main, folder / "relu", broken, f"--out={page}")
     assert outcome.code == 0
     assert "not ended" in outcome.out and "McNemar" not in outcome.out
 
