@@ -246,7 +246,7 @@ def _epoch(
 def _predict(
     setting: Setting, devices: int, state: TrainState, images: UInt8[Array, "n h w c"]
 ) -> Float[Array, "n classes"]:
-    count = images.shape[0]
+    images, count = jnp.asarray(images), images.shape[0]
     together = -(-min(EVALUATION_BATCH, count) // devices) * devices
     indices, _ = padded_batches(count, together)
     params, statistics = state.weights
