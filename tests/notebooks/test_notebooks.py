@@ -80,7 +80,7 @@ def test_an_idea_of_ones_own():
     # Bars of progress leave nothing to see behind.
     run, table = [page for page in displayed(outputs, "text/html") if "<table>" in page]
     assert "lenet5 on mnist; test accuracy" in run
-    assert all(f"<td>{name}</td>" in table for name in ("relu", "gelu", "my_wave"))
+    assert all(f"<td>{name}<" in table for name in ("relu", "gelu", "my_wave"))
     assert "<th>learning_rate</th>" in table
     assert len(displayed(outputs, "image/png")) == 1
 
