@@ -4,8 +4,7 @@ Every choice is a flag. The run directory holds flags.txt (a flagfile that repea
 metrics.jsonl (one line an epoch), the checkpoint, environment.json, result.json and report.html.
 """
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from rich.table import Column, Table
 from cnn_jax.analysis.evaluate import Evaluation
 from cnn_jax.analysis.pages import duration
 from cnn_jax.errors import UsageError
+from cnn_jax.studies import tracking
 from cnn_jax.studies.axes import lone_study
 from cnn_jax.studies.choices import every_choice
 from cnn_jax.studies.lone_run import Keep, LoneRun, read_test_split, write_result
@@ -29,6 +29,7 @@ from cnn_jax.studies.run_directory import (
     environment,
     planned_epochs,
 )
+from cnn_jax.studies.tracking import Tracker
 from cnn_jax.training import checkpoints
 from cnn_jax.training.devices import mesh_shape
 from cnn_jax.training.processes import is_first
@@ -47,12 +48,18 @@ flags.DEFINE_integer(
     "checkpoint_every", 1, "Epochs between checkpoints; there is always one at the end.",
     lower_bound=1,
 )  # fmt: skip
-flags.DEFINE_bool("tensorboard", False, "Write TensorBoard event files to the run directory too.")
+flags.DEFINE_list(
+    "track",
+    [],
+    f"Tell these of the run, with commas between: {', '.join(tracking.TRACKERS)}. TensorBoard's "
+    "files are in the run directory; the others are told through their own packages.",
+)
 
 
 def main() -> None:
     """Trains as the flags say: the study of one trial."""
     console = terminal()
+    tracking.check(FLAGS.track)
     hosts.join(console)
     directory, prepared = begin(
         "run",
@@ -73,8 +80,10 @@ def main() -> None:
     with underway("train", directory, content, choices(prepared), prepared):
         placed = lone.place(FLAGS.shard_data)
         run = LoneRun(lone, placed, directory, FLAGS.resume, Keep.of(options.given()))
-        train(console, run)
-        conclude(console, directory, run, placed)
+        told = tracking.Told(directory.path.name, directory.path, choices(prepared))
+        with tracking.tracking(FLAGS.track if is_first() else (), told) as trackers:
+            train(console, run, trackers)
+            conclude(console, directory, run, placed, trackers)
 
 
 def _goes_on(console: Console, directory: RunDirectory, lone: CellPlan) -> str:
@@ -145,7 +154,7 @@ def print_run(console: Console, lone: CellPlan) -> None:
         console.print(devices)
 
 
-def train(console: Console, run: LoneRun) -> None:
+def train(console: Console, run: LoneRun, trackers: Sequence[Tracker]) -> None:
     """Trains to the last epoch, with a bar, and a line for each epoch."""
     if run.done:
         console.print(f"going on after epoch {run.done} of {run.epochs}")
@@ -159,20 +168,24 @@ def train(console: Console, run: LoneRun) -> None:
         TextColumn("{task.fields[left]}"),
         TimeElapsedColumn(),
     )
-    with (
-        _tensorboard(run) as write_scalars,
-        Progress(*columns, console=console, transient=True) as progress,
-    ):
+    with Progress(*columns, console=console, transient=True) as progress:
         bar = progress.add_task("", total=run.epochs, completed=run.done, left="")
         for end in run.fit(FLAGS.checkpoint_every, hosts.must_stop):
-            write_scalars(end.metrics)
+            for tracker in trackers:
+                tracker.epoch(end.metrics)
             rate = end.timing["images_per_second"]
             progress.console.print(_line(end.metrics, run.epochs, rate))
             left = duration((run.epochs - run.done) * end.seconds)
             progress.update(bar, completed=run.done, left=f"about {left} left")
 
 
-def conclude(console: Console, directory: RunDirectory, run: LoneRun, placed: Placed) -> None:
+def conclude(
+    console: Console,
+    directory: RunDirectory,
+    run: LoneRun,
+    placed: Placed,
+    trackers: Sequence[Tracker],
+) -> None:
     """Reads the test split, once, and writes the result and the report."""
     tested = read_test_split(run, placed)
     if not is_first():
@@ -190,6 +203,8 @@ def conclude(console: Console, directory: RunDirectory, run: LoneRun, placed: Pl
     with console.status("writing the report"):
         shown = (directory.path / FLAGS_FILE).read_text()
         directory.write(REPORT_FILE, tested.report(shown, environment(as_started())))
+    for tracker in trackers:
+        tracker.end(found.accuracy, found.interval, directory.path / REPORT_FILE)
     console.print(f"report: {directory.path / REPORT_FILE}")
     console.print(f"repeat it: {command('train')} --flagfile={directory.path / FLAGS_FILE}")
 
@@ -209,23 +224,6 @@ def _line(metrics: dict[str, float], epochs: int, rate: float) -> str:
             loss, accuracy = metrics[f"{split}_loss"], metrics[f"{split}_accuracy"]
             text += f"  {name}loss {loss:.4f}  accuracy {accuracy:.2%}"
     return f"{text}  {rate:,.0f} images/s"
-
-
-@contextlib.contextmanager
-def _tensorboard(run: LoneRun) -> Iterator[Callable[[dict[str, float]], None]]:
-    """Writes the metrics of an epoch for TensorBoard, with --tensorboard and on one process."""
-    if not (FLAGS.tensorboard and is_first()):
-        yield lambda metrics: None
-        return
-    from tensorboardX import SummaryWriter
-
-    def write(metrics: dict[str, float]) -> None:
-        for name, value in metrics.items():
-            board.add_scalar(name, value, int(metrics["epoch"]))
-
-    assert run.directory is not None
-    with SummaryWriter(str(run.directory.path / "tensorboard")) as board:
-        yield write
 
 
 if __name__ == "__main__":
