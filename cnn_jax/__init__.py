@@ -8,7 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cnn_jax import analysis, api, data, extend, models, ops, training
+    from cnn_jax import analysis, api, compilation, data, extend, models, ops, training
     from cnn_jax.api import ablate, load_run, train
     from cnn_jax.extend import (
         activation,
@@ -28,6 +28,7 @@ __all__ = [
     "analysis",
     "api",
     "augmentation",
+    "compilation",
     "data",
     "dataset",
     "extend",
@@ -45,7 +46,7 @@ __all__ = [
 ]
 __version__ = "0.1.0"
 
-_ROOMS = ("analysis", "api", "data", "extend", "models", "ops", "training")
+_ROOMS = ("analysis", "api", "compilation", "data", "extend", "models", "ops", "training")
 # The room that each of the other names is in.
 _NAMES = {name: "extend" for name in __all__ if name not in _ROOMS}
 _NAMES |= {"ablate": "api", "load_run": "api", "train": "api"}

@@ -34,15 +34,23 @@ flags.DEFINE_string(
 # Under which heading --help shows a flag. Other hyperparameters are the optimizer's, or the loss's
 # that reads them; other flags are of the run.
 GROUPS: dict[str, tuple[str, ...]] = {
-    "sweep": ("vary", "tune", "seeds", "baseline", "prune", "trials_per_program", "vectorization"),
+    "sweep": (
+        *("vary", "tune", "seeds", "baseline", "compare", "equivalent_within"),
+        *("prune", "trials_per_program", "vectorization"),
+    ),
     "data": (
         "dataset",
         "data_dir",
         "download",
         "image_size",
+        "resize",
+        "on_error",
+        "labels",
+        "class_pattern",
         "train_examples",
         "validation_fraction",
         "split_seed",
+        "list_files",
     ),
     "augmentation": ("augment", "tta"),
     "network": (
@@ -55,12 +63,20 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "pooling",
         "normalization",
         "activation",
+        "init",
         "dropout_rate",
         "convolution",
         "precision",
     ),
-    "loss": ("loss",),
-    "optimizer": ("optimizer", "learning_rate", "schedule", "batch_size", "micro_batches"),
+    "loss": ("loss", "class_weights"),
+    "optimizer": (
+        "optimizer",
+        "learning_rate",
+        "schedule",
+        "batch_size",
+        "sample",
+        "micro_batches",
+    ),
     "run": (
         "preset",
         "epochs",

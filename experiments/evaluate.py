@@ -3,15 +3,16 @@
 Accuracy with its interval, scores and confusions of each class (or the scores of each label, at a
 threshold chosen on validation), calibration before and after temperature scaling, and speed, on the
 terminal (or as --json) and as a page. With --dataset the run is tried on another data set of the
-same shape and as many classes: a test of what a shift of the data does.
+same shape, whose classes are matched by name: a test of what a shift of the data does.
 """
 
 import json
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -25,7 +26,7 @@ from cnn_jax import compilation, data, training
 from cnn_jax.analysis.evaluate import EVEN, Evaluation, as_json, calibrate, render_evaluation
 from cnn_jax.analysis.evaluate import evaluate as measure
 from cnn_jax.errors import UsageError
-from cnn_jax.studies.choices import PLACE, divide, read_pool
+from cnn_jax.studies.choices import PLACE, data_choices, divide, read_pool
 from cnn_jax.studies.data_record import Found, find
 from cnn_jax.studies.saved_run import SavedRun
 
@@ -33,7 +34,9 @@ from .launch import launch, terminal
 from .runs import saved_run
 
 FLAGS = flags.FLAGS
-for _name in ("run", "split", "top", "json", "out", "dataset", "data_dir", "download", "extend"):
+# What is read of another data set as it is given here, and not as the run read its own.
+_OF_THE_OTHER = (*sorted(PLACE), "on_error", "labels", "class_pattern")
+for _name in ("run", "split", "top", "json", "out", "extend", *_OF_THE_OTHER):
     flags.declare_key_flag(_name)
 flags.DEFINE_bool("page", True, "Write the page evaluation-<split>.html.")
 
@@ -51,12 +54,14 @@ class EvaluationSet(NamedTuple):
         slug: likewise, as part of a file's name.
         examples: the split.
         notes: what a reader should know of it.
+        read: likewise, of how it was read.
     """
 
     name: str
     slug: str
     examples: data.Split
     notes: list[str]
+    read: tuple[str, ...] = ()
 
 
 def main() -> None:
@@ -84,25 +89,30 @@ def main() -> None:
         )
     if FLAGS.json:
         record = {"run": str(saved.path), "evaluated_on": chosen.name, "notes": chosen.notes}
+        record |= {"read": list(chosen.read)} if chosen.read else {}
         record |= as_json(found) | {"images_per_second": speed}
         print(json.dumps(record, indent=2))
         return
     console = terminal()
-    console.print(_headline(found, chosen.name))
+    console.print(Text(_headline(found, chosen.name)))
     console.print(f"{speed:,.0f} images a second, once compiled")
+    for note in chosen.read:
+        console.print(Text(note))
     for note in chosen.notes:
         console.print(Text(note, style="yellow"))
     print_tables(console, found)
     if FLAGS.page:
-        console.print(f"page: {path}")
+        console.print(Text(f"page: {path}"))
 
 
 def _headline(found: Evaluation, name: str) -> str:
     low, high = found.interval
     text = (
-        f"[bold]{found.accuracy:.2%}[/] {'of the labels right' if found.several else 'accuracy'} "
+        f"{found.accuracy:.2%} {'of the labels right' if found.several else 'accuracy'} "
         f"on {name} (95% interval {low:.2%} to {high:.2%}, {len(found.labels):,} images)"
     )
+    if found.balanced_accuracy is not None:
+        text += f"; balanced accuracy {found.balanced_accuracy:.2%}"
     return f"{text}; every label right: {found.exact:.2%}" if found.several else text
 
 
@@ -112,16 +122,29 @@ def choose(saved: SavedRun) -> EvaluationSet:
     Raises:
         UsageError: if there is none, or it does not fit the run.
     """
-    given = {name: FLAGS[name].value for name in sorted(PLACE) if FLAGS[name].present}
+    given = {name: FLAGS[name].value for name in _OF_THE_OTHER if FLAGS[name].present}
     if not given:
         return _own(saved, saved.split(FLAGS.split), saved.found.differences)
     # How many examples the run was given says nothing of another data set.
     kept = {name: value for name, value in saved.choices.items() if name != "train_examples"}
-    pool = read_pool(kept | given, test_only=FLAGS.split == "test")
-    found = find(saved.record, pool) if saved.record.splits else Found({}, [])
-    if len(found.splits.get(FLAGS.split, ())):
-        return _own(saved, found.splits[FLAGS.split], found.differences)
-    return _other(saved, *divide(pool, kept | given))
+    as_of_the_run = kept | given
+    as_given = kept | {name: FLAGS[name].value for name in _OF_THE_OTHER}
+    alike = data_choices(as_of_the_run) == data_choices(as_given)
+    try:
+        pool = _read(saved, as_of_the_run)
+        found = find(saved.record, pool) if saved.record.splits else Found({}, [])
+        if len(found.splits.get(FLAGS.split, ())):
+            return _own(saved, found.splits[FLAGS.split], found.differences)
+    except UsageError:
+        if alike:
+            raise
+    if not alike:
+        pool = _read(saved, as_given)
+    return _other(saved, *divide(pool, as_given))
+
+
+def _read(saved: SavedRun, choices: dict[str, Any]) -> data.Dataset:
+    return read_pool(choices, test_only=FLAGS.split == "test", rule=saved.record.rule)
 
 
 def _own(saved: SavedRun, split: data.Split, differences: list[str]) -> EvaluationSet:
@@ -155,41 +178,14 @@ def _other(saved: SavedRun, other: data.Dataset, validation: data.Split) -> Eval
             f"{where} has {kinds[other.multi_label]} an image, but the run in "
             f"{saved.path} was trained on images with {kinds[saved.task.multi_label]}"
         )
-    if other.num_classes != saved.task.num_classes:
-        raise UsageError(
-            f"{where} has {other.num_classes} classes, but the run in "
-            f"{saved.path} tells {saved.task.num_classes} apart"
-        )
     notes = [f"The run was trained on {saved.record.name}, and not on this."]
-    split = {"train": other.train, "validation": validation, "test": other.test}[FLAGS.split]
+    other, matched = data.in_order_of(replace(other, validation=validation), saved.class_names)
+    split = other.splits[FLAGS.split]
     if not len(split):
         raise UsageError(f"--split={FLAGS.split} of {where} has no examples; give another split")
-    if other.class_names != saved.class_names:
-        split = _by_names(saved, other, split, notes)
     name = Path(other.name).name.replace(":", "-")
-    return EvaluationSet(f"{other.name}, {FLAGS.split}", f"{name}-{FLAGS.split}", split, notes)
-
-
-def _by_names(
-    saved: SavedRun, other: data.Dataset, split: data.Split, notes: list[str]
-) -> data.Split:
-    """A split with the run's numbers of its classes, as far as their names say them."""
-    known, names = saved.class_names, other.class_names
-    moved = [name for name in names if name in known and known.index(name) != names.index(name)]
-    if not moved:
-        notes.append("The classes have other names here; they are compared by their number.")
-        return split
-    if set(names) != set(known):
-        missing = ", ".join(sorted(set(known) - set(names)))
-        raise UsageError(
-            f"--dataset={FLAGS.dataset} has {', '.join(moved)} at another place among its classes "
-            f"and no {missing}, which the run in {saved.path} knows; give them the run's names"
-        )
-    notes.append("The classes have another order here; they are compared by their names.")
-    order = np.array([known.index(name) for name in names])
-    if saved.task.multi_label:
-        return data.Split(split.images, split.labels[:, np.argsort(order)])
-    return data.Split(split.images, order[split.labels].astype(split.labels.dtype))
+    title, slug = f"{other.name}, {FLAGS.split}", f"{name}-{FLAGS.split}"
+    return EvaluationSet(title, slug, split, [*notes, *matched], other.notes)
 
 
 def run_timed(saved: SavedRun, examples: data.Split) -> tuple[np.ndarray, float]:

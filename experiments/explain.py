@@ -156,7 +156,7 @@ def read_files(paths: list[str], saved: SavedRun) -> tuple[np.ndarray, list[str 
     skipped = Skipped()
     images, truths, names = [], [], []
     for path in find_pictures(paths, skipped):
-        fitted = read_fitted(path, saved.record.style)
+        fitted = read_fitted(path, saved.record)
         if isinstance(fitted, str):
             skipped.add(path, fitted)
             continue

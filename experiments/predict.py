@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.text import Text
 
 from cnn_jax import compilation
-from cnn_jax.analysis import pictures
+from cnn_jax.analysis import figures, pictures
 from cnn_jax.analysis.predictions import Guess, ranked, there
 from cnn_jax.analysis.statistics import wilson_interval
 from cnn_jax.data.cache import progress
@@ -143,7 +143,7 @@ def predict(
         for start in range(0, len(files), size):
             chosen = files[start : start + size]
             good = []
-            fitted_all = pool.map(lambda path: read_fitted(path, style), chosen)
+            fitted_all = pool.map(lambda path: read_fitted(path, saved.record), chosen)
             for path, found in zip(chosen, fitted_all, strict=True):
                 if isinstance(found, str):
                     skipped.add(path, found)
@@ -316,7 +316,8 @@ def draw(
         None if thresholds is None else np.array(list(thresholds.values())),
     )
     try:
-        figure.savefig(path, dpi=144)
+        with figures.missing_letters_said():
+            figure.savefig(path, dpi=144)
     except OSError as error:
         raise UsageError(f"cannot write --picture={path}: {error.strerror}") from error
 

@@ -6,6 +6,7 @@ metrics.jsonl (one line an epoch), the checkpoint, environment.json, result.json
 
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from absl import flags
@@ -13,10 +14,12 @@ from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
+from rich.text import Text
 
 from cnn_jax.analysis.evaluate import Evaluation
 from cnn_jax.analysis.pages import duration
-from cnn_jax.errors import UsageError
+from cnn_jax.errors import DivergedError, UsageError
+from cnn_jax.models import MODELS, Architecture
 from cnn_jax.studies import tracking
 from cnn_jax.studies.axes import lone_study
 from cnn_jax.studies.choices import every_choice
@@ -84,6 +87,12 @@ def main() -> None:
         with tracking.tracking(FLAGS.track if is_first() else (), told) as trackers:
             train(console, run, trackers)
             conclude(console, directory, run, placed, trackers)
+            if run.diverged:
+                raise DivergedError(
+                    f"the loss is not finite after epoch {run.done} of {run.epochs}, where "
+                    "training stopped; a lower --learning_rate or --clip_norm may help; report: "
+                    f"{directory.path / REPORT_FILE}"
+                )
 
 
 def _goes_on(console: Console, directory: RunDirectory, lone: CellPlan) -> str:
@@ -126,11 +135,13 @@ def print_run(console: Console, lone: CellPlan) -> None:
     kinds = f"{dataset.num_classes} classes"
     if dataset.multi_label:
         kinds = f"any of {dataset.num_classes} labels each: {', '.join(dataset.class_names)}"
-    console.print(
-        f"[bold]{dataset.name}[/]: {len(dataset.train):,} training, "
-        f"{len(validation):,} validation and {len(dataset.test):,} test images, "
-        f"{height}x{width}x{channels}, {kinds}"
+    said = (
+        f": {len(dataset.train):,} training, {len(validation):,} validation and "
+        f"{len(dataset.test):,} test images, {height}x{width}x{channels}, {kinds}"
     )
+    console.print(Text.assemble((dataset.name, "bold"), said))
+    study.print_notes(console, dataset)
+    study.print_batches(console, lone)
     numbers = (Column(heading, justify="right") for heading in ("formula", "parameters", "counted"))
     table = Table("layer", "kind", "output", *numbers, box=box.SIMPLE_HEAD, pad_edge=False)
     for row in lone.rows:
@@ -140,23 +151,28 @@ def print_run(console: Console, lone: CellPlan) -> None:
     total = sum(row.count for row in lone.rows)
     table.add_row("total", "", "", "", f"{total:,}", f"{lone.parameters:,}")
     console.print(table, soft_wrap=False)
-    (trial,), config = lone.cell.trials, lone.cell.config
+    (trial,), config = lone.cell.trials, lone.config
     hparams = ", ".join(f"{name} {value:g}" for name, value in trial.hparams.items())
     console.print(
         f"{config.loss}, {config.optimizer} ({hparams}), {config.schedule} schedule, "
-        f"batches of {config.batch_size}"
+        f"batches of {config.batch_size}{_initialization(config.architecture)}"
     )
     if FLAGS.init_from and not FLAGS.resume:
-        console.print(f"starting from the weights of {FLAGS.init_from}")
+        console.print(Text(f"starting from the weights of {FLAGS.init_from}"))
     if config.freeze:
-        console.print(f"frozen: {', '.join(config.freeze)}")
+        console.print(Text(f"frozen: {', '.join(config.freeze)}"))
     if devices := machine.describe_shape(mesh_shape(lone.mesh)):
         console.print(devices)
 
 
+def _initialization(architecture: Architecture) -> str:
+    read = "init" in MODELS[architecture.model].options
+    return f", {architecture.init} initialization" if read else ""
+
+
 def train(console: Console, run: LoneRun, trackers: Sequence[Tracker]) -> None:
-    """Trains to the last epoch, with a bar, and a line for each epoch."""
-    if run.done:
+    """Trains as far as it goes, with a bar, and a line for each epoch."""
+    if run.done and not run.diverged:
         console.print(f"going on after epoch {run.done} of {run.epochs}")
     with console.status("compiling"):
         run.compile()
@@ -193,11 +209,13 @@ def conclude(
     found = tested.evaluation
     low, high = found.interval
     write_result(directory, tested)
-    console.print(
-        f"[bold]test accuracy {found.accuracy:.2%}[/]{_of_labels(found)} "
-        f"(95% interval {low:.2%} to {high:.2%}, {len(found.labels):,} images) "
+    headline = (
+        f"{_of_labels(found)} (95% interval {low:.2%} to {high:.2%}, {len(found.labels):,} images) "
         f"after {tested.train_seconds:.1f} s of training"
     )
+    if found.balanced_accuracy is not None:
+        headline += f"; balanced accuracy {found.balanced_accuracy:.2%}"
+    console.print(Text.assemble((f"test accuracy {found.accuracy:.2%}", "bold"), headline))
     if about := tested.about_epochs():
         console.print(about)
     with console.status("writing the report"):
@@ -205,8 +223,9 @@ def conclude(
         directory.write(REPORT_FILE, tested.report(shown, environment(as_started())))
     for tracker in trackers:
         tracker.end(found.accuracy, found.interval, directory.path / REPORT_FILE)
-    console.print(f"report: {directory.path / REPORT_FILE}")
-    console.print(f"repeat it: {command('train')} --flagfile={directory.path / FLAGS_FILE}")
+    console.print(Text(f"report: {directory.path / REPORT_FILE}"))
+    repeat = f"repeat it: {command('train')} --flagfile={quote(str(directory.path / FLAGS_FILE))}"
+    console.print(Text(repeat))
 
 
 def _of_labels(found: Evaluation) -> str:

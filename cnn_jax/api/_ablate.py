@@ -13,8 +13,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnn_jax.analysis.ablation.page import markdown_table, render_ablation_report
-from cnn_jax.analysis.ablation.records import SweepRecord, summary_csv
+from cnn_jax.analysis.ablation import (
+    SweepRecord,
+    markdown_table,
+    render_ablation_report,
+    summary_csv,
+)
 from cnn_jax.api._arguments import (
     ArgumentError,
     check_compiler,
@@ -32,7 +36,7 @@ from cnn_jax.studies.cells import run_cells
 from cnn_jax.studies.data_record import write_records
 from cnn_jax.studies.planning import prepare
 from cnn_jax.studies.run_directory import FLAGS_FILE, RunDirectory, environment
-from cnn_jax.studies.sweep import sweep_choices, sweep_record
+from cnn_jax.studies.sweep import COMPARISONS, sweep_choices, sweep_record
 from cnn_jax.training.grid import Axis, Value, split_axis
 from cnn_jax.training.sweep import default_vectorization
 
@@ -72,20 +76,27 @@ class Table:
         return self.markdown
 
     def _repr_html_(self) -> str:
-        lines = [line for line in self.markdown.splitlines() if line.startswith("|")]
-        cells = [[_cell(cell) for cell in line.strip("|").split("|")] for line in lines]
-        head = "".join(f"<th>{cell}</th>" for cell in cells[0])
-        body = "".join(
-            f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in cells[2:]
-        )
-        note = " ".join(html.escape(self.markdown.rpartition("|\n")[2]).split())
-        return f"<table><tr>{head}</tr>{body}</table><p>{note}</p>"
+        return "".join(map(_part, self.markdown.strip().split("\n\n")))
 
 
-def _cell(text: str) -> str:
-    """A cell of the Markdown table as HTML."""
-    plain = html.escape(re.sub(r"\\(.)", r"\1", text.strip()))
-    return re.sub(r"\*\*(.*?)\*\*", r"<b>\1</b>", plain)
+def _part(text: str) -> str:
+    """A table or a paragraph of Markdown as HTML."""
+    if not text.startswith("|"):
+        return f"<p>{_inline(text)}</p>"
+    # A bar that is escaped is none.
+    cells = [re.split(r"(?<!\\)\|", line[1:-1]) for line in text.splitlines()]
+    head = "".join(f"<th>{_inline(cell)}</th>" for cell in cells[0])
+    rows = ("".join(f"<td>{_inline(cell)}</td>" for cell in row) for row in cells[2:])
+    return f"<table><tr>{head}</tr>{''.join(f'<tr>{row}</tr>' for row in rows)}</table>"
+
+
+def _inline(text: str) -> str:
+    """Words of the Markdown that `markdown_table` writes as HTML."""
+    words = re.sub(r"(?<!\\)\*\*(.*?)(?<!\\)\*\*", "\0\\1\1", text.strip())
+    words = re.sub(r"<sup>(.*?)</sup>", "\2\\1\3", words)
+    words = html.escape(re.sub(r"\\(.)", r"\1", words))
+    tags = {"\0": "<b>", "\1": "</b>", "\2": "<sup>", "\3": "</sup>"}
+    return "".join(tags.get(letter, letter) for letter in words)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -161,6 +172,8 @@ def ablate(
     seeds: int = 3,
     baseline: Mapping[str, Any] | None = None,
     prune: bool = False,
+    compare: str = "baseline",
+    equivalent_within: float = 0.2,
     test: tuple[Any, Any] | None = None,
     class_names: Sequence[str] | None = None,
     workdir: str | Path | None = None,
@@ -180,6 +193,9 @@ def ablate(
         seeds: runs of every combination.
         baseline: the row that the others are compared with; the first if not given.
         prune: whether tuned values that fall behind are stopped.
+        compare: the rows with the "baseline" (Dunnett's test), or "all" pairs too (Tukey's).
+        equivalent_within: differences of test accuracy smaller than this, in percentage points, do
+            not matter.
         test: as in `train`.
         class_names: as in `train`.
         workdir: a new folder to write to; one that goes with this process if not given.
@@ -206,6 +222,10 @@ def ablate(
             del fixed["dataset"]
         wanted = {axis: _text(axis, value) for axis, value in (baseline or {}).items()}
         study = make_study(axes, list(tune), seeds, fixed, wanted or None)
+        if compare not in COMPARISONS:
+            raise ArgumentError(f"compare must be {' or '.join(COMPARISONS)}, got {compare!r}")
+        if not equivalent_within >= 0:
+            raise ArgumentError(f"equivalent_within must be 0 or more, got {equivalent_within!r}")
         if prune and not study.tuned:
             raise ArgumentError("prune stops tuned values that fall behind, but nothing is tuned")
         prepared = prepare(study, share_devices)
@@ -214,6 +234,7 @@ def ablate(
         kept = workdir is not None
         files = used_files([fixed, *_chosen(study)]) if kept else loaded_files()
         shown = _flagfile(study, fixed, directory.path, [file.name for file in files])
+        shown += f"--compare={compare}\n--equivalent_within={equivalent_within:g}\n"
         described = sweep_choices(prepared, prune, None, files)
         directory.create(shown, described, _COMMAND, files)
         write_records(directory, [loaded.record for loaded in prepared.loaded])
@@ -227,7 +248,14 @@ def ablate(
                 prune,
             )
         shown = (directory.path / FLAGS_FILE).read_text()
-        record = sweep_record(prepared, results, shown, environment(_COMMAND))
+        record = sweep_record(
+            prepared,
+            results,
+            shown,
+            environment(_COMMAND),
+            equivalent_within=equivalent_within / 100,
+            all_pairs=compare == "all",
+        )
         return Comparison(record, directory.path)
 
 

@@ -94,6 +94,12 @@ class TrainedRun:
         return self.saved.class_names
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader should know of its data and, unless it was loaded, its batches."""
+        batches = [] if self._tested is None else self._tested.lone.notes()
+        return (*self.saved.record.notes, *batches)
+
+    @property
     def state(self) -> TrainState:
         """All that was trained."""
         return self.saved.state
@@ -164,7 +170,8 @@ class TrainedRun:
         )
         heads = "".join(f"<th>{name.replace('_', ' ')}</th>" for name in self._columns())
         facts = html.escape("; ".join(self._facts()))
-        return f"<p><b>{facts}</b></p><table><tr><th>epoch</th>{heads}</tr>{rows}</table>"
+        notes = "".join(f"<br>{html.escape(note)}" for note in self.notes)
+        return f"<p><b>{facts}</b>{notes}</p><table><tr><th>epoch</th>{heads}</tr>{rows}</table>"
 
     def _columns(self) -> list[str]:
         first = self.history[0] if self.history else {}
@@ -177,7 +184,9 @@ class TrainedRun:
             facts.append(
                 f"test accuracy {self.accuracy:.2%} (95% interval {low:.2%} to {high:.2%})"
             )
-        return [*facts, f"{int(self.state.epoch)} epochs"]
+        facts.append(f"{int(self.state.epoch)} epochs")
+        diverged = self.result.get("status") == "diverged"
+        return [*facts, *(["the loss is not finite"] if diverged else [])]
 
     def _of_result(self, name: str) -> Any:
         if not self.result:
@@ -205,9 +214,10 @@ class TrainedRun:
         return found
 
     def _picture(self, path: Path) -> np.ndarray:
-        style = self.saved.record.style
+        style, rule = self.saved.record.style, self.saved.record.rule
         try:
-            return pictures.fit_picture(pictures.read_picture(path, style.shape[2]), style).image
+            picture = pictures.read_picture(path, style.shape[2], rule)
+            return pictures.fit_picture(picture, style, how=rule.resize).image
         except ValueError as error:
             raise ArgumentError(f"images: {path}: {error}") from error
 
@@ -232,7 +242,7 @@ def train(
     Args:
         data: a name or a folder, as --dataset takes it; `(images, labels)`, uint8 `n h w c` and
             whole numbers; or a `cnn_jax.data.Dataset`.
-        test: `(images, labels)`; of arrays without, a sixth is kept for testing.
+        test: `(images, labels)`; of arrays without, a fifth is kept for testing.
         class_names: of arrays; their numbers if not given.
         workdir: a new folder to write the run to; nothing is written if not given.
         progress: whether a bar is shown, in a terminal or a notebook.
@@ -241,7 +251,8 @@ def train(
             for, a function will do.
 
     Returns:
-        The run: accuracy, interval, history, predict, report, save.
+        The run: accuracy, interval, history, predict, report, save. Where the loss is not finite
+        any more, training stops; its `result["status"]` then is "diverged".
 
     Raises:
         ArgumentError: naming the argument that cannot be.

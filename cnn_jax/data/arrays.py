@@ -5,11 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from cnn_jax.data.dataset import Dataset, Split, check_dataset, hold_out
+from cnn_jax.data.dataset import Dataset, Split, check_dataset, held_out_for_test
 from cnn_jax.errors import UsageError
-
-# What is kept for testing where there is no test split, and by which draw.
-_TEST_FRACTION, _TEST_SEED = 1 / 6, 0
 
 
 def as_dataset(name: str, returned: Iterable[Any]) -> Dataset:
@@ -23,7 +20,7 @@ def as_dataset(name: str, returned: Iterable[Any]) -> Dataset:
             called by their numbers.
 
     Returns:
-        The data set; without a test split, a sixth of the examples is kept for testing, of every
+        The data set; without a test split, a fifth of the examples is kept for testing, of every
         class its share.
 
     Raises:
@@ -36,11 +33,14 @@ def as_dataset(name: str, returned: Iterable[Any]) -> Dataset:
             f"images, test labels), class_names), got {_kind(returned)}"
         )
     *arrays, names = parts
+    notes: tuple[str, ...] = ()
     if isinstance(arrays[0], tuple | list):
         train, test = (_split(name, *_pair(name, part)) for part in arrays)
     else:
-        train, test = hold_out(_split(name, *arrays), _TEST_FRACTION, _TEST_SEED)
-    return check_dataset(Dataset(name, train, test, _class_names(name, names, train)))
+        every = _split(name, *arrays)
+        chosen, note = held_out_for_test(every.labels)
+        train, test, notes = every[~chosen], every[chosen], (note,)
+    return check_dataset(Dataset(name, train, test, _class_names(name, names, train), notes=notes))
 
 
 def _pair(name: str, part: Any) -> tuple[Any, Any]:

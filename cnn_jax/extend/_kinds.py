@@ -459,9 +459,10 @@ def dataset(
     """Registers a data set: a function without arguments that returns arrays.
 
     Args:
-        function: returns `(images, labels, class_names)`, of which every sixth example of a class
-            is kept for testing, or `((images, labels), (test images, test labels), class_names)`.
-            Images are uint8 `n h w c` with 1 or 3 channels, labels whole numbers from 0.
+        function: returns `(images, labels, class_names)`, of which a fifth, of every class its
+            share, is kept for testing, or `((images, labels), (test images, test labels),
+            class_names)`. Images are uint8 `n h w c` with 1 or 3 channels, labels whole numbers
+            from 0.
         name: to choose it by; the function's own if not given.
         multi_label: whether an image has any number of labels; labels are then rows of zeros and
             ones.

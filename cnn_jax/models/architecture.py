@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from jaxtyping import Array, Float, PyTree
 
 from cnn_jax.errors import FIELD, FieldError, check_choice
+from cnn_jax.models.initialization import INITIALIZATIONS
 from cnn_jax.ops import ACTIVATIONS, LOWERINGS, PARAMETRIC_ACTIVATIONS, POOLINGS, Lowering
 
 ImageShape = tuple[int, int, int]
@@ -57,6 +58,7 @@ CHOICES: dict[str, Collection[str]] = {
     "normalization": NORMALIZATIONS,
     "pooling": POOLINGS,
     "convolution": LOWERINGS,
+    "init": INITIALIZATIONS,
 }
 
 
@@ -76,6 +78,8 @@ class Architecture:
         convolutions_per_block: convolutions before each pooling (`cnn`).
         hidden: neurons of each dense layer before the output (`cnn`).
         convolution: lowering of the convolutions, see `conv2d`.
+        init: a key of `INITIALIZATIONS`: how kernels begin that an activation follows (not
+            `airnet`, which has its own).
         numbers: those that shape a network from outside, by name, where not its defaults.
 
     Raises:
@@ -93,6 +97,7 @@ class Architecture:
     convolutions_per_block: int = 1
     hidden: tuple[int, ...] = (256,)
     convolution: Lowering = "auto"
+    init: str = "lecun"
     numbers: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from cnn_jax.errors import UsageError
 from cnn_jax.models.architecture import NORMALIZATIONS, Architecture, ImageShape
+from cnn_jax.models.initialization import INITIALIZATIONS
 from cnn_jax.ops import (
     Number,
     Padding,
@@ -97,12 +98,17 @@ class Layer(nnx.Module):
         return "0", 0
 
 
+def hidden_init(architecture: Architecture) -> nnx.Initializer:
+    """How the kernels begin that an activation follows."""
+    return INITIALIZATIONS[architecture.init](architecture.activation)
+
+
 class Convolution(Layer):
     """The parameters of `nnx.Conv` under `cnn_jax.ops.conv2d`.
 
     Without a given padding an odd kernel keeps the size of the image, or divides it by the stride.
-    If not said otherwise it has a bias if the network is not normalized: else the next
-    normalization has one.
+    If not said otherwise its kernel begins as the architecture says, and it has a bias if the
+    network is not normalized: else the next normalization has one.
     """
 
     kind = "convolution"
@@ -117,7 +123,7 @@ class Convolution(Layer):
         stride: int = 1,
         padding: Padding | None = None,
         use_bias: bool | None = None,
-        kernel_init: nnx.Initializer = _LECUN_NORMAL,
+        kernel_init: nnx.Initializer | None = None,
         rngs: nnx.Rngs,
     ):
         self.conv = nnx.Conv(
@@ -125,7 +131,7 @@ class Convolution(Layer):
             filters,
             (kernel_size, kernel_size),
             use_bias=architecture.normalization == "none" if use_bias is None else use_bias,
-            kernel_init=kernel_init,
+            kernel_init=kernel_init or hidden_init(architecture),
             rngs=rngs,
         )
         self.convolve = partial(

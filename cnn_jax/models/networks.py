@@ -17,18 +17,20 @@ from cnn_jax.models.plain import cnn, lenet5, vgg
 from cnn_jax.models.residual import resnet, resnet18, wide_resnet
 from cnn_jax.ops import Number
 
+# The options of all networks but airnet, whose kernels begin as its recipe says.
+_SHARED = frozenset({"init"})
 MODELS |= {
     "airnet": Model(airnet, frozenset({"width"}), whiten),
     "cnn": Model(
-        cnn, frozenset({"pooling", "filters", "kernel_size", "convolutions_per_block", "hidden"})
+        cnn, _SHARED | {"pooling", "filters", "kernel_size", "convolutions_per_block", "hidden"}
     ),
-    "lenet5": Model(lenet5, frozenset({"pooling"})),
-    "resnet18": Model(resnet18),
-    "resnet20": Model(partial(resnet, 20)),
-    "resnet32": Model(partial(resnet, 32)),
-    "resnet56": Model(partial(resnet, 56)),
-    "vgg": Model(vgg, frozenset({"width"})),
-    "wide_resnet": Model(wide_resnet),
+    "lenet5": Model(lenet5, _SHARED | {"pooling"}),
+    "resnet18": Model(resnet18, _SHARED),
+    "resnet20": Model(partial(resnet, 20), _SHARED),
+    "resnet32": Model(partial(resnet, 32), _SHARED),
+    "resnet56": Model(partial(resnet, 56), _SHARED),
+    "vgg": Model(vgg, _SHARED | {"width"}),
+    "wide_resnet": Model(wide_resnet, _SHARED),
 }
 
 

@@ -3,12 +3,12 @@
 A choice that is not given has its default. Messages name the choice; programs add the -- of flags.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import fields, replace
 from typing import Any
 
 from cnn_jax import data
-from cnn_jax.errors import FIELD, FieldError, check_choice
+from cnn_jax.errors import FIELD, FieldError, UsageError, check_choice
 from cnn_jax.extend import ExtensionFile, loaded_files
 from cnn_jax.models import MODELS, Architecture
 from cnn_jax.models.architecture import CHOICES as ARCHITECTURE_CHOICES
@@ -34,6 +34,10 @@ DATA: dict[str, Any] = {
     "data_dir": None,
     "download": False,
     "image_size": None,
+    "resize": "crop",
+    "on_error": "refuse",
+    "labels": "auto",
+    "class_pattern": None,
     "train_examples": None,
     "validation_fraction": 0.1,
     "split_seed": 0,
@@ -41,6 +45,8 @@ DATA: dict[str, Any] = {
 # Where the data set is, which says nothing of what it holds.
 _WHERE = frozenset({"data_dir", "download"})
 PLACE = _WHERE | {"dataset"}
+# How a folder of pictures is read.
+_READING = ("image_size", "resize", "on_error", "labels", "class_pattern")
 # The fields of `Architecture` and `Config` that follow from other choices.
 _FOLLOW = frozenset(
     {"architecture", "numbers", "dropout", "clip", "bias_group", "whitening_group", "lookahead"}
@@ -55,7 +61,14 @@ FIELDS: dict[str, Any] = {
 # Whole numbers without a default.
 _WHOLE = frozenset({"image_size", "train_examples", "patience"})
 # What each choice that is a word may be.
-CHOICES = ARCHITECTURE_CHOICES | CONFIG_CHOICES | {"keep_epoch": ("best", "last")}
+CHOICES: dict[str, Collection[str]] = {
+    **ARCHITECTURE_CHOICES,
+    **CONFIG_CHOICES,
+    "keep_epoch": ("best", "last"),
+    "resize": data.RESIZE,
+    "on_error": ("refuse", "skip"),
+    "labels": data.LABELS,
+}
 _DEFAULTS = (
     DATA
     | FIELDS
@@ -104,7 +117,8 @@ def read_config(choices: Choices) -> Config:
     """
     given = {name: value_of(choices, name) for name in FIELDS if name != "augment"}
     model = given["model"]
-    check_choice("keep_epoch", value_of(choices, "keep_epoch"), CHOICES["keep_epoch"])
+    for name in ("keep_epoch", "resize", "on_error", "labels"):
+        check_choice(name, value_of(choices, name), CHOICES[name])
     architecture = Architecture(model=model)
     for name in sorted(of_other_models(model) & choices.keys()):
         raise unread(name, model)
@@ -151,12 +165,15 @@ def without_effect(choices: Choices) -> frozenset[str]:
     return frozenset(others | ((known_hyperparameters().keys() & choices.keys()) - read))
 
 
-def read_pool(choices: Choices, *, test_only: bool = False) -> data.Dataset:
-    """The whole data set.
+def read_pool(
+    choices: Choices, *, test_only: bool = False, rule: data.PixelRule | None = None
+) -> data.Dataset:
+    """The whole data set, with what is to be said of it.
 
     Args:
         choices: by name.
         test_only: whether a data set that has nothing to train on will do.
+        rule: by which values of pictures that are no bytes become bytes; None: by their range.
 
     Raises:
         UsageError: if the data cannot be read, or no part of them could be held out.
@@ -164,17 +181,23 @@ def read_pool(choices: Choices, *, test_only: bool = False) -> data.Dataset:
     fraction = value_of(choices, "validation_fraction")
     if not 0 <= fraction < 1:
         raise FieldError(f"{FIELD.validation_fraction} must be in [0, 1), got {fraction:g}")
-    return data.load(
+    dataset = data.load(
         value_of(choices, "dataset"),
         data_dir=value_of(choices, "data_dir"),
         download=value_of(choices, "download"),
-        image_size=value_of(choices, "image_size"),
+        **{name: value_of(choices, name) for name in _READING},
         test_only=test_only,
+        rule=rule,
     )
+    if uneven := data.imbalance(dataset.train, dataset.class_names):
+        return replace(dataset, notes=(*dataset.notes, uneven))
+    return dataset
 
 
 def divide(dataset: data.Dataset, choices: Choices) -> tuple[data.Dataset, data.Split]:
     """The data set with what the choices leave to train on, and the examples held out.
+
+    Those are the validation split that the data come with, if they do.
 
     Raises:
         UsageError: if the split cannot be made.
@@ -182,11 +205,16 @@ def divide(dataset: data.Dataset, choices: Choices) -> tuple[data.Dataset, data.
     if not len(dataset.train):
         return dataset, dataset.train
     fraction, seed = value_of(choices, "validation_fraction"), value_of(choices, "split_seed")
-    train, validation = data.hold_out(dataset.train, fraction, seed)
+    train, validation = dataset.train, dataset.validation
+    if validation is None:
+        try:
+            train, validation = data.hold_out(train, fraction, seed)
+        except UsageError as error:
+            raise FieldError(f"{error}; {FIELD.validation_fraction}=0 holds none out") from error
     count = value_of(choices, "train_examples")
     if count is not None:
         train = data.take(train, count, seed)
-    return data.Dataset(dataset.name, train, dataset.test, dataset.class_names), validation
+    return replace(dataset, train=train), validation
 
 
 def read_dataset(choices: Choices) -> tuple[data.Dataset, data.Split]:
@@ -247,7 +275,7 @@ def of_other_models(model: str) -> frozenset[str]:
 
 
 def _loss(choices: Choices) -> str:
-    several = data.is_multi_label(value_of(choices, "dataset"))
+    several = data.is_multi_label(value_of(choices, "dataset"), labels=value_of(choices, "labels"))
     return choices.get("loss", MULTI_LABEL_LOSS if several else Config.loss)
 
 

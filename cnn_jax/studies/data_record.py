@@ -1,9 +1,9 @@
 """What a run remembers of its data: enough to be used without it, and to know it again.
 
 `data.json` says what a network was made for: class names, shape and normalization of images, what
-the training images have in common. `examples.npz` has a hash and the label of every example of
-every split, so that the splits can be put together again wherever the pictures lie, and what is
-different there can be named.
+the training images have in common, by which rule pictures became images, and what was said of them.
+`examples.npz` has a hash and the label of every example of every split, so that the splits can be
+put together again wherever the pictures lie, and what is different there can be named.
 """
 
 import hashlib
@@ -31,6 +31,12 @@ _UNUSED = "unused"
 SPLITS = ("train", "validation", "test", _UNUSED)
 # More classes than this are not named one by one in a message.
 _NAMED = 4
+# How a split of a data set is called in a message.
+_CALLED = {"train": "training", "validation": "validation", "test": "test"}
+
+
+# All of a data set, read by the rule of a training set.
+Pool = Callable[[data.PixelRule], data.Dataset]
 
 
 class Known(NamedTuple):
@@ -54,6 +60,9 @@ class DataRecord:
         class_names: one for each output.
         task: the shape of the problem, and how images are normalized.
         style: what the training images have in common.
+        rule: how pictures of any kind become images like these.
+        notes: what a reader should know of how they were read.
+        own_validation: whether the data came with a validation split, which is none of `train`.
         splits: the examples of each of `SPLITS`; empty for a run of an older version.
     """
 
@@ -61,6 +70,9 @@ class DataRecord:
     class_names: tuple[str, ...]
     task: Task
     style: Style
+    rule: data.PixelRule
+    notes: tuple[str, ...]
+    own_validation: bool
     splits: Mapping[str, Known]
 
     @property
@@ -93,7 +105,9 @@ def describe(
     """
     parts = {"train": dataset.train, "validation": validation, "test": dataset.test}
     splits = {name: Known(hash_images(split.images), split.labels) for name, split in parts.items()}
-    used = Counter(np.concatenate([splits["train"].hashes, splits["validation"].hashes]).tolist())
+    own = pool.validation is not None
+    drawn = [splits["train"].hashes] + ([] if own else [splits["validation"].hashes])
+    used = Counter(np.concatenate(drawn).tolist())
     if len(pool.train) > sum(used.values()):
         every, rest = hash_images(pool.train.images), []
         for index, value in enumerate(every.tolist()):
@@ -103,7 +117,9 @@ def describe(
                 rest.append(index)
         splits[_UNUSED] = Known(every[rest], pool.train.labels[rest])
     style = learn_style(dataset.train.images)
-    return DataRecord(dataset.name, dataset.class_names, task, style, splits)
+    return DataRecord(
+        dataset.name, dataset.class_names, task, style, dataset.rule, dataset.notes, own, splits
+    )
 
 
 def to_files(record: DataRecord) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -113,7 +129,9 @@ def to_files(record: DataRecord) -> tuple[dict[str, Any], dict[str, Any]]:
         "class_names": list(record.class_names),
         "task": record.task._asdict(),
         "style": record.style.to_json(),
-        "resize": "the largest centered part, by an antialiased bilinear filter",
+        "rule": record.rule._asdict(),
+        "notes": list(record.notes),
+        "own_validation": record.own_validation,
         "examples": {name: len(known.hashes) for name, known in record.splits.items()},
         "fingerprint": record.fingerprint,
     }
@@ -149,6 +167,9 @@ def read_record(path: Path) -> DataRecord | None:
             tuple(content["class_names"]),
             Task(**held | lists),
             Style.from_json(content["style"]),
+            data.PixelRule(**content["rule"]),
+            tuple(content["notes"]),
+            bool(content["own_validation"]),
             splits,
         )
     except (OSError, KeyError, TypeError, ValueError) as error:
@@ -183,34 +204,52 @@ def find(record: DataRecord, pool: data.Dataset) -> Found:
     now = _Now.of(pool)
     splits, where = {}, {}
     for name, known in record.splits.items():
-        places = where[name] = now.take(known.hashes, first="test" if name == "test" else "train")
+        places = where[name] = now.take(known.hashes, first=_home(record, name))
         if (places >= 0).all():
             splits[name] = data.Split(now.images(places), known.labels)
     return Found(splits, _differences(record, now, where))
 
 
-class _Now(NamedTuple):
-    """All examples that are there, the training split before the test split."""
+def _home(record: DataRecord, name: str) -> str:
+    """The split of the data set that the examples of a split of the run came from."""
+    return name if name == "test" or (name == "validation" and record.own_validation) else "train"
 
-    pool: data.Dataset
-    hashes: UInt64[np.ndarray, " n"]
+
+class _Now(NamedTuple):
+    """All examples that are there, split by split.
+
+    Attributes:
+        class_names: what they are called now.
+        splits: by name, in the order in which places are counted.
+        ends: the first place after each of them.
+        free: places that were not given yet, by the hash of their image.
+    """
+
+    class_names: tuple[str, ...]
+    splits: dict[str, data.Split]
+    ends: Int[np.ndarray, " splits"]
     free: dict[int, list[int]]
 
     @classmethod
     def of(cls, pool: data.Dataset) -> "_Now":
-        hashes = np.concatenate([hash_images(split.images) for split in (pool.train, pool.test)])
+        splits = pool.splits
         free: dict[int, list[int]] = {}
+        hashes = np.concatenate([hash_images(split.images) for split in splits.values()])
         for index, value in enumerate(hashes.tolist()):
             free.setdefault(value, []).append(index)
-        return cls(pool, hashes, free)
+        ends = np.cumsum([len(split) for split in splits.values()])
+        return cls(pool.class_names, splits, ends, free)
+
+    def split_of(self, place: int) -> str:
+        """The name of the split that a place is in."""
+        return list(self.splits)[int(np.searchsorted(self.ends, place, side="right"))]
 
     def take(self, hashes: np.ndarray, first: str) -> Int[np.ndarray, " n"]:
         """The place of each of these, each place given once; -1 where it is not there."""
-        trained = len(self.pool.train)
         found = []
         for value in hashes.tolist():
             places = self.free.get(value, [])
-            own = [p for p in places if (p >= trained) == (first == "test")] or places
+            own = [place for place in places if self.split_of(place) == first] or places
             found.append(own[0] if own else -1)
             if own:
                 places.remove(own[0])
@@ -218,20 +257,19 @@ class _Now(NamedTuple):
 
     def images(self, places: np.ndarray) -> np.ndarray:
         """Of these places."""
-        trained = len(self.pool.train)
-        out = np.empty((len(places), *self.pool.image_shape), np.uint8)
-        late = places >= trained
-        out[~late] = self.pool.train.images[places[~late]]
-        out[late] = self.pool.test.images[places[late] - trained]
+        first = next(iter(self.splits.values()))
+        out = np.empty((len(places), *first.images.shape[1:]), np.uint8)
+        for split, end in zip(self.splits.values(), self.ends, strict=True):
+            start = end - len(split)
+            inside = (places >= start) & (places < end)
+            out[inside] = split.images[places[inside] - start]
         return out
 
     def label(self, place: int) -> str:
         """What an example is called now."""
-        trained = len(self.pool.train)
-        split = self.pool.train if place < trained else self.pool.test
-        return _called(
-            split.labels[place - (trained if place >= trained else 0)], self.pool.class_names
-        )
+        number = int(np.searchsorted(self.ends, place, side="right"))
+        split = list(self.splits.values())[number]
+        return _called(split.labels[place - self.ends[number]], self.class_names)
 
 
 def _called(label: np.ndarray, names: tuple[str, ...]) -> str:
@@ -245,7 +283,7 @@ def _differences(record: DataRecord, now: _Now, where: dict[str, np.ndarray]) ->
     missing: Counter[str] = Counter()
     changed: Counter[tuple[str, str]] = Counter()
     total: Counter[str] = Counter()
-    moved = 0
+    moved: Counter[str] = Counter()
     for name, known in record.splits.items():
         for label, place in zip(known.labels, where[name].tolist(), strict=True):
             before = _called(label, record.class_names)
@@ -253,7 +291,8 @@ def _differences(record: DataRecord, now: _Now, where: dict[str, np.ndarray]) ->
             if place < 0:
                 missing[before] += 1
                 continue
-            moved += (place >= len(now.pool.train)) != (name == "test")
+            if (there := now.split_of(place)) != _home(record, name):
+                moved[there] += 1
             after = now.label(place)
             if after != before:
                 changed[before, after] += 1
@@ -264,8 +303,8 @@ def _differences(record: DataRecord, now: _Now, where: dict[str, np.ndarray]) ->
             found.append(f"{before} is called {after}")
         else:
             found.append(f"{_images(count)} of {before} {_are(count)} now {after}")
-    if moved:
-        found.append(f"{_images(moved)} {_are(moved)} in the other of training and test split")
+    for there, count in moved.items():
+        found.append(f"{_images(count)} {_are(count)} in the {_CALLED[there]} split now")
     if missing:
         count = sum(missing.values())
         found.append(f"{_images(count)} {_are(count)} missing ({_by_class(missing)})")
@@ -274,7 +313,7 @@ def _differences(record: DataRecord, now: _Now, where: dict[str, np.ndarray]) ->
         found.append(
             f"{_images(count)} {'was' if count == 1 else 'were'} added ({_by_class(added)})"
         )
-    if not found and record.class_names != now.pool.class_names:
+    if not found and record.class_names != now.class_names:
         found.append("classes have another order or other names")
     return found
 
@@ -303,15 +342,13 @@ def write_records(directory: RunDirectory, records: Sequence[DataRecord]) -> Non
         RunDirectory(folder).write_json(DATA_FILE, content)
 
 
-def check_records(
-    path: Path, records: Sequence[DataRecord], pools: Sequence[Callable[[], data.Dataset]]
-) -> bool:
+def check_records(path: Path, records: Sequence[DataRecord], pools: Sequence[Pool]) -> bool:
     """Refuses to go on with other data than a study was started with.
 
     Args:
         path: of the study.
         records: of its data sets, as they are now.
-        pools: read each of them whole, to say what differs.
+        pools: read each of them whole by the rule of then, to say what differs.
 
     Returns:
         Whether the data are known to be the same; not where an older version remembered nothing.
@@ -324,7 +361,9 @@ def check_records(
         if before is None:
             return False
         if before.fingerprint != record.fingerprint:
-            differences = find(before, pool()).differences or ["it is divided in another way"]
+            differences = find(before, pool(before.rule)).differences or [
+                "it is divided in another way"
+            ]
             raise UsageError(
                 f"the data of {path} are not what they were: {'; '.join(differences)}; put them "
                 "back, or start anew"

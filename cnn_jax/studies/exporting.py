@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
+from cnn_jax import compilation
 from cnn_jax.errors import UsageError
 from cnn_jax.models import MODELS, Mode
 from cnn_jax.ops.augment import TEST_TIME
@@ -59,7 +60,7 @@ def to_stablehlo(saved: SavedRun) -> bytes:
         raise UsageError("JAX writes artifacts by flatbuffers; pip install 'cnn_jax[export]'")
     shape = ",".join(["n", *map(str, saved.task.image_shape)])
     images = jax.ShapeDtypeStruct(jax.export.symbolic_shape(shape), jnp.uint8)
-    function = jax.jit(logits_function(saved))
+    function = compilation.jit(logits_function(saved))
     return bytes(jax.export.export(function, platforms=PLATFORMS)(images).serialize())
 
 

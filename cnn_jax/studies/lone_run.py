@@ -1,6 +1,7 @@
 """Trains the one network of a run, epoch by epoch, tests it once, and says what came of it."""
 
 import io
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -135,10 +136,20 @@ class LoneRun:
         return self.state if self._best is None else self._best
 
     @property
+    def diverged(self) -> bool:
+        """Whether training ended where the loss was not finite any more."""
+        return self.trial.status == "diverged"
+
+    @property
     def stopped(self) -> bool:
         """Whether the accuracy on validation has not risen for long enough."""
         patience = self._keep.patience
         return patience is not None and self.done - best_epoch(self.trial.history) >= patience
+
+    def _is_best(self) -> bool:
+        """Whether the last epoch is kept for being the best one."""
+        wanted = self._keep.best and not self.diverged
+        return wanted and best_epoch(self.trial.history) == self.done
 
     @property
     def compile_seconds(self) -> float:
@@ -152,7 +163,7 @@ class LoneRun:
     def fit(
         self, checkpoint_every: int = 1, must_stop: Callable[[], bool] = lambda: False
     ) -> Iterator[EpochEnd]:
-        """Trains to the last epoch, writing down each.
+        """Trains to the last epoch or until the loss is not finite, writing down each.
 
         Args:
             checkpoint_every: epochs between checkpoints; there is always one at the end.
@@ -164,15 +175,15 @@ class LoneRun:
         images = len(self.lone.loaded.dataset.train)
         if self.done and self.stopped:
             return
-        steps = self._trainer.fit(self._state, self._standing, self.epochs, stop_diverged=False)
-        for end in steps:
+        for end in self._trainer.fit(self._state, self._standing, self.epochs):
             self._state, self._standing = end.state, end.standing
             (self.trial,) = end.standing.trials
             metrics, rate = self.trial.history[-1], images / end.train_seconds
             timing = {"epoch": self.done, "seconds": end.train_seconds, "images_per_second": rate}
             self.timings.append(timing)
-            stop, last = must_stop(), self.stopped or self.done == self.epochs
-            if self._keep.best and best_epoch(self.trial.history) == self.done:
+            stop = must_stop()
+            last = self.stopped or self.diverged or self.done == self.epochs
+            if self._is_best():
                 self._best = self.state
                 if self.directory is not None:
                     self.directory.save(self._best, BEST)
@@ -205,6 +216,8 @@ class LoneRun:
                 self._best = None
         if held is None:
             return self._trainer.start([self.trial])
+        if any(math.isnan(value) for value in self.trial.history[-1].values()):
+            self.trial = replace(self.trial, status="diverged")
         return self._trainer.resume(held, self.trial)
 
 
@@ -262,9 +275,11 @@ class Tested:
         epochs = {"tested_epoch": int(self.state.epoch), "trained_epochs": len(self.timings)}
         planned = self.lone.cell.config.epochs
         return {
+            "status": "diverged" if self.trial.status == "diverged" else "finished",
             **(epochs if set(epochs.values()) != {planned} else {}),
             "test_accuracy": found.accuracy,
             "test_accuracy_interval_95": [low, high],
+            "test_balanced_accuracy": found.balanced_accuracy,
             "test_loss": self.loss,
             "test_examples": len(self.lone.loaded.dataset.test),
             "train_seconds": self.train_seconds,
@@ -318,7 +333,9 @@ class Tested:
         tested, done = int(self.state.epoch), len(self.timings)
         planned = self.lone.cell.config.epochs
         parts = []
-        if done < planned:
+        if self.trial.status == "diverged":
+            parts.append(f"stopped after {done} of {planned} epochs: the loss is not finite")
+        elif done < planned:
             parts.append(f"stopped after {done} of {planned} epochs: no rise on validation")
         if tested < done:
             parts.append(f"tested after epoch {tested}, the best on validation, and not the last")

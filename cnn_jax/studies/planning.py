@@ -24,6 +24,9 @@ PASSES_PER_STEP = 3
 # A multiplication comes with an addition.
 _OPERATIONS_PER_MULTIPLICATION = 2
 
+# What an epoch may leave out without a word, as a share of the training set.
+_MUCH = 0.02
+
 # `(trials that train together, examples of a step) -> the devices that they share`.
 Share = Callable[[int, int], MeshShape]
 
@@ -68,10 +71,39 @@ class CellPlan(NamedTuple):
     state_bytes: int
     operations: float
 
+    def notes(self, before: str = "") -> list[str]:
+        """What is to be said of its batches: smaller than asked for, or leaving out much.
+
+        Args:
+            before: the name of an option: -- makes a flag of it.
+        """
+        asked, config, examples = self.cell.config, self.config, len(self.loaded.dataset.train)
+        found = []
+        if config.batch_size < asked.batch_size:
+            found.append(
+                f"batches of {config.batch_size}, not {asked.batch_size}: there are {examples:,} "
+                "training images"
+            )
+        left = examples % config.batch_size
+        if left > _MUCH * examples and not training.OPTIMIZERS[config.optimizer].full_batch:
+            sizes = range(1, config.batch_size + 1)
+            even = max(size for size in sizes if examples % size <= _MUCH * examples)
+            found.append(
+                f"every epoch leaves out {left:,} of {examples:,} training images "
+                f"({left / examples:.0%}, others each time), which fill no batch; "
+                f"{before}batch_size={even} leaves out {examples % even:,}"
+            )
+        return found
+
     @property
     def parameters(self) -> int:
         """Of its network."""
         return sum(row.counted for row in self.rows)
+
+    @property
+    def config(self) -> training.Config:
+        """The static choices of its trials, with a batch no larger than the training set."""
+        return training.fit_batch(self.cell.config, len(self.loaded.dataset.train))
 
     @property
     def cost(self) -> float:
@@ -157,8 +189,8 @@ def _task(task: training.Task, init_from: SavedRun | None, resumed: Path | None)
 def _plan(
     cell: Cell, loaded: Loaded, share: Share, most: int | None, start: Weights | None
 ) -> CellPlan:
-    config, task, examples = cell.config, loaded.task, len(loaded.dataset.train)
-    training.steps_per_epoch(config, examples)
+    task, examples = loaded.task, len(loaded.dataset.train)
+    config = training.fit_batch(cell.config, examples)
     trials = min(most or len(cell.trials), len(cell.trials))
     mesh = make_mesh(share(trials, training.examples_together(config)))
     run = training.make_run(config, task, mesh, start)

@@ -1,6 +1,7 @@
 """The folder in which a run writes down all it knows."""
 
 import json
+import math
 import os
 import platform
 import shutil
@@ -18,6 +19,7 @@ from cnn_jax import compilation
 from cnn_jax.errors import UsageError
 from cnn_jax.extend import KEPT, ExtensionFile, loaded_files
 from cnn_jax.training import TrainState, checkpoints
+from cnn_jax.training.grid import with_nan
 from cnn_jax.training.processes import is_first
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint", "tensorflow-datasets")
@@ -94,6 +96,19 @@ def first_difference(
         if stored.get(name) != wanted.get(name):
             return name, stored.get(name), wanted.get(name)
     return None
+
+
+def strict_json(content: Any, indent: int | None = None) -> str:
+    """The content as JSON that every reader takes: null for a number that is not finite."""
+    return json.dumps(_finite(content), indent=indent, allow_nan=False)
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, float) and not math.isfinite(content):
+        return None
+    if isinstance(content, Mapping):
+        return {name: _finite(value) for name, value in content.items()}
+    return [*map(_finite, content)] if isinstance(content, (list, tuple)) else content
 
 
 def _without(value: Any, names: Collection[str]) -> Any:
@@ -215,18 +230,18 @@ class RunDirectory:
             return []
         lines = [line for line in file.read_text().splitlines() if line.endswith("}")]
         kept = [json.loads(line) for line in lines][:epochs]
-        self.write(name, "".join(json.dumps(record) + "\n" for record in kept))
-        return kept
+        self.write(name, "".join(strict_json(record) + "\n" for record in kept))
+        return [with_nan(record) for record in kept]
 
     def append(self, name: str, record: dict[str, Any]) -> None:
         """Adds one line to a file of lines."""
         if is_first():
             with (self.path / name).open("a") as file:
-                file.write(json.dumps(record) + "\n")
+                file.write(strict_json(record) + "\n")
 
     def write_json(self, name: str, content: Any) -> None:
         """Writes a JSON file."""
-        self.write(name, json.dumps(content, indent=2) + "\n")
+        self.write(name, strict_json(content, indent=2) + "\n")
 
     def write(self, name: str, content: str | bytes) -> None:
         """Writes a file, all or nothing, and its folder where there is none; text as UTF-8."""

@@ -96,8 +96,9 @@ class SavedRun:
             UsageError: if they cannot be read.
         """
         given = self.choices | dict(self.place)
+        rule = self.record.rule if self.record.splits else None
         try:
-            pool = of_run.read_pool(given)
+            pool = of_run.read_pool(given, rule=rule)
         except UsageError as error:
             raise UsageError(
                 f"the data of the run in {self.path} cannot be read: {error}; where they are now "
@@ -131,7 +132,11 @@ class SavedRun:
     def dataset(self) -> data.Dataset:
         """What it was trained and tested on."""
         train, test = self.split("train"), self.split("test")
-        return data.Dataset(self.record.name, train, test, self.class_names)
+        known = self.record
+        validation = self.found.splits.get("validation") if known.own_validation else None
+        return data.Dataset(
+            known.name, train, test, self.class_names, validation, known.notes, known.rule
+        )
 
     @property
     def validation(self) -> data.Split:

@@ -3,11 +3,16 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from cnn_jax.analysis.ablation.records import SweepRecord
 from cnn_jax.extend import ExtensionFile
 from cnn_jax.studies.choices import every_choice
 from cnn_jax.studies.planning import Prepared
 from cnn_jax.studies.sweep_directory import CellResult
+
+# What rows are compared with: the baseline by Dunnett's test, or every other by Tukey's too.
+COMPARISONS = ("baseline", "all")
 
 
 def sweep_choices(
@@ -40,7 +45,13 @@ def sweep_choices(
 
 
 def sweep_record(
-    prepared: Prepared, results: Sequence[CellResult], flags: str, environment: dict[str, str]
+    prepared: Prepared,
+    results: Sequence[CellResult],
+    flags: str,
+    environment: dict[str, str],
+    *,
+    equivalent_within: float,
+    all_pairs: bool,
 ) -> SweepRecord:
     """What the tables and the report of a sweep are made from.
 
@@ -49,6 +60,8 @@ def sweep_record(
         results: of all its cells.
         flags: the flagfile that repeats it, as shown.
         environment: what it ran on, likewise.
+        equivalent_within: a difference of accuracy that does not matter, as a fraction.
+        all_pairs: whether every pair of rows is compared too.
     """
     study, grid, loaded = prepared.study, prepared.study.grid, prepared.loaded
     trials = [trial for result in results for trial in result.trials]
@@ -78,4 +91,16 @@ def sweep_record(
         parameters=[of_row[row] for row in rows],
         flags=flags,
         environment=environment,
+        initialization=" / ".join(dict.fromkeys(c.config.architecture.init for c in grid.cells)),
+        chance=_chance(loaded[0].dataset.test.labels),
+        equivalent_within=equivalent_within,
+        all_pairs=all_pairs,
     )
+
+
+def _chance(labels: np.ndarray) -> float:
+    """Accuracy of always giving the most frequent class, or for each label the more frequent."""
+    if labels.ndim == 1:
+        return float(np.bincount(labels).max() / len(labels))
+    share = labels.mean(0)
+    return float(np.maximum(share, 1 - share).mean())

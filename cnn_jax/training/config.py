@@ -32,6 +32,8 @@ from cnn_jax.training.schedules import SCHEDULES
 Hparams = dict[str, float]
 
 PRECISIONS = ("bfloat16", "float32")
+CLASS_WEIGHTS = ("none", "balanced")
+SAMPLES = ("shuffled", "balanced")
 
 # What each field that is a word may be.
 CHOICES: dict[str, Collection[str]] = {
@@ -40,6 +42,8 @@ CHOICES: dict[str, Collection[str]] = {
     "schedule": SCHEDULES,
     "tta": TEST_TIME,
     "precision": PRECISIONS,
+    "class_weights": CLASS_WEIGHTS,
+    "sample": SAMPLES,
 }
 
 # Begins the names of hyperparameters that are strengths of augmentations.
@@ -74,6 +78,10 @@ class Config:
             decay of their own (hyperparameters `bias_rate`, `bias_decay`: factors of the kernels').
         whitening_group: whether the bias of a whitening is trained in the beginning only, by a
             schedule of its own (hyperparameter `whitening_fraction`: how much of training that is).
+        class_weights: "balanced": the loss of an example counts in inverse proportion to the size
+            of its class, 1 on average.
+        sample: "shuffled": an epoch takes every example once; "balanced": it draws as many, every
+            class as often as others.
         lookahead: whether slow parameters follow the optimizer's (see `optimizers.lookahead`).
         average: whether a running average of the parameters is kept and used in evaluation
             (hyperparameter `average_decay`).
@@ -95,6 +103,8 @@ class Config:
     tta: str = "none"
     precision: str = "float32"
     micro_batches: int = 1
+    class_weights: str = "none"
+    sample: str = "shuffled"
     bias_group: bool = False
     whitening_group: bool = False
     lookahead: bool = False
@@ -113,6 +123,11 @@ class Config:
             raise FieldError(
                 f"{FIELD.resolutions} are of {early} epochs, and {FIELD.epochs}={self.epochs} has "
                 "fewer"
+            )
+        if self.sample == "balanced" and OPTIMIZERS[self.optimizer].full_batch:
+            raise FieldError(
+                f"{FIELD.sample}=balanced has no effect with {FIELD.optimizer}={self.optimizer}, "
+                f"whose steps take all examples; {FIELD.class_weights}=balanced weighs them"
             )
         if self.batch_size % self.micro_batches:
             raise FieldError(

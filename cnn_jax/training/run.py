@@ -47,8 +47,10 @@ from cnn_jax.training.task import (
     Examples,
     Size,
     Task,
+    check_balance,
     check_divides,
     check_resolutions,
+    class_weights,
     labeling,
     normalize,
     padded_batches,
@@ -130,6 +132,7 @@ def make_run(
     # Images that are too small are refused here, before anything is compiled.
     check_logits(config.architecture, task.image_shape, task.num_classes)
     labeling(config.loss, task.multi_label)
+    check_balance(config, task.multi_label)
     _check_soft_targets(config, task)
     _check_layers(config, task, start)
     setting = Setting(config, task, mesh if devices > 1 else None, start)
@@ -155,7 +158,7 @@ def _init(
     elif examples is not None:
         first = normalize(task, examples.images[: min(INITIALIZATION_IMAGES, len(examples))])
         statistics = initialize_from_data(config.architecture, statistics, first)
-    opt_state = make_optimizer(config, 0.0, hparams).init(params)
+    opt_state = make_optimizer(config, 0.0, 0.0, hparams).init(params)
     average = jax.tree.map(jnp.array, (params, statistics)) if config.average else ()
     return TrainState(jnp.zeros((), jnp.int32), params, statistics, opt_state, average)
 
@@ -174,9 +177,16 @@ class _Updates(NamedTuple):
     dropout: PRNGKeyArray
 
 
-def _stochastic(config: Config, count: int, keys: Keys, epoch: Array) -> _Updates:
+def _stochastic(setting: Setting, examples: Examples, keys: Keys, epoch: Array) -> _Updates:
+    config, count = setting.config, len(examples)
     steps = steps_per_epoch(config, count)
-    order = jax.random.permutation(jax.random.fold_in(keys.order, epoch), count)
+    key = jax.random.fold_in(keys.order, epoch)
+    if config.sample == "balanced":
+        labels = examples.labels[:count]
+        share = class_weights(labels, setting.task.num_classes)[labels]
+        order = jax.random.choice(key, count, (count,), p=share / jnp.sum(share))
+    else:
+        order = jax.random.permutation(key, count)
     indices = order[: steps * config.batch_size].reshape(steps, config.micro_batches, -1)
     dropout = jax.random.fold_in(keys.dropout, epoch)
     return _Updates(
@@ -186,7 +196,8 @@ def _stochastic(config: Config, count: int, keys: Keys, epoch: Array) -> _Update
     )
 
 
-def _full_batch(config: Config, count: int, keys: Keys, epoch: Array) -> _Updates:
+def _full_batch(setting: Setting, examples: Examples, keys: Keys, epoch: Array) -> _Updates:
+    config, count = setting.config, len(examples)
     indices, present = padded_batches(count, config.batch_size)
     dropout = jax.random.fold_in(keys.dropout, epoch)
     return _Updates(indices[None], present / count, dropout[None])
@@ -203,17 +214,21 @@ def _epoch(
     config, keys = setting.config, streams(key)
     size = size or setting.task.image_shape[:2]
     plan = _full_batch if OPTIMIZERS[config.optimizer].full_batch else _stochastic
-    updates = plan(config, len(examples), keys, state.epoch)
+    updates = plan(setting, examples, keys, state.epoch)
     steps = len(updates.indices)
+    of_class = None
+    if config.class_weights == "balanced":
+        of_class = class_weights(examples.labels[: len(examples)], setting.task.num_classes)
 
     def step(state: TrainState, item: tuple) -> tuple[TrainState, Metrics]:
         index, chosen, dropout = item
         found = accumulate(
-            setting, state, hparams, examples, chosen, updates.weights, keys.augment, dropout, size
-        )
+            setting, state, hparams, examples, chosen, updates.weights, keys.augment, dropout, size,
+            of_class,
+        )  # fmt: skip
         done, all_steps = state.epoch * steps + index, config.epochs * steps
         state = update(setting, state, hparams, found, done, all_steps)
-        rate = learning_rate(config, done / all_steps, hparams)
+        rate = learning_rate(config, done / all_steps, 1 / all_steps, hparams)
         return state, {
             "train_loss": found.loss,
             "train_accuracy": found.hits,

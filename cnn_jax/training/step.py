@@ -32,7 +32,7 @@ from cnn_jax.training.optimizers import (
     vector_rule,
     whitening_rate,
 )
-from cnn_jax.training.schedules import SCHEDULES
+from cnn_jax.training.schedules import SCHEDULES, factor
 from cnn_jax.training.task import Examples, Labeling, Size, Task, labeling, normalize, shrink
 
 TracedHparams = dict[str, Float[Array, ""]]
@@ -234,15 +234,17 @@ def gradient(
     labels: Array,
     weights: Float[Array, " n"],
     dropout_key: PRNGKeyArray,
+    of_class: Float[Array, " classes"] | None = None,
 ) -> Gradient:
-    """What a prepared batch says, its examples weighted."""
+    """What a prepared batch says, its examples weighted; their losses by class too, if asked."""
+    loss_weights = weights if of_class is None else weights * of_class[labels]
 
     def objective(params: PyTree) -> tuple:
         rate = hparams.get("dropout_rate", 0.0)
         mode = Mode(True, dropout_key, rate, split_batch=setting.mesh is not None)
         logits, statistics = forward(setting, params, state.statistics, images, mode)
         hits = jnp.sum(setting.labels.right(logits, labels) * weights)
-        loss = jnp.sum(losses(setting, logits, targets, hparams) * weights)
+        loss = jnp.sum(losses(setting, logits, targets, hparams) * loss_weights)
         return loss, (statistics, hits)
 
     (loss, (statistics, hits)), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
@@ -259,6 +261,7 @@ def accumulate(
     augment_key: PRNGKeyArray,
     dropout_key: PRNGKeyArray,
     size: Size,
+    of_class: Float[Array, " classes"] | None = None,
 ) -> Gradient:
     """What the micro-batches of an update say together; each sees the statistics of the last."""
 
@@ -267,7 +270,9 @@ def accumulate(
         batch = constrain(batch, setting.mesh, BATCH_AXIS)
         images, targets = prepare(setting, batch, chosen, state.epoch, hparams, augment_key, size)
         here = state._replace(statistics=statistics)
-        return gradient(setting, here, hparams, images, targets, batch.labels, weights, key)
+        return gradient(
+            setting, here, hparams, images, targets, batch.labels, weights, key, of_class
+        )
 
     if len(indices) == 1:
         return part(state.statistics, indices[0], weights[0], dropout_key)
@@ -305,7 +310,7 @@ def update(
     config = setting.config
     # Whole on every device: where a batch is split, gradients are summed.
     grads, statistics = constrain((found.grads, found.statistics), setting.mesh, None)
-    rule = make_optimizer(config, done / steps, hparams)
+    rule = make_optimizer(config, done / steps, 1 / steps, hparams)
     moves, opt_state = rule.update(grads, state.opt_state, state.params)
     params = apply_updates(state.params, moves)
     if config.freeze:
@@ -320,10 +325,13 @@ def update(
     return TrainState(state.epoch, params, statistics, opt_state, average)
 
 
-def learning_rate(config: Config, progress: Number, hparams: TracedHparams) -> Number:
-    """That of the kernels, at a progress of training in [0, 1]."""
+def learning_rate(
+    config: Config, progress: Number, one_step: Number, hparams: TracedHparams
+) -> Number:
+    """That of the kernels in the step that begins at a progress of training in [0, 1]."""
     schedule = SCHEDULES[config.schedule]
-    return hparams["learning_rate"] * schedule(progress, **read_by(schedule, hparams))
+    numbers = read_by(schedule, hparams)
+    return hparams["learning_rate"] * factor(schedule, progress, one_step, **numbers)
 
 
 def constant_rate(config: Config, hparams: Mapping[str, float]) -> bool:
@@ -331,14 +339,16 @@ def constant_rate(config: Config, hparams: Mapping[str, float]) -> bool:
     if config.whitening_group:
         return False
     numbers = {name: jnp.float32(value) for name, value in hparams.items()}
-    rates = [float(learning_rate(config, jnp.float32(t), numbers)) for t in (0, 0.3, 0.5, 0.8, 1)]
-    return len(set(rates)) == 1
+    rates = {
+        float(learning_rate(config, jnp.float32(t), 0.0, numbers)) for t in (0, 0.3, 0.5, 0.8, 1)
+    }
+    return len(rates) == 1
 
 
 def make_optimizer(
-    config: Config, progress: Number, hparams: TracedHparams
+    config: Config, progress: Number, one_step: Number, hparams: TracedHparams
 ) -> optax.GradientTransformation:
-    """How parameters move in the step at a progress of training in [0, 1].
+    """How parameters move in the step that begins at a progress of training in [0, 1].
 
     Groups, where the config asks for them: kernels (two or more dimensions), vectors (biases and
     normalization), and the whitening's bias, which has the whole schedule in the first
@@ -346,7 +356,7 @@ def make_optimizer(
     """
     build = OPTIMIZERS[config.optimizer].build
     numbers = read_by(build, hparams)
-    rate = learning_rate(config, progress, hparams)
+    rate = learning_rate(config, progress, one_step, hparams)
     rules = {"kernels": build(rate, **numbers)}
     if config.freeze:
         rules["frozen"] = optax.set_to_zero()
@@ -355,8 +365,9 @@ def make_optimizer(
         rules["vectors"] = vector_rule(build, rate, numbers, **own)
         if config.whitening_group:
             early = whitening_rate(
-                lambda t: learning_rate(config, t, hparams),
+                lambda t, one_step: learning_rate(config, t, one_step, hparams),
                 progress,
+                one_step,
                 **read_by(whitening_rate, hparams),
             )
             rules["whitening"] = vector_rule(build, early, numbers, **own)

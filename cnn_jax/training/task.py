@@ -1,7 +1,7 @@
 """What a run works on: the shape of the problem, what its labels mean, its examples in batches."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import jax
@@ -180,6 +180,48 @@ def steps_per_epoch(config: Config, examples: int) -> int:
             f"{examples} examples; give at most {examples}"
         )
     return 1 if OPTIMIZERS[config.optimizer].full_batch else examples // config.batch_size
+
+
+def fit_batch(config: Config, examples: int) -> Config:
+    """The config with a batch that is no larger than the training set.
+
+    Args:
+        config: as it was asked for.
+        examples: of the training set.
+
+    Raises:
+        FieldError: there are fewer examples than micro-batches.
+    """
+    if config.batch_size <= examples:
+        return config
+    size = examples - examples % config.micro_batches
+    if not size:
+        raise FieldError(
+            f"{examples} training examples cannot be cut into {FIELD.micro_batches}="
+            f"{config.micro_batches} parts"
+        )
+    return replace(config, batch_size=size)
+
+
+def class_weights(labels: Int[Array, " n"], classes: int) -> Float[Array, " classes"]:
+    """The weight of an example of each class that makes all classes count alike, 1 on average."""
+    counts = jnp.bincount(labels, length=classes)
+    there = jnp.sum(counts > 0)
+    return jnp.where(counts > 0, labels.shape[0] / (there * jnp.maximum(counts, 1)), 0.0)
+
+
+def check_balance(config: Config, multi_label: bool) -> None:
+    """Refuses to balance classes where images have labels instead.
+
+    Raises:
+        FieldError: naming the field.
+    """
+    for name, value in (("class_weights", config.class_weights), ("sample", config.sample)):
+        if multi_label and value == "balanced":
+            raise FieldError(
+                f"{FIELD[name]}=balanced needs images of one class each, and those of this data "
+                "set have several labels"
+            )
 
 
 def examples_together(config: Config) -> int:

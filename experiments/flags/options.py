@@ -5,6 +5,7 @@ from typing import Any
 
 from absl import flags
 
+from cnn_jax import data
 from cnn_jax.errors import UsageError
 from cnn_jax.models import MODELS
 from cnn_jax.ops.augment import describe as describe_augmentations
@@ -24,9 +25,10 @@ flags.DEFINE_string(
     "dataset",
     DATA["dataset"],
     "What to train on: mnist (comes with the package), faces (drawn, several labels each), the "
-    "name of any image-classification set of TensorFlow Datasets (cifar10, fashion_mnist, ...), a "
-    "folder of IDX files in MNIST's layout, a folder of pictures train/<class>/*.png|jpg and "
-    "test/<class>/*.png|jpg, or pictures with several labels each in train/labels.csv.",
+    "name of any image-classification set of TensorFlow Datasets (cifar10, fashion_mnist, ...), or "
+    "a path: a folder of pictures by class, perhaps in train, val and test; one with a table of "
+    "labels; IDX files, CIFAR's binary version, .npz, .mat, tables of pixels; a .zip or .tar.gz of "
+    "any of these. --dataset=help shows all layouts.",
 )
 flags.DEFINE_string(
     "data_dir",
@@ -42,6 +44,30 @@ flags.DEFINE_bool(
 flags.DEFINE_integer(
     "image_size", None, "Crop and resize every image to this many pixels square.", lower_bound=1
 )
+flags.DEFINE_enum(
+    "resize",
+    DATA["resize"],
+    CHOICES["resize"],
+    "How --image_size makes squares: of the center, filled up at the sides, or stretched.",
+)
+flags.DEFINE_enum(
+    "on_error",
+    DATA["on_error"],
+    CHOICES["on_error"],
+    "Pictures that cannot be read: list them all and stop, or leave them out and say how many.",
+)
+flags.DEFINE_enum(
+    "labels",
+    DATA["labels"],
+    CHOICES["labels"],
+    "Where the labels of pictures stand, if there are two readings: in the names of folders, or in "
+    "a table with one class a row or several labels.",
+)
+flags.DEFINE_string(
+    "class_pattern",
+    None,
+    "Where the class stands in the names of pictures: {class}.* for cat.0.jpg; * is for anything.",
+)
 flags.DEFINE_integer(
     "train_examples", None, "Train on this many examples only, drawn by class.", lower_bound=1
 )
@@ -49,7 +75,7 @@ flags.DEFINE_float(
     "validation_fraction",
     DATA["validation_fraction"],
     "Fraction of the training examples held out, drawn by class: what to choose hyperparameters "
-    "on. The test split is read once, at the end.",
+    "on, where the data come without validation split. The test split is read once, at the end.",
 )
 flags.DEFINE_integer(
     "split_seed",
@@ -106,13 +132,20 @@ _FIELDS = {
     "hidden": "cnn: neurons of each dense layer before the output; empty for none.",
     "convolution": "How convolutions are computed: by platform, as matrix products, or as XLA's "
     "convolution.",
+    "init": "How kernels begin that an activation follows: he, lecun and glorot by their inputs, "
+    "orthogonal and auto by the activation's gain too, so that every activation keeps the size of "
+    "what passes through.",
     "tta": "Test-time augmentation: the views of an image whose scores are averaged.",
     "loss": f"What training minimizes; if not given, {MULTI_LABEL_LOSS} where images have several "
     "labels.",
     "optimizer": "How parameters move. gradient_descent takes one step an epoch, along the "
     "gradient of the whole training set.",
     "schedule": "The learning rate over training, as a factor of --learning_rate.",
-    "batch_size": "Examples per step (per micro-batch in gradient_descent).",
+    "class_weights": "Whether the losses of rare classes count more, so that all classes count "
+    "alike.",
+    "batch_size": "Examples per step (per micro-batch in gradient_descent); at most all.",
+    "sample": "What an epoch takes: every example once, or as many drawn so that every class is "
+    "there as often as others.",
     "epochs": "Passes over the training set.",
     "resolutions": "Train the first epochs on smaller images, which cost less: 16:2,24:3 is two "
     "epochs at 16 pixels, three at 24 and the rest at full size. For networks that pool feature "
@@ -179,6 +212,9 @@ def _share(name: str) -> None:
 
 def given() -> dict[str, Any]:
     """The options that the command line or a flagfile gives, by name, with their values."""
+    if (FLAGS.dataset or "").strip() == "help":
+        print(data.describe_layouts())
+        sys.exit()
     if (FLAGS.augment or "").strip() == "help":
         print(describe_augmentations())
         sys.exit()

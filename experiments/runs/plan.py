@@ -77,7 +77,7 @@ def measure(plan: CellPlan, vectorization: Vectorization, most: int | None = Non
         vectorization: how the trials of a program run.
         most: trials per program, or None for what the memory holds.
     """
-    trials, config = plan.cell.trials, plan.cell.config
+    trials, config = plan.cell.trials, plan.config
     dataset, validation, task, _ = plan.loaded
     placed = plan.place(FLAGS.shard_data)
     trainer = Trainer(plan.run, placed.train, placed.validation, vectorization, plan.mesh)
@@ -97,7 +97,7 @@ def measure(plan: CellPlan, vectorization: Vectorization, most: int | None = Non
 
 def _measure_step(plan: CellPlan) -> Step:
     """Compiles and times one training step of one trial."""
-    alone, images = one_step(plan.cell.config)
+    alone, images = one_step(plan.config)
     mesh = make_mesh(MeshShape(batch=mesh_shape(plan.mesh).batch))
     run = training.make_run(alone, plan.loaded.task, mesh)
     train = plan.loaded.dataset.train
@@ -144,7 +144,7 @@ def run_seconds(
 def estimate_seconds(plans: Sequence[CellPlan]) -> float:
     """About how long all cells take here, from a matrix product that is timed now."""
     side = 1024
-    product = jax.jit(jnp.dot)
+    product = compilation.jit(jnp.dot)
     matrix = jnp.ones((side, side))
     # Of the six calls the first one compiles.
     times = timeit.repeat(lambda: product(matrix, matrix).block_until_ready(), number=1, repeat=6)

@@ -1,6 +1,8 @@
 """How the programs that train begin, refuse, are interrupted and resume."""
 
 import contextlib
+import os
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -8,14 +10,16 @@ from typing import Any
 
 import jax
 from absl import flags
+from rich.console import Console
+from rich.text import Text
 
 from cnn_jax import data
 from cnn_jax.errors import UsageError
 from cnn_jax.extend import kept_file, loaded_files
 from cnn_jax.studies.axes import Study
 from cnn_jax.studies.choices import PLACE, read_pool
-from cnn_jax.studies.data_record import DataRecord, check_records, write_records
-from cnn_jax.studies.planning import Prepared, Share, prepare
+from cnn_jax.studies.data_record import DataRecord, Pool, check_records, write_records
+from cnn_jax.studies.planning import CellPlan, Prepared, Share, prepare
 from cnn_jax.studies.run_directory import CONFIG_FILE, FLAGS_FILE, RunDirectory
 from cnn_jax.studies.saved_run import SavedRun, load_run
 from cnn_jax.training import processes
@@ -28,6 +32,12 @@ from .workdir import LENGTH, open_directory
 FLAGS = flags.FLAGS
 for _module in (command_line, options, machine, hosts, workdir):
     flags.adopt_module_key_flags(_module)
+flags.DEFINE_bool(
+    "list_files",
+    False,
+    "Print what the data set is, and every file of its folder with what it is used as or why it is "
+    "left out, and stop.",
+)
 
 
 def begin(
@@ -58,7 +68,10 @@ def begin(
         if FLAGS.resume:
             _check_files(directory.path)
         where = directory.path if FLAGS.resume else None
-        prepared = prepare(read(), share, most, init_from=_start(), resumed=where)
+        study = read()
+        if FLAGS.list_files:
+            _list_files(read_pool(dict(study.grid.cells[0].data)))
+        prepared = prepare(study, share, most, init_from=_start(), resumed=where)
         if FLAGS.resume:
             same = check_records(directory.path, *_data(prepared))
             # The same data may lie somewhere else now.
@@ -71,6 +84,18 @@ def begin(
     directory, prepared = processes.together(begun)
     hosts.check_data(loaded.dataset for loaded in prepared.loaded)
     return directory, prepared
+
+
+def print_notes(console: Console, dataset: data.Dataset) -> None:
+    """Prints what a reader should know of how data were read; names in it are no markup."""
+    for note in dataset.notes:
+        console.print(Text(f"  {note}"), soft_wrap=True)
+
+
+def print_batches(console: Console, plan: CellPlan) -> None:
+    """Says where batches are smaller than asked for, and if an epoch leaves out much."""
+    for note in plan.notes("--"):
+        console.print(f"  {note}")
 
 
 @contextlib.contextmanager
@@ -114,6 +139,22 @@ def underway(
         raise processes.ProcessLostError(f"{lost}; {again}") from error
 
 
+def _list_files(dataset: data.Dataset) -> None:
+    """Prints what a data set is and what became of every file of its folder; ends the program."""
+    if dataset.account is None:
+        raise UsageError(f"--list_files: {dataset.name} is not read from a folder")
+    sizes = ", ".join(f"{len(split):,} {name}" for name, split in dataset.splits.items())
+    shape = "x".join(map(str, dataset.image_shape))
+    kind = "labels" if dataset.multi_label else "classes"
+    heading = f"{dataset.name}: {sizes}, {shape}, {kind} {', '.join(dataset.class_names)}"
+    try:
+        print("\n".join([heading, *dataset.notes, *dataset.account.lines()]), flush=True)
+    except BrokenPipeError:
+        # Who reads has enough; Python would still complain when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit()
+
+
 def _start() -> SavedRun | None:
     """The run that --init_from names; what goes on has begun already."""
     if FLAGS.init_from is None or FLAGS.resume:
@@ -123,15 +164,19 @@ def _start() -> SavedRun | None:
     return load_run(Path(FLAGS.init_from))
 
 
-def _data(prepared: Prepared) -> tuple[list[DataRecord], list[Callable[[], data.Dataset]]]:
+def _data(prepared: Prepared) -> tuple[list[DataRecord], list[Pool]]:
     """What is remembered of each data set, and how it is read anew."""
     records: list[DataRecord] = []
-    pools: list[Callable[[], data.Dataset]] = []
+    pools: list[Pool] = []
     for loaded in prepared.loaded:
         records.append(loaded.record)
         (key, *_) = (plan.cell.data for plan in prepared.plans if plan.loaded is loaded)
-        pools.append(partial(read_pool, dict(key)))
+        pools.append(partial(_read_by, dict(key)))
     return records, pools
+
+
+def _read_by(choices: dict[str, Any], rule: data.PixelRule) -> data.Dataset:
+    return read_pool(choices, rule=rule)
 
 
 def _check_files(path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 import cnn_jax
 from cnn_jax.api import ArgumentError
@@ -147,7 +148,7 @@ BAD = {
     "shape": ({"activation": lambda x: x.sum()}, "activation: activation <lambda>: its name"),
     "unread": ({"momentum": 0.5}, "momentum has no effect with optimizer=adam"),
     "other": ({"model": "lenet5", "filters": (3,)}, "filters has no effect with model=lenet5"),
-    "batch": ({"batch_size": 1000}, "batch_size=1000 is larger than the training split of 90"),
+    "parts": ({"batch_size": 1000, "micro_batches": 250}, "cannot be cut into micro_batches=250"),
     "list": ({"filters": ("a",)}, "filters must be positive integers"),
     "small": (
         {"model": "vgg", "filters": None, "hidden": None},
@@ -202,10 +203,42 @@ def test_what_cannot_be_kept_or_predicted(trained, arrays, tmp_path: Path):
         cnn_jax.load_run(tmp_path)
 
 
+def test_a_run_that_diverges_says_so(arrays):
+    run = cnn_jax.train(arrays, optimizer="sgd", learning_rate=1e30, **SMALL | {"epochs": 5})
+    assert run.result["status"] == "diverged"
+    assert len(run.history) < 5
+    assert "the loss is not finite" in repr(run)
+
+
+def test_a_batch_is_no_larger_than_the_training_set(arrays):
+    run = cnn_jax.train(arrays, **SMALL | {"batch_size": 1000, "epochs": 1})
+    test, batches = run.notes
+    assert test.startswith("there is no labeled test split: 20 % of the training images")
+    assert batches == "batches of 86, not 1000: there are 86 training images"
+
+
+def test_a_folder_is_read_as_its_arguments_say(tmp_path: Path):
+    rng = np.random.default_rng(0)
+    for name, count in (("few", 8), ("many", 40)):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for index in range(count):
+            picture = Image.fromarray(rng.integers(0, 256, (8, 12, 3), np.uint8))
+            picture.save(tmp_path / "set" / name / f"{index}.png")
+    run = cnn_jax.train(
+        tmp_path / "set", image_size=8, resize="stretch", class_weights="balanced", init="he",
+        **SMALL | {"epochs": 1},
+    )  # fmt: skip
+    assert (run.saved.record.rule.resize, run.config.architecture.init) == ("stretch", "he")
+    assert any("20 %" in note for note in run.notes)
+    assert run.notes[-1] in run._repr_html_()
+    with pytest.raises(ArgumentError, match="resize=pads is not one of.*did you mean pad"):
+        cnn_jax.train(tmp_path / "set", image_size=8, resize="pads", **SMALL)
+
+
 def test_a_comparison(arrays, tmp_path: Path):
     study = cnn_jax.ablate(
         arrays, vary={"activation": ["relu", my_wave]}, tune={"learning_rate": [0.001, 0.03]},
-        seeds=2, filters=(4,), hidden=(8,), epochs=1, batch_size=16, progress=False,
+        seeds=2, compare="all", filters=(4,), hidden=(8,), epochs=1, batch_size=16, progress=False,
     )  # fmt: skip
     table = study.table()
     assert [row["activation"] for row in table.rows] == ["relu", "my_wave"] or len(table.rows) == 2
@@ -228,6 +261,7 @@ def test_a_comparison(arrays, tmp_path: Path):
         ({"vary": {"activation": ["relu", "relu"]}}, "relu more than once"),
         ({"tune": ["activation"]}, "tune=activation: only numbers can be tuned"),
         ({}, "nothing varies"),
+        ({"vary": {"activation": ["relu"]}, "compare": "some"}, "compare must be baseline or all"),
         ({"vary": {"activation": ["relu"]}, "seeds": 0}, "seeds must be a positive"),
         ({"vary": {"activation": ["relu"]}, "baseline": {"activation": "tanh"}}, "baseline"),
     ):

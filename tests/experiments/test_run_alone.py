@@ -198,17 +198,75 @@ def test_data_that_moved_are_given_their_new_place(program, programs, run, pets,
     shutil.rmtree(place)
 
 
-def test_other_data_with_its_classes_in_another_order(programs, run, pets, tmp_path):
-    other = Path(shutil.copytree(pets, tmp_path / "other"))
-    for split in ("train", "test"):
-        for index, path in enumerate(sorted((other / split).rglob("*.png"))):
-            image = np.asarray(Image.open(path)).copy()
-            image[0, 0] = index
-            Image.fromarray(image).save(path)
-        (other / split / "cat").rename(other / split / "zebra")
-    outcome = programs(evaluate.main, False, f"--run={run}", f"--dataset={other}", "--nopage")
+@pytest.fixture
+def other(pets: Path, tmp_path: Path) -> Path:
+    """Other pictures of the same classes."""
+    folder = Path(shutil.copytree(pets, tmp_path / "other"))
+    for index, path in enumerate(sorted(folder.rglob("*.png"))):
+        image = np.asarray(Image.open(path)).copy()
+        image[0, 0] = index
+        Image.fromarray(image).save(path)
+    return folder
+
+
+def test_classes_of_other_data_are_known_by_their_names(programs, run, other):
+    arguments = (f"--run={run}", f"--dataset={other}", "--nopage")
+    # With one more class in front of it, dog has another number there.
+    (other / "train" / "ant").mkdir()
+    shutil.copy(other / "test" / "dog" / "00.png", other / "train" / "ant")
+    shutil.rmtree(other / "test" / "cat")
+    outcome = programs(evaluate.main, False, *arguments, "--json")
     assert outcome.code == 2
-    assert "dog at another place among its classes and no cat" in outcome.err
+    assert "has the classes ant, which the run was not trained on" in outcome.err
+    shutil.rmtree(other / "train")
+    outcome = programs(evaluate.main, False, *arguments, "--json")
+    assert (outcome.code, outcome.err) == (0, "")
+    found = json.loads(outcome.out)
+    assert "Classes are matched by name; cat of the run is not in this set." in found["notes"]
+    # The only class there is the run's second one.
+    assert [row["support"] for row in found["classes"]] == [0, 4]
+
+
+@pytest.fixture
+def scans(tmp_path: Path) -> Path:
+    """Oblong pictures of 12 bits in 16, with a validation split of their own."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 6), ("val", 3), ("test", 2)):
+        for name, level in (("bone", 3500), ("soft", 600)):
+            (tmp_path / "scans" / split / name).mkdir(parents=True)
+            for index in range(count):
+                pixels = np.clip(rng.normal(level, 300, (8, 12)), 0, 4095).astype(np.uint16)
+                path = tmp_path / "scans" / split / name / f"{index}.png"
+                Image.fromarray(pixels).save(path)
+    return tmp_path / "scans"
+
+
+def test_pictures_are_read_as_the_training_set_was(
+    program, programs, scans: Path, tmp_path: Path, no_report
+):
+    run, picture = tmp_path / "run", tmp_path / "soft.png"
+    # By its own range it would be another picture.
+    Image.fromarray(np.full((12, 8), 900, np.uint16)).save(picture)
+    read = ("--image_size=8", "--resize=pad", "--nodownload")
+    outcome = program(f"--dataset={scans}", f"--workdir={run}", *SMALL, *read, "--epochs=2")
+    assert (outcome.code, outcome.err) == (0, "")
+    record = json.loads((run / "data.json").read_text())
+    assert record["rule"] == {"bits": 12, "low": None, "high": None, "resize": "pad"}
+    assert record["own_validation"]
+    assert record["examples"] == {"train": 12, "validation": 6, "test": 4}
+    assert record["notes"]
+    before = programs(predict.main, True, f"--run={run}", picture, "--csv")
+    for split, images in (("validation", 6), ("test", 4), ("train", 12)):
+        outcome = programs(evaluate.main, False, f"--run={run}", f"--split={split}", "--nopage")
+        assert (outcome.code, outcome.err) == (0, "")
+        assert f"{images} images" in outcome.out
+    (scans / "val" / "soft" / "0.png").rename(scans / "train" / "soft" / "more.png")
+    outcome = programs(evaluate.main, False, f"--run={run}", "--split=validation", "--nopage")
+    assert outcome.code == 0
+    assert "1 image is in the training split now" in outcome.err
+    shutil.rmtree(scans)
+    after = programs(predict.main, True, f"--run={run}", picture, "--csv")
+    assert (after.code, after.err, after.out) == (0, "", before.out)
 
 
 def test_own_pictures_are_explained_without_the_data(programs, run, pets, picture, monkeypatch):

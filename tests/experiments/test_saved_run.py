@@ -182,8 +182,17 @@ def test_flags_that_name_no_run(program, flags: list[str], message: str):
     assert message in outcome.err
 
 
-def test_a_diverged_run_predicts_nothing(program, digits: Path, tmp_path: Path):
-    run = train(program, digits, tmp_path / "diverged", "--optimizer=sgd", "--learning_rate=1e30")
+def test_a_diverged_run_predicts_nothing(
+    program, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("cnn_jax.analysis.report.render_report", lambda *what: "")
+    monkeypatch.setattr("cnn_jax.analysis.report.look", lambda *what: None)
+    run, flags = tmp_path / "diverged", ("--optimizer=sgd", "--epochs=3", "--batch_size=12")
+    outcome = program(
+        f"--dataset={digits}", f"--workdir={run}", *flags, "--learning_rate=1e30",
+        "--validation_fraction=0.25", "--filters=8", "--hidden=16",
+    )  # fmt: skip
+    assert outcome.code == 3
     outcome = starter(program, evaluate.main, takes_paths=False)(f"--run={run}")
     assert outcome.code == 2
     assert "diverged" in outcome.err

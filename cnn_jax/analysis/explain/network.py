@@ -10,6 +10,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int, PyTree, UInt8
 
+from cnn_jax import compilation
 from cnn_jax.analysis import predictions
 from cnn_jax.analysis.explain import attribution
 from cnn_jax.analysis.explain.internals import Network, Tap, filter_images, first_kernel
@@ -28,7 +29,7 @@ class TrainedNetwork(NamedTuple):
     Attributes:
         network: `(weights, normalized images, tap) -> logits`.
         logits: the same without a tap. Made by `jax.jit`, so that a program with several of its
-            gradients in it is traced once.
+            gradients in it is traced once; the options are those of that program.
         weights: all that it learned, an argument of every compiled program.
         normalize: from bytes to what the network takes.
         blank: the normalized value of each channel where there is nothing to see.
@@ -117,7 +118,7 @@ def contributions(trained: TrainedNetwork, steps: int = 64) -> Contributions:
         steps: see `attribution.integrated_gradients`.
     """
 
-    @jax.jit
+    @compilation.jit
     def program(
         weights: PyTree, images: Array, outputs: Array, others: Array, against: Array
     ) -> Float[Array, "n h w"]:

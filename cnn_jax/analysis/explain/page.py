@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from cnn_jax import compilation
 from cnn_jax.analysis import predictions
 from cnn_jax.analysis.charts import ranked_guesses
 from cnn_jax.analysis.explain import charts, internals
@@ -44,7 +45,7 @@ def nearest_training_images(subject: Subject) -> Section:
     step = -(-len(train.labels) // _LOOKED_AMONG)
     images, labels = train.images[::step], train.labels[::step]
 
-    @jax.jit
+    @compilation.jit
     def features(weights: PyTree, images: Array) -> Array:
         network = trained.tapped(weights)
         return internals.in_chunks(
@@ -55,7 +56,7 @@ def nearest_training_images(subject: Subject) -> Section:
     # One call, and so one program, for what is looked up and what is looked among.
     rows = features(trained.weights, np.concatenate([chosen.images, images]))
     queries, rows = rows[: len(chosen.images)], rows[len(chosen.images) :]
-    found = jax.jit(partial(internals.nearest_neighbors, k=k))(queries, rows)
+    found = compilation.jit(partial(internals.nearest_neighbors, k=k))(queries, rows)
     indices, distances = np.asarray(found.indices), np.asarray(found.distances)
 
     between = "\n" if subject.thresholds is not None else " "

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree, UInt8
 
+from cnn_jax import compilation
 from cnn_jax.analysis.explain import attribution, charts, internals
 from cnn_jax.analysis.explain.attribution import output
 from cnn_jax.analysis.explain.network import Contributions, Evidence, TrainedNetwork
@@ -149,7 +150,7 @@ def maps_of_one_image(subject: Subject) -> Section:
     """The feature maps of the first chosen image."""
     chosen, trained = subject.chosen, subject.trained
 
-    found = jax.jit(_maps_of(trained))(trained.weights, chosen.images[:1])
+    found = compilation.jit(_maps_of(trained))(trained.weights, chosen.images[:1])
     maps = {name: np.asarray(value[0]) for name, value in found.items()}
     if not maps:
         return Section("maps", "Feature maps", "Feature maps", UNNAMED.format("feature maps"), [])
@@ -215,7 +216,7 @@ def _heats(
     images = np.repeat(chosen.images, chosen.targets.shape[1], axis=0)
     targets = chosen.targets.ravel().astype(np.int32)
 
-    @jax.jit
+    @compilation.jit
     def methods(weights: PyTree, images: Array, targets: Array) -> dict[str, Array]:
         logits_of = trained.logits_of(weights)
         images, target = trained.normalize(images), output(targets)
@@ -285,7 +286,7 @@ def best_of_each_class(subject: Subject) -> Section:
         for byte in (0, 255)
     )
 
-    @jax.jit
+    @compilation.jit
     def ascend(weights: PyTree) -> tuple[Array, Array]:
         def logits(images: Array) -> Array:
             return output(jnp.arange(count))(trained.logits_of(weights)(images))
