@@ -77,7 +77,7 @@ def main() -> None:
         plan.print_plan(console, [lone], [plan.measure(lone, "map")])
         return
     (trial,), config = lone.cell.trials, lone.cell.config
-    content = flags_text({**trial.hparams, "loss": config.loss})
+    content = flags_text({**trial.hparams, "loss": config.loss, "precision": config.precision})
     if FLAGS.resume:
         content = _goes_on(console, directory, lone) + content
     with underway("train", directory, content, choices(prepared), prepared):
@@ -155,7 +155,7 @@ def print_run(console: Console, lone: CellPlan) -> None:
     hparams = ", ".join(f"{name} {value:g}" for name, value in trial.hparams.items())
     console.print(
         f"{config.loss}, {config.optimizer} ({hparams}), {config.schedule} schedule, "
-        f"batches of {config.batch_size}{_initialization(config.architecture)}"
+        f"{config.precision}, batches of {config.batch_size}{_initialization(config.architecture)}"
     )
     if FLAGS.init_from and not FLAGS.resume:
         console.print(Text(f"starting from the weights of {FLAGS.init_from}"))
