@@ -7,6 +7,7 @@ programs of the process do.
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial, wraps
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -22,6 +23,7 @@ __all__ = [
     "SAFE",
     "TESTED",
     "compiler_options",
+    "fast_precision",
     "jit",
     "miscompilations",
     "untrusted",
@@ -100,6 +102,22 @@ def jit(
             return function(*args, **kwargs)
 
     return jax.jit(traced, compiler_options=options, **arguments)
+
+
+def fast_precision() -> str:
+    """The precision in which networks train fastest here without losing accuracy.
+
+    Returns:
+        "bfloat16" on accelerators, and on a CPU that multiplies it in hardware (AMX) where XLA
+        reaches oneDNN; "float32" on others.
+    """
+    if jax.default_backend() != "cpu":
+        return "bfloat16"
+    try:
+        processor = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        processor = ""
+    return "bfloat16" if "amx_bf16" in processor and _reaches_onednn() else "float32"
 
 
 class Miscompiled(NamedTuple):

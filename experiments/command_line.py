@@ -90,7 +90,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "workdir",
         "resume",
         "checkpoint_every",
-        "tensorboard",
+        "track",
         "plan",
     ),
     "devices": ("devices", "mesh", "shard_data", "unsafe"),

@@ -4,8 +4,7 @@ Every choice is a flag. The run directory holds flags.txt (a flagfile that repea
 metrics.jsonl (one line an epoch), the checkpoint, environment.json, result.json and report.html.
 """
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -21,6 +20,7 @@ from cnn_jax.analysis.evaluate import Evaluation
 from cnn_jax.analysis.pages import duration
 from cnn_jax.errors import DivergedError, UsageError
 from cnn_jax.models import MODELS, Architecture
+from cnn_jax.studies import tracking
 from cnn_jax.studies.axes import lone_study
 from cnn_jax.studies.choices import every_choice
 from cnn_jax.studies.lone_run import Keep, LoneRun, read_test_split, write_result
@@ -32,6 +32,7 @@ from cnn_jax.studies.run_directory import (
     environment,
     planned_epochs,
 )
+from cnn_jax.studies.tracking import Tracker
 from cnn_jax.training import checkpoints
 from cnn_jax.training.devices import mesh_shape
 from cnn_jax.training.processes import is_first
@@ -50,12 +51,18 @@ flags.DEFINE_integer(
     "checkpoint_every", 1, "Epochs between checkpoints; there is always one at the end.",
     lower_bound=1,
 )  # fmt: skip
-flags.DEFINE_bool("tensorboard", False, "Write TensorBoard event files to the run directory too.")
+flags.DEFINE_list(
+    "track",
+    [],
+    f"Tell these of the run, with commas between: {', '.join(tracking.TRACKERS)}. TensorBoard's "
+    "files are in the run directory; the others are told through their own packages.",
+)
 
 
 def main() -> None:
     """Trains as the flags say: the study of one trial."""
     console = terminal()
+    tracking.check(FLAGS.track)
     hosts.join(console)
     directory, prepared = begin(
         "run",
@@ -70,20 +77,22 @@ def main() -> None:
         plan.print_plan(console, [lone], [plan.measure(lone, "map")])
         return
     (trial,), config = lone.cell.trials, lone.cell.config
-    content = flags_text({**trial.hparams, "loss": config.loss})
+    content = flags_text({**trial.hparams, "loss": config.loss, "precision": config.precision})
     if FLAGS.resume:
         content = _goes_on(console, directory, lone) + content
     with underway("train", directory, content, choices(prepared), prepared):
         placed = lone.place(FLAGS.shard_data)
         run = LoneRun(lone, placed, directory, FLAGS.resume, Keep.of(options.given()))
-        train(console, run)
-        conclude(console, directory, run, placed)
-    if run.diverged:
-        raise DivergedError(
-            f"the loss is not finite after epoch {run.done} of {run.epochs}, where training "
-            "stopped; a lower --learning_rate or --clip_norm may help; report: "
-            f"{directory.path / REPORT_FILE}"
-        )
+        told = tracking.Told(directory.path.name, directory.path, choices(prepared))
+        with tracking.tracking(FLAGS.track if is_first() else (), told) as trackers:
+            train(console, run, trackers)
+            conclude(console, directory, run, placed, trackers)
+            if run.diverged:
+                raise DivergedError(
+                    f"the loss is not finite after epoch {run.done} of {run.epochs}, where "
+                    "training stopped; a lower --learning_rate or --clip_norm may help; report: "
+                    f"{directory.path / REPORT_FILE}"
+                )
 
 
 def _goes_on(console: Console, directory: RunDirectory, lone: CellPlan) -> str:
@@ -146,7 +155,7 @@ def print_run(console: Console, lone: CellPlan) -> None:
     hparams = ", ".join(f"{name} {value:g}" for name, value in trial.hparams.items())
     console.print(
         f"{config.loss}, {config.optimizer} ({hparams}), {config.schedule} schedule, "
-        f"batches of {config.batch_size}{_initialization(config.architecture)}"
+        f"{config.precision}, batches of {config.batch_size}{_initialization(config.architecture)}"
     )
     if FLAGS.init_from and not FLAGS.resume:
         console.print(Text(f"starting from the weights of {FLAGS.init_from}"))
@@ -161,7 +170,7 @@ def _initialization(architecture: Architecture) -> str:
     return f", {architecture.init} initialization" if read else ""
 
 
-def train(console: Console, run: LoneRun) -> None:
+def train(console: Console, run: LoneRun, trackers: Sequence[Tracker]) -> None:
     """Trains as far as it goes, with a bar, and a line for each epoch."""
     if run.done and not run.diverged:
         console.print(f"going on after epoch {run.done} of {run.epochs}")
@@ -175,20 +184,24 @@ def train(console: Console, run: LoneRun) -> None:
         TextColumn("{task.fields[left]}"),
         TimeElapsedColumn(),
     )
-    with (
-        _tensorboard(run) as write_scalars,
-        Progress(*columns, console=console, transient=True) as progress,
-    ):
+    with Progress(*columns, console=console, transient=True) as progress:
         bar = progress.add_task("", total=run.epochs, completed=run.done, left="")
         for end in run.fit(FLAGS.checkpoint_every, hosts.must_stop):
-            write_scalars(end.metrics)
+            for tracker in trackers:
+                tracker.epoch(end.metrics)
             rate = end.timing["images_per_second"]
             progress.console.print(_line(end.metrics, run.epochs, rate))
             left = duration((run.epochs - run.done) * end.seconds)
             progress.update(bar, completed=run.done, left=f"about {left} left")
 
 
-def conclude(console: Console, directory: RunDirectory, run: LoneRun, placed: Placed) -> None:
+def conclude(
+    console: Console,
+    directory: RunDirectory,
+    run: LoneRun,
+    placed: Placed,
+    trackers: Sequence[Tracker],
+) -> None:
     """Reads the test split, once, and writes the result and the report."""
     tested = read_test_split(run, placed)
     if not is_first():
@@ -208,6 +221,8 @@ def conclude(console: Console, directory: RunDirectory, run: LoneRun, placed: Pl
     with console.status("writing the report"):
         shown = (directory.path / FLAGS_FILE).read_text()
         directory.write(REPORT_FILE, tested.report(shown, environment(as_started())))
+    for tracker in trackers:
+        tracker.end(found.accuracy, found.interval, directory.path / REPORT_FILE)
     console.print(Text(f"report: {directory.path / REPORT_FILE}"))
     repeat = f"repeat it: {command('train')} --flagfile={quote(str(directory.path / FLAGS_FILE))}"
     console.print(Text(repeat))
@@ -228,23 +243,6 @@ def _line(metrics: dict[str, float], epochs: int, rate: float) -> str:
             loss, accuracy = metrics[f"{split}_loss"], metrics[f"{split}_accuracy"]
             text += f"  {name}loss {loss:.4f}  accuracy {accuracy:.2%}"
     return f"{text}  {rate:,.0f} images/s"
-
-
-@contextlib.contextmanager
-def _tensorboard(run: LoneRun) -> Iterator[Callable[[dict[str, float]], None]]:
-    """Writes the metrics of an epoch for TensorBoard, with --tensorboard and on one process."""
-    if not (FLAGS.tensorboard and is_first()):
-        yield lambda metrics: None
-        return
-    from tensorboardX import SummaryWriter
-
-    def write(metrics: dict[str, float]) -> None:
-        for name, value in metrics.items():
-            board.add_scalar(name, value, int(metrics["epoch"]))
-
-    assert run.directory is not None
-    with SummaryWriter(str(run.directory.path / "tensorboard")) as board:
-        yield write
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -101,3 +102,14 @@ def test_a_program_for_onednn_leaves_others_as_they_are():
     shapes = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((4, 12, 10, 8), (3, 3, 8, 16))]
     jit(ops.conv2d, wanted=ONEDNN).lower(*shapes)
     assert " convolution(" not in jax.jit(ops.conv2d).lower(*shapes).compile().as_text()
+
+
+def test_bfloat16_is_chosen_where_it_is_fast(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(compilation, "_reaches_onednn", lambda: True)
+    for processor, precision in (("flags: avx2", "float32"), ("flags: avx2 amx_bf16", "bfloat16")):
+        monkeypatch.setattr(Path, "read_text", lambda self, text=processor: text)
+        assert compilation.fast_precision() == precision
+    monkeypatch.setattr(compilation, "_reaches_onednn", lambda: False)
+    assert compilation.fast_precision() == "float32"
+    monkeypatch.setattr(compilation.jax, "default_backend", lambda: "gpu")
+    assert compilation.fast_precision() == "bfloat16"

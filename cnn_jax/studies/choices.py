@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
-from cnn_jax import data
+from cnn_jax import compilation, data
 from cnn_jax.errors import FIELD, FieldError, UsageError, check_choice
 from cnn_jax.extend import ExtensionFile, loaded_files
 from cnn_jax.models import MODELS, Architecture
@@ -22,6 +22,7 @@ from cnn_jax.training import (
     task_of,
 )
 from cnn_jax.training.config import CHOICES as CONFIG_CHOICES
+from cnn_jax.training.config import PRECISIONS
 
 Choices = Mapping[str, Any]
 
@@ -60,10 +61,13 @@ FIELDS: dict[str, Any] = {
 }
 # Whole numbers without a default.
 _WHOLE = frozenset({"image_size", "train_examples", "patience"})
+# A precision that is chosen by what the machine has.
+AUTO = "auto"
 # What each choice that is a word may be.
 CHOICES: dict[str, Collection[str]] = {
     **ARCHITECTURE_CHOICES,
     **CONFIG_CHOICES,
+    "precision": (*PRECISIONS, AUTO),
     "keep_epoch": ("best", "last"),
     "resize": data.RESIZE,
     "on_error": ("refuse", "skip"),
@@ -133,6 +137,8 @@ def read_config(choices: Choices) -> Config:
     dropout = bool(choices.get("dropout_rate"))
     given |= {"loss": _loss(choices), "resolutions": _resolutions(choices)}
     given["freeze"] = tuple(given["freeze"] or ())
+    if given["precision"] == AUTO:
+        given["precision"] = compilation.fast_precision()
     return Config(
         Architecture(**network, dropout=dropout, numbers=numbers),
         **given,

@@ -214,7 +214,7 @@ def test_mnist_is_at_hand_and_runs_have_a_default_place(program, elsewhere: Path
         "--validation_fraction=0",
         "--epochs=1",
         "--batch_size=50",
-        "--tensorboard",
+        "--track=tensorboard",
     )
     assert (outcome.code, outcome.err) == (0, "")
     assert "mnist: 500 training, 0 validation and 10,000 test images, 28x28x1" in outcome.out
