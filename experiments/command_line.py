@@ -19,7 +19,6 @@ from cnn_jax.training.config import readers
 from cnn_jax.training.optimizers import lookahead
 
 from . import COMMANDS, command
-from .flags import options
 
 FLAGS = flags.FLAGS
 PRESETS = Path(__file__).parent / "presets"
@@ -159,7 +158,11 @@ def _extend(arguments: list[str], own: set[str]) -> None:
             load_file(file)
     for path in dict.fromkeys(_texts(words, "extend")) if "extend" in own else ():
         load_file(path)
-    options.refresh()
+    # The benchmarks have flags of their own, and none of a run.
+    if "model" in FLAGS:
+        from .flags import options
+
+        options.refresh()
 
 
 def _texts(words: list[str], flag: str) -> list[str]:
