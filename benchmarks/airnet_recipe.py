@@ -45,6 +45,7 @@ from cnn_jax.errors import UsageError
 from cnn_jax.models import Architecture, build
 from cnn_jax.ops import augment
 from cnn_jax.ops.augment import TEST_TIME
+from cnn_jax.studies.choices import read_config, read_hparams, read_task
 from cnn_jax.training import Config, Examples, Task, TrainState, make_run
 from cnn_jax.training.config import AUGMENT_PREFIX
 from cnn_jax.training.task import normalize
@@ -143,8 +144,8 @@ def preset() -> tuple[Config, dict[str, float]]:
         if line.startswith("--"):
             name, _, text = line[2:].partition("=")
             choices[name] = FLAGS[name].parser.parse(text)
-    config = options.read_config(choices)
-    return config, options.read_hparams(config, choices)
+    config = read_config(choices)
+    return config, read_hparams(config, choices)
 
 
 def our_flops(architecture: Architecture, task: Task, batch: int) -> int:
@@ -220,7 +221,7 @@ def main() -> None:
         )
     train = data.take(dataset.train, count, FLAGS.split_seed)
     batch_size = count // STEPS_PER_EPOCH
-    task = options.read_task(dataset)
+    task = read_task(dataset)
     examples = Examples(jnp.asarray(train.images), jnp.asarray(train.labels))
     new_pair = partial(Pair, task, examples, batch_size)
     pair = new_pair(seed=FLAGS.seed, beside=not (FLAGS.alone or FLAGS.annealed))

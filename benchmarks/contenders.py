@@ -1,13 +1,17 @@
 """Who takes part in the timings: one training step each, of the same network on the same shapes.
 
-A step is forward, backward and an update of SGD with momentum, in float32. Examples and labels are
-random: what they are does not change how long a step takes.
+A step is forward, backward and an update of SGD with momentum. Examples and labels are random: what
+they are does not change how long a step takes.
 """
 
+import atexit
 import importlib.util
 import itertools
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -19,10 +23,12 @@ from jax import lax
 from jaxtyping import Array, Float, Int32, UInt8
 
 from benchmarks import flax_networks
+from cnn_jax.errors import UsageError
 from cnn_jax.models import Architecture
 from cnn_jax.training import Config, Examples, Task, augmentations, hyperparameters, make_run
 from cnn_jax.training.programs import compile_epoch
 
+ROOT = Path(__file__).resolve().parents[1]
 CLASSES = 10
 LEARNING_RATE = 0.02
 MOMENTUM = 0.9
@@ -38,8 +44,8 @@ class Network(NamedTuple):
     Attributes:
         image_shape: height, width, channels.
         architecture: for cnn_jax.
-        stock: the stock Flax module's constructor.
-        torch_name: the class in `benchmarks.torch_networks`.
+        stock: the stock Flax module's constructor, if there is one.
+        torch_name: the class in `benchmarks.torch_networks` or `torch_airnet`.
         epoch_steps: steps in our compiled epoch, as many as a second or a few hold. An epoch of
             MNIST has over 400; of few steps, the start of the program would weigh more than it does
             there.
@@ -47,7 +53,7 @@ class Network(NamedTuple):
 
     image_shape: tuple[int, int, int]
     architecture: Architecture
-    stock: Callable[[nnx.Rngs], nnx.Module]
+    stock: Callable[[nnx.Rngs], nnx.Module] | None
     torch_name: str
     epoch_steps: int
 
@@ -74,6 +80,13 @@ NETWORKS = {
         "ResNet20",
         8,
     ),
+    "airnet": Network(
+        (32, 32, 3),
+        Architecture(model="airnet", activation="gelu", normalization="batch"),
+        None,
+        "AirNet",
+        4,
+    ),
 }
 
 
@@ -87,6 +100,7 @@ class Contender(NamedTuple):
         advance: makes that many calls, one after the other, and waits for the last.
         program: compiled, if the contender compiles.
         compile_seconds: what that took.
+        cpu_seconds: that its process has used.
     """
 
     name: str
@@ -95,30 +109,44 @@ class Contender(NamedTuple):
     advance: Callable[[int], None]
     program: jax.stages.Compiled | None = None
     compile_seconds: float | None = None
+    cpu_seconds: Callable[[], float] = time.process_time
 
 
-def contenders(network: Network, batch_size: int) -> list[Contender]:
-    """All that can take part here, ours first, built and compiled."""
-    found = [
-        our_epoch(network, batch_size),
-        stock_scan(network, batch_size),
-        stock_loop(network, batch_size),
-    ]
-    if has_torch():
-        found.append(torch_loop(network, batch_size))
+def contenders(
+    network: Network, batch_size: int, precision: str = "float32", torch: str | None = None
+) -> list[Contender]:
+    """All that can take part here, ours first, built and compiled.
+
+    Args:
+        network: to train.
+        batch_size: images in a step.
+        precision: of ours and PyTorch's; stock Flax takes part in float32 only.
+        torch: an interpreter that has PyTorch, if one has.
+    """
+    found = [our_epoch(network, batch_size, precision=precision)]
+    if network.stock is not None and precision == "float32":
+        found += [stock_scan(network, batch_size), stock_loop(network, batch_size)]
+    if torch:
+        found += [torch_loop(network, batch_size, precision, torch, flag) for flag in (False, True)]
     return found
 
 
-def has_torch() -> bool:
-    """Whether PyTorch is installed."""
-    return importlib.util.find_spec("torch") is not None
+def torch_python() -> str | None:
+    """This interpreter, if it has PyTorch."""
+    return sys.executable if importlib.util.find_spec("torch") else None
 
 
-def our_epoch(network: Network, batch_size: int, augment: str = "") -> Contender:
+def our_epoch(
+    network: Network, batch_size: int, augment: str = "", precision: str = "float32"
+) -> Contender:
     """cnn_jax as it trains: shuffle, gather, augmenting and normalizing are in the program."""
     calls, strengths = augmentations(augment)
     config = Config(
-        network.architecture, optimizer="momentum", batch_size=batch_size, augment=calls
+        network.architecture,
+        optimizer="momentum",
+        batch_size=batch_size,
+        augment=calls,
+        precision=precision,
     )
     channels = network.image_shape[2]
     run = make_run(
@@ -137,7 +165,7 @@ def our_epoch(network: Network, batch_size: int, augment: str = "") -> Contender
     program = compile_epoch(run.epoch, state, hparams, key, examples)
     seconds = time.perf_counter() - start
     return Contender(
-        f"cnn_jax, {augment}" if augment else "cnn_jax, compiled epoch",
+        f"cnn_jax, {augment}" if augment else f"cnn_jax, compiled epoch{_suffix(precision)}",
         _size(state.params),
         network.epoch_steps,
         _advancing(lambda state: program(state, hparams, key, examples)[0], state),
@@ -178,40 +206,66 @@ def stock_loop(network: Network, batch_size: int) -> Contender:
     )
 
 
-def torch_loop(network: Network, batch_size: int) -> Contender:
-    """PyTorch: eager, channels last, threads as PyTorch picks them."""
-    import torch
+def torch_loop(
+    network: Network, batch_size: int, precision: str, python: str, compiled: bool
+) -> Contender:
+    """PyTorch in a process of its own: channels last, threads as PyTorch picks them.
 
-    from benchmarks import torch_networks
-
-    model = getattr(torch_networks, network.torch_name)()
-    model = model.to(memory_format=torch.channels_last).train()
-    optimizer = torch.optim.SGD(model.parameters(), LEARNING_RATE, momentum=MOMENTUM)
-    images, labels = _examples(network, STOCK_STEPS * batch_size)
-    batches = itertools.cycle(
-        zip(
-            torch.from_numpy(_normalized(images))
-            .permute(0, 3, 1, 2)
-            .contiguous(memory_format=torch.channels_last)
-            .split(batch_size),
-            torch.from_numpy(labels).long().split(batch_size),
-            strict=True,
-        )
+    Args:
+        network: to train.
+        batch_size: images in a step.
+        precision: bfloat16 by autocast.
+        python: the interpreter, which has PyTorch.
+        compiled: by `torch.compile`, or eager.
+    """
+    command = [
+        python,
+        "-m",
+        "benchmarks.torch_worker",
+        f"--network={network.torch_name}",
+        f"--shape={','.join(map(str, network.image_shape))}",
+        f"--batch_size={batch_size}",
+        f"--learning_rate={LEARNING_RATE}",
+        f"--momentum={MOMENTUM}",
+    ]
+    command += ["--bfloat16"] * (precision == "bfloat16") + ["--compile"] * compiled
+    name = f"PyTorch, {'compiled' if compiled else 'eager'}{_suffix(precision)}"
+    start = time.perf_counter()
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
+    atexit.register(process.kill)
+    parameters = int(_answer(process, name))
+    seconds = time.perf_counter() - start
+    used = 0.0
 
     def advance(calls: int) -> None:
-        for _ in range(calls):
-            x, y = next(batches)
-            optimizer.zero_grad()
-            torch.nn.functional.cross_entropy(model(x), y).backward()
-            optimizer.step()
+        nonlocal used
+        assert process.stdin is not None
+        print(calls, file=process.stdin, flush=True)
+        used = float(_answer(process, name))
 
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    return Contender("PyTorch, channels last", parameters, 1, advance)
+    return Contender(
+        name, parameters, 1, advance, compile_seconds=seconds if compiled else None,
+        cpu_seconds=lambda: used,
+    )  # fmt: skip
+
+
+def _answer(process: subprocess.Popen[str], name: str) -> str:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        raise UsageError(f"{name}, ended without an answer; what it printed is above")
+    return line
+
+
+def _suffix(precision: str) -> str:
+    return ", bfloat16" if precision == "bfloat16" else ""
 
 
 def _stock_step(network: Network) -> tuple[Callable, tuple]:
     """A pure step `(state, batch) -> (state, loss)` of the stock module, and its first state."""
+    assert network.stock is not None
     skeleton, *parts = nnx.split(network.stock(nnx.Rngs(0)), nnx.Param, ...)
     params, statistics = (nnx.to_pure_dict(part) for part in parts)
     optimizer = optax.sgd(LEARNING_RATE, momentum=MOMENTUM)

@@ -65,6 +65,7 @@ def compile_network(name: str, devices: int) -> Network:
     import jax.numpy as jnp
 
     from cnn_jax import training
+    from cnn_jax.compilation import SAFE
     from cnn_jax.models import build_abstract, count_parameters
     from cnn_jax.training import Trainer
     from cnn_jax.training.devices import MeshShape, make_mesh, whole
@@ -93,7 +94,9 @@ def compile_network(name: str, devices: int) -> Network:
     hparams = {key: jnp.float32(value) for key, value in numbers.items()}
     key = jax.random.key(0)
     state = jax.eval_shape(run.init, hparams, key)
-    program = compile_epoch(run.epoch, *everywhere((state, hparams, key, examples), mesh))
+    # Calls of oneDNN would hide what convolutions read and write.
+    arguments = everywhere((state, hparams, key, examples), mesh)
+    program = compile_epoch(run.epoch, *arguments, wanted=SAFE)
     cost, sums = program_cost(program), collectives(program.as_text())
 
     mesh = make_mesh(MeshShape(trial=devices))

@@ -53,7 +53,7 @@ def _measure(console: Console, model: str, counts: Sequence[int]) -> None:
 
     from cnn_jax import data, training
     from cnn_jax.models import Architecture
-    from experiments.flags.options import read_task
+    from cnn_jax.studies.choices import read_task
 
     dataset = data.load("mnist")
     split = data.take(dataset.train, FLAGS.examples, 0)

@@ -1,15 +1,18 @@
 """Images per second in training: cnn_jax, stock Flax and PyTorch, side by side.
 
-A step is forward, backward and an update of SGD with momentum, in float32. Everything is built and
-compiled first; then the contenders take turns, round after round, so that whatever else the
-machine does meets all of them alike. A ratio is the median of the ratios within the rounds.
+A step is forward, backward and an update of SGD with momentum. Everything is built and compiled
+first; then the contenders take turns, round after round, so that whatever else the machine does
+meets all of them alike. A ratio is the median of the ratios within the rounds. PyTorch runs in a
+process of its own, and may have another Python than JAX.
 
-    python -m benchmarks.train_step --json=train_step.json
+    python -m benchmarks.train_step --precisions=float32,bfloat16 --json=train_step.json
 """
 
+import itertools
 import json
 import math
 import os
+import subprocess
 import sys
 import time
 from functools import partial
@@ -24,9 +27,10 @@ from jaxtyping import Float
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.contenders import NETWORKS, Contender, contenders, has_torch
+from benchmarks.contenders import NETWORKS, Contender, contenders, torch_python
 from benchmarks.epoch_profile import print_profile, profile
 from cnn_jax.errors import UsageError
+from cnn_jax.training.config import PRECISIONS
 from experiments.launch import launch
 
 TURN_SECONDS = 0.5
@@ -48,6 +52,18 @@ def define_flags(values: flags.FlagValues) -> None:
         "rounds", 9, "Turns that every contender takes.", lower_bound=1, flag_values=values
     )
     flags.DEFINE_integer("batch_size", 128, "Images per step.", lower_bound=1, flag_values=values)
+    flags.DEFINE_list(
+        "precisions",
+        ["float32"],
+        f"Of the networks' arithmetic, of {', '.join(PRECISIONS)}, with commas between.",
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        "torch_python",
+        torch_python(),
+        "The interpreter that has PyTorch: this one, if it has.",
+        flag_values=values,
+    )
     flags.DEFINE_string("json", None, "Write the numbers to this file.", flag_values=values)
     flags.DEFINE_bool(
         "profile", False, "Print where the time of our epoch goes.", flag_values=values
@@ -65,21 +81,26 @@ def main(values: flags.FlagValues) -> None:
         raise UsageError(
             f"--networks must be of {', '.join(NETWORKS)}, got {','.join(values.networks)!r}"
         )
+    if set(values.precisions) - set(PRECISIONS) or not values.precisions:
+        raise UsageError(
+            f"--precisions must be of {', '.join(PRECISIONS)}, got {','.join(values.precisions)!r}"
+        )
+    torch = values.torch_python and torch_version(values.torch_python)
     if values.json and not Path(values.json).absolute().parent.is_dir():
         raise UsageError(f"--json={values.json}: there is no such folder to write to")
     console = Console(width=None if sys.stdout.isatty() else 140)
-    machine = _machine()
+    machine = _machine() | ({"torch": torch} if torch else {})
     console.print(", ".join(f"{key} {value}" for key, value in machine.items()), highlight=False)
-    if not has_torch():
+    if not torch:
         console.print(
             "PyTorch is not installed and is left out; pip install 'cnn_jax[bench]' adds it",
             markup=False,
         )
-    results = {}
-    for name in values.networks:
-        entrants = contenders(NETWORKS[name], values.batch_size)
+    results: dict[str, Any] = {}
+    for name, precision in itertools.product(values.networks, values.precisions):
+        entrants = contenders(NETWORKS[name], values.batch_size, precision, values.torch_python)
         count = same_size(entrants)
-        title = f"{name}: {count:,} parameters, batch {values.batch_size}"
+        title = f"{name}, {precision}: {count:,} parameters, batch {values.batch_size}"
         rows = report(entrants, *measure(entrants, values.rounds), values.batch_size)
         console.print(_table(title, rows))
         if values.profile:
@@ -87,7 +108,7 @@ def main(values: flags.FlagValues) -> None:
             assert ours.program is not None
             times = profile(ours.program, partial(ours.advance, 2), 2 * ours.steps)
             print_profile(console, name, ours.program, times)
-        results[name] = {"parameters": count, "contenders": rows}
+        results.setdefault(name, {})[precision] = {"parameters": count, "contenders": rows}
     if values.json:
         numbers = {
             "machine": machine,
@@ -147,7 +168,10 @@ def report(
             "images_per_s": 1e3 * batch_size / median,
             "cpu_ms": float(np.nanmedian(cpu[index])),
         }
-        for key, prefix in (("speed_of_torch", "PyTorch"), ("speed_of_scan", "stock Flax, in")):
+        for key, prefix in (
+            ("speed_of_torch", "PyTorch, eager"),
+            ("speed_of_scan", "stock Flax, in"),
+        ):
             other = [i for i, name in enumerate(names) if name.startswith(prefix)]
             row[key] = float(np.median(filled[other[0]] / filled[index])) if other else None
         rows.append(row)
@@ -157,17 +181,32 @@ def report(
 def _take_turn(entrant: Contender, calls: int) -> tuple[float, float]:
     """Wall time and process CPU time of a step, in milliseconds."""
     time.sleep(PAUSE_SECONDS)
-    start, cpu_start = time.perf_counter(), time.process_time()
+    start, cpu_start = time.perf_counter(), entrant.cpu_seconds()
     entrant.advance(calls)
-    seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
+    seconds, cpu_seconds = time.perf_counter() - start, entrant.cpu_seconds() - cpu_start
     scale = 1e3 / (calls * entrant.steps)
     return seconds * scale, cpu_seconds * scale
 
 
 def _machine() -> dict[str, Any]:
-    packages = ["jax", "flax"] + ["torch"] * has_torch()
-    versions = {name: metadata.version(name) for name in packages}
+    versions = {name: metadata.version(name) for name in ("jax", "flax")}
     return {**versions, "JAX on": jax.default_backend(), "cores": os.cpu_count()}
+
+
+def torch_version(python: str) -> str:
+    """The version of PyTorch that an interpreter has.
+
+    Raises:
+        UsageError: if it cannot be run, or has none.
+    """
+    code = "from importlib import metadata; print(metadata.version('torch'))"
+    try:
+        found = subprocess.run([python, "-c", code], text=True, capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise UsageError(
+            f"--torch_python={python} has no PyTorch; give an interpreter that has, or leave it out"
+        ) from error
+    return found.stdout.strip()
 
 
 def _table(title: str, rows: list[dict[str, Any]]) -> Table:

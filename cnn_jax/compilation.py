@@ -6,7 +6,8 @@ programs of the process do.
 """
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial, wraps
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -14,18 +15,36 @@ import jax.numpy as jnp
 import jaxlib
 import numpy as np
 
+from cnn_jax import ops
+
+__all__ = [
+    "EIGEN",
+    "ONEDNN",
+    "SAFE",
+    "TESTED",
+    "compiler_options",
+    "fast_precision",
+    "jit",
+    "miscompilations",
+    "untrusted",
+]
+
 CompilerOptions = dict[str, str | bool]
 
+_SMALL_CONVOLUTION = ((1, 8, 8, 16), (3, 3, 16, 16))
 # Versions of jaxlib with whose CPU compiler all tests of the project passed.
 TESTED = ("0.10.2", "0.12.0.1")
 
 _FUSIONS = "xla_cpu_experimental_ynn_fusion_type"
+_ONEDNN_CALLS = "xla_cpu_experimental_onednn_custom_call"
 # Products and convolutions by themselves go to YNNPACK, nothing that is fused with them.
 SAFE: CompilerOptions = {
     _FUSIONS: "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT,LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION"
 }
 # Products go to Eigen.
 EIGEN: CompilerOptions = {_FUSIONS: ""}
+# Products go to YNNPACK, convolutions to oneDNN. XLA cannot keep such a program on disk.
+ONEDNN: CompilerOptions = {_FUSIONS: "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT", _ONEDNN_CALLS: True}
 
 
 @lru_cache
@@ -40,14 +59,27 @@ def _known(name: str, value: str | bool) -> bool:
     return True
 
 
+@lru_cache
+def _reaches_onednn() -> bool:
+    """Whether this XLA hands convolutions to oneDNN when it is told to; older ones only say so."""
+    if not _known(_ONEDNN_CALLS, True):
+        return False
+    images, kernel = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in _SMALL_CONVOLUTION)
+    convolve = jax.jit(partial(ops.conv2d, lowering="lax"), compiler_options=ONEDNN)
+    return "onednn$convolution" in str(convolve.lower(images, kernel).compile().as_text())
+
+
 def compiler_options(wanted: Mapping[str, str | bool] = SAFE) -> CompilerOptions:
     """Those of the options that the XLA of the default device has; none where it is no CPU.
 
     Args:
-        wanted: for a CPU; SAFE, or EIGEN where products are narrow.
+        wanted: for a CPU; SAFE, or EIGEN where products are narrow, or ONEDNN where a long training
+            is worth compiling it at every start. SAFE where XLA hands nothing to oneDNN.
     """
     if jax.default_backend() != "cpu":
         return {}
+    if wanted.get(_ONEDNN_CALLS) and not _reaches_onednn():
+        wanted = SAFE
     return {name: value for name, value in wanted.items() if _known(name, value)}
 
 
@@ -61,7 +93,31 @@ def jit(
         wanted: as in `compiler_options`.
         **arguments: of `jax.jit`.
     """
-    return jax.jit(function, compiler_options=compiler_options(wanted), **arguments)
+    options = compiler_options(wanted)
+    lowering: ops.Lowering = "onednn" if options.get(_ONEDNN_CALLS) else "products"
+
+    @wraps(function)
+    def traced(*args: Any, **kwargs: Any) -> Any:
+        with ops.lowering_on_cpu(lowering):
+            return function(*args, **kwargs)
+
+    return jax.jit(traced, compiler_options=options, **arguments)
+
+
+def fast_precision() -> str:
+    """The precision in which networks train fastest here without losing accuracy.
+
+    Returns:
+        "bfloat16" on accelerators, and on a CPU that multiplies it in hardware (AMX) where XLA
+        reaches oneDNN; "float32" on others.
+    """
+    if jax.default_backend() != "cpu":
+        return "bfloat16"
+    try:
+        processor = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        processor = ""
+    return "bfloat16" if "amx_bf16" in processor and _reaches_onednn() else "float32"
 
 
 class Miscompiled(NamedTuple):

@@ -12,6 +12,10 @@ class UsageError(ValueError):
     """
 
 
+class DivergedError(Exception):
+    """A run whose loss or parameters are no longer finite; it was stopped, and all is written."""
+
+
 # Stands before the names of fields in a message.
 _MARK = "\ue000"
 

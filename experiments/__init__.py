@@ -1,12 +1,20 @@
 """The programs: each is a module to run in a checkout, and a command of `cnn_jax` installed."""
 
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
 COMMANDS = {
     "train": ("train", "train one network and write a report"),
     "ablate": ("ablation", "train a grid of networks and compare them"),
     "evaluate": ("evaluate", "measure a trained run on a split or another data set"),
     "predict": ("predict", "guess what pictures show"),
     "explain": ("explain", "look into a trained run"),
+    "export": ("export", "write a trained network for other programs"),
     "walkthrough": ("walkthrough", "build the lecture as one page"),
+    "runs": ("overview", "list runs and sweeps"),
+    "compare": ("compare", "set runs side by side"),
     "gallery": ("augment_gallery", "draw what augmentations do to images"),
 }
 
@@ -21,3 +29,13 @@ def command(module: str) -> str:
     if __name__ != "experiments" and names:
         return f"cnn_jax {names.pop()}"
     return f"python -m {__name__}.{module}"
+
+
+def module_of(main: Callable[..., None]) -> str:
+    """The module of a program, as absl calls it."""
+    return sys.argv[0] if main.__module__ == "__main__" else main.__module__
+
+
+def as_started() -> str:
+    """The command line of this process, as a shell takes it."""
+    return f"{command(Path(sys.argv[0]).stem)} {shlex.join(sys.argv[1:])}".rstrip()

@@ -6,31 +6,40 @@ the test split once, and writes tables (CSV, Markdown, LaTeX) and report.html. E
 train is a flag here too, for what all networks share.
 """
 
-from collections.abc import Sequence
-from typing import Any
+import contextlib
+from collections.abc import Iterator, Sequence
+from shlex import quote
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 from rich import box
 from rich.console import Console
-from rich.markdown import Markdown
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
+from rich.text import Text
 
 from cnn_jax.analysis.pages import duration
 from cnn_jax.errors import UsageError
+from cnn_jax.studies.axes import Study
+from cnn_jax.studies.cells import Show, run_cells
+from cnn_jax.studies.planning import CellPlan, Prepared
+from cnn_jax.studies.run_directory import FLAGS_FILE, REPORT_FILE, RunDirectory, environment
+from cnn_jax.studies.sweep import COMPARISONS, sweep_choices, sweep_record
+from cnn_jax.studies.sweep_directory import CellResult
 from cnn_jax.training.devices import mesh_shape
 from cnn_jax.training.grid import UNREAD, Cell, Grid
 from cnn_jax.training.processes import is_first
 from cnn_jax.training.sweep import VECTORIZATIONS, default_vectorization
 
-from . import command
+from . import as_started, command
 from .command_line import GROUPS
 from .flags import axes, machine, options
 from .launch import launch, terminal
 from .runs import hosts, plan, study
-from .runs.cells import run_cells
-from .runs.run_directory import FLAGS_FILE, REPORT_FILE, RunDirectory, environment
-from .runs.study import CellPlan, Prepared, begin, underway
-from .runs.sweep_directory import CellResult
+from .runs.study import begin, underway
+
+if TYPE_CHECKING:
+    from cnn_jax.analysis.ablation import SweepRecord
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(study)
@@ -56,6 +65,19 @@ flags.DEFINE_string(
     "The row that the others are compared with, as in activation=relu,loss=hinge; the first if "
     "not given.",
 )
+flags.DEFINE_enum(
+    "compare",
+    "baseline",
+    COMPARISONS,
+    "The rows with the baseline (Dunnett's test), or every pair of rows too (Tukey's).",
+)
+flags.DEFINE_float(
+    "equivalent_within",
+    0.2,
+    "Differences of test accuracy smaller than this, in percentage points, do not matter: a row "
+    "whose interval lies within is equivalent to the baseline.",
+    lower_bound=0.0,
+)
 flags.DEFINE_bool(
     "prune",
     False,
@@ -75,6 +97,8 @@ flags.DEFINE_enum(
     "How the trials of a program run: one after another (map), or in the same operations (vmap). "
     "If not given, whichever is faster: map on CPU, vmap elsewhere.",
 )
+# A terminal of so many columns has a row's difference and its interval on one line.
+_WIDE = 90
 # They say where and how to compute and write, and not what.
 _NOT_COMPUTED = {"plan", "workdir", "resume", *GROUPS["devices"], *GROUPS["hosts"]}
 
@@ -94,13 +118,47 @@ def main() -> None:
         plan.print_plan(console, plans, costs)
         return
     print_sweep(console, prepared, plan.estimate_seconds(plans))
-    with underway("ablation", directory, flagfile(), choices(prepared)):
-        results = run_cells(console, directory.path, prepared, vectorization, most, FLAGS.prune)
+    with (
+        underway("ablation", directory, flagfile(), choices(prepared), prepared),
+        _bar(console) as show,
+    ):
+        results = run_cells(
+            show,
+            directory.path,
+            prepared,
+            vectorization,
+            most,
+            FLAGS.prune,
+            shard=FLAGS.shard_data,
+            must_stop=hosts.must_stop,
+        )
     if is_first():
         conclude(console, directory, prepared, results)
 
 
-def read() -> axes.Study:
+@contextlib.contextmanager
+def _bar(console: Console) -> Iterator[Show]:
+    """A bar whose length is the work done."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        TextColumn("{task.fields[left]}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        bar = progress.add_task("", total=1.0, left="")
+        yield lambda share, text, left: progress.update(
+            bar, description=text, completed=share, left=left
+        )
+
+
+def choices(prepared: Prepared) -> dict[str, Any]:
+    """What must be the same to go on with a sweep."""
+    return sweep_choices(prepared, FLAGS.prune, FLAGS.vectorization)
+
+
+def read() -> Study:
     """The study that the flags describe.
 
     Raises:
@@ -117,7 +175,12 @@ def read() -> axes.Study:
 
 def print_sweep(console: Console, prepared: Prepared, seconds: float) -> None:
     """Prints cells, trials, parameters, memory, about how long all take, and on which devices."""
-    study, plans, grid = prepared.study, prepared.plans, prepared.study.grid
+    sweep, plans, grid = prepared.study, prepared.plans, prepared.study.grid
+    for loaded in prepared.loaded:
+        if loaded.dataset.notes:
+            console.print(Text(loaded.dataset.name, style="bold"))
+            study.print_notes(console, loaded.dataset)
+    study.print_batches(console, plans[0])
     headings = ("cell", "rows", "trials", "parameters", "memory of the states")
     cell, *others = [Column(heading, justify="right") for heading in headings]
     table = Table(cell, "what is compiled in", *others, box=box.SIMPLE_HEAD, pad_edge=False)
@@ -136,11 +199,11 @@ def print_sweep(console: Console, prepared: Prepared, seconds: float) -> None:
     trials = sum(len(item.cell.trials) for item in plans)
     console.print(
         f"[bold]{_count(trials, 'network')}[/] in {_count(len(plans), 'program')}: "
-        f"{_count(len(grid.variants), 'row')} of the table, {_count(len(study.seeds), 'seed')}; "
+        f"{_count(len(grid.variants), 'row')} of the table, {_count(len(sweep.seeds), 'seed')}; "
         f"about {duration(seconds)} on this machine"
     )
     _print_devices(console, plans)
-    if not study.tuned and "learning_rate" not in (axis.name for axis in study.axes):
+    if not sweep.tuned and "learning_rate" not in (axis.name for axis in sweep.axes):
         console.print(
             "[yellow]note:[/] nothing is tuned. All rows train at the numbers given or at their "
             "optimizer's defaults, which suit some better than others; --tune=learning_rate "
@@ -182,30 +245,21 @@ def flagfile() -> str:
     return "".join(given[name].serialize() + "\n" for name in kept)
 
 
-def choices(prepared: Prepared) -> dict[str, Any]:
-    """What must be the same to go on with a sweep: its rows, and its trials cell by cell."""
-    study, grid = prepared.study, prepared.study.grid
-    described: dict[str, Any] = {
-        "rows": grid.variants,
-        "baseline": study.baseline,
-        "prune": FLAGS.prune,
-        "vectorization": FLAGS.vectorization,
-    }
-    for index, cell in enumerate(grid.cells, start=1):
-        described[f"cell {index}"] = {
-            "choices": options.every_choice(dict(cell.data), cell.config, {}),
-            "trials": [[trial.variant, trial.seed, trial.hparams] for trial in cell.trials],
-        }
-    return described
-
-
 def conclude(
     console: Console, directory: RunDirectory, prepared: Prepared, results: Sequence[CellResult]
 ) -> None:
     """Writes the tables and the report."""
     from cnn_jax.analysis import ablation, figures
 
-    record = _record(directory, prepared, results)
+    shown = (directory.path / FLAGS_FILE).read_text()
+    record = sweep_record(
+        prepared,
+        results,
+        shown,
+        environment(as_started()),
+        equivalent_within=FLAGS.equivalent_within / 100,
+        all_pairs=FLAGS.compare == "all",
+    )
     with console.status("writing the report"):
         directory.write("results.csv", ablation.results_csv(record))
         directory.write("summary.csv", ablation.summary_csv(record))
@@ -213,47 +267,52 @@ def conclude(
         directory.write("table.tex", ablation.latex_table(record))
         directory.write("means.png", figures.png_bytes(ablation.dot_plot(record)))
         directory.write(REPORT_FILE, ablation.render_ablation_report(record))
-    console.print(Markdown(ablation.markdown_table(record)), soft_wrap=False)
+    print_table(console, record)
     console.print(
         f"{len(record.trials)} networks in {record.programs} programs; compiled and trained in "
         f"{duration(record.total_seconds)}"
     )
-    console.print(f"report: {directory.path / REPORT_FILE}")
-    console.print(f"repeat it: {command('ablation')} --flagfile={directory.path / FLAGS_FILE}")
-
-
-def _record(directory: RunDirectory, prepared: Prepared, results: Sequence[CellResult]) -> Any:
-    from cnn_jax.analysis.ablation import SweepRecord
-
-    study, grid, loaded = prepared.study, prepared.study.grid, prepared.loaded
-    trials = [trial for result in results for trial in result.trials]
-    rows = range(len(grid.variants))
-    spent = [sum(trial.seconds for trial in trials if trial.variant == row) for row in rows]
-    of_row = {trial.variant: result.parameters for result in results for trial in result.trials}
-    return SweepRecord(
-        dataset=" / ".join(dict.fromkeys(item.dataset.name for item in loaded)),
-        model=" / ".join(dict.fromkeys(c.config.architecture.model for c in grid.cells)),
-        axes={
-            axis.name: list(dict.fromkeys(variant[axis.name] for variant in grid.variants))
-            for axis in study.compared
-        },
-        variants=grid.variants,
-        tuned={
-            name: sorted({trial.tuned[name] for trial in trials if name in trial.tuned})
-            for name in study.tuned
-        },
-        seeds=study.seeds,
-        baseline=study.baseline if len(grid.variants) > 1 else None,
-        trials=trials,
-        seconds=spent,
-        test_examples=len(loaded[0].dataset.test),
-        validation_examples=len(loaded[0].validation),
-        programs=sum(result.programs for result in results),
-        total_seconds=sum(spent) + sum(result.compile_seconds for result in results),
-        parameters=[of_row[row] for row in rows],
-        flags=(directory.path / FLAGS_FILE).read_text(),
-        environment=environment(),
+    console.print(Text(f"report: {directory.path / REPORT_FILE}"))
+    repeat = (
+        f"repeat it: {command('ablation')} --flagfile={quote(str(directory.path / FLAGS_FILE))}"
     )
+    console.print(Text(repeat))
+
+
+def print_table(console: Console, record: "SweepRecord") -> None:
+    """Prints the rows, each told apart from the others in sixty columns, and what to know of them.
+
+    Where there is room, a difference stands on one line with its interval.
+    """
+    from cnn_jax.analysis import ablation
+
+    def numbers(heading: str) -> Column:
+        return Column(heading, justify="right", no_wrap=True)
+
+    compared = [numbers("points"), Column("verdict")] if record.baseline is not None else []
+    name = Column(" · ".join((*record.axes, *record.tuned)), overflow="fold")
+    table = Table(name, numbers("accuracy (%)"), *compared, box=box.SIMPLE_HEAD, pad_edge=False)
+    between = " " if console.width >= _WIDE else "\n"
+    for row in ablation.table_rows(record):
+        names = " · ".join((*row.names, *row.tuned)) + f" ({row.marks})" * bool(row.marks)
+        cells = [
+            Text(names),
+            Text(row.accuracy.replace(" [", f"{between}["), "bold" if row.best else ""),
+            Text(f"{row.difference}{between}{row.interval}".strip()),
+            Text(row.verdict.replace(" (", f"{between}(")),
+        ]
+        table.add_row(*cells[: 2 + len(compared)])
+    console.print(table, soft_wrap=False)
+    console.print(Text(ablation.caption(record)), soft_wrap=False)
+    for letter, words in ablation.remarks(record):
+        console.print(Text(f"({letter}) {words}" if letter else words), soft_wrap=False)
+    if pairs := ablation.pair_rows(record):
+        table = Table(*ablation.PAIR_HEADINGS[:3], "verdict", box=box.SIMPLE_HEAD, pad_edge=False)
+        for first, second, difference, *_, verdict in pairs:
+            texts = (first, second, difference.replace(" [", f"{between}["), verdict)
+            table.add_row(*(Text(text) for text in texts))
+        console.print(table, soft_wrap=False)
+        console.print(Text(ablation.PAIRS), soft_wrap=False)
 
 
 if __name__ == "__main__":

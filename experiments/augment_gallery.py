@@ -14,6 +14,7 @@ from cnn_jax import data
 from cnn_jax.errors import UsageError
 from cnn_jax.ops import augment
 from cnn_jax.ops.augment import AUGMENTATIONS, AugmentationCall
+from cnn_jax.studies.choices import read_config, read_dataset
 
 from .flags import options
 from .launch import launch, terminal
@@ -35,8 +36,8 @@ def main() -> None:
     if not out.absolute().parent.is_dir():
         raise UsageError(f"--out={out}: there is no folder {out.parent}")
     choices = options.given()
-    config = options.read_config(choices)
-    dataset, _ = options.read_dataset(choices)
+    config = read_config(choices)
+    dataset, _ = read_dataset(choices)
     split = data.take(dataset.train, FLAGS.originals * dataset.num_classes, FLAGS.seed)
     images, labels = split.images[: FLAGS.originals], split.labels[: FLAGS.originals]
     text = choices.get("augment", "")

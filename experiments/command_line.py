@@ -4,16 +4,18 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from absl import app, flags
 
 from cnn_jax.errors import UsageError, did_you_mean
+from cnn_jax.extend import forget, kept_files, load_file, loaded_files
 from cnn_jax.ops import LOSSES
 from cnn_jax.ops.hyperparameters import declared
-from cnn_jax.training import OPTIMIZERS, SCHEDULES, known_hyperparameters
+from cnn_jax.training import OPTIMIZERS, known_hyperparameters
+from cnn_jax.training.config import readers
 from cnn_jax.training.optimizers import lookahead
 
 from . import COMMANDS, command
@@ -31,15 +33,23 @@ flags.DEFINE_string(
 # Under which heading --help shows a flag. Other hyperparameters are the optimizer's, or the loss's
 # that reads them; other flags are of the run.
 GROUPS: dict[str, tuple[str, ...]] = {
-    "sweep": ("vary", "tune", "seeds", "baseline", "prune", "trials_per_program", "vectorization"),
+    "sweep": (
+        *("vary", "tune", "seeds", "baseline", "compare", "equivalent_within"),
+        *("prune", "trials_per_program", "vectorization"),
+    ),
     "data": (
         "dataset",
         "data_dir",
         "download",
         "image_size",
+        "resize",
+        "on_error",
+        "labels",
+        "class_pattern",
         "train_examples",
         "validation_fraction",
         "split_seed",
+        "list_files",
     ),
     "augmentation": ("augment", "tta"),
     "network": (
@@ -52,21 +62,34 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "pooling",
         "normalization",
         "activation",
+        "init",
         "dropout_rate",
         "convolution",
         "precision",
     ),
-    "loss": ("loss",),
-    "optimizer": ("optimizer", "learning_rate", "schedule", "batch_size", "micro_batches"),
+    "loss": ("loss", "class_weights"),
+    "optimizer": (
+        "optimizer",
+        "learning_rate",
+        "schedule",
+        "batch_size",
+        "sample",
+        "micro_batches",
+    ),
     "run": (
         "preset",
         "epochs",
         "resolutions",
+        "keep_epoch",
+        "patience",
         "seed",
+        "init_from",
+        "freeze",
+        "extend",
         "workdir",
         "resume",
         "checkpoint_every",
-        "tensorboard",
+        "track",
         "plan",
     ),
     "devices": ("devices", "mesh", "shard_data", "unsafe"),
@@ -97,6 +120,8 @@ def parse(module: str, arguments: list[str]) -> list[str]:
         SystemExit: after help that was asked for.
     """
     FLAGS.set_gnu_getopt(True)
+    own = {flag.name for flag in FLAGS.get_key_flags_for_module(module)}
+    _extend(arguments, own)
     if _HELP & set(arguments[1:]):
         print(help_text(module))
         sys.exit()
@@ -112,6 +137,42 @@ def parse(module: str, arguments: list[str]) -> list[str]:
         _refuse_choice(error)
     except flags.Error as error:
         raise UsageError(str(error)) from error
+
+
+def _extend(arguments: list[str], own: set[str]) -> None:
+    """Reads the files of functions from outside, before the flags that they add are looked at.
+
+    They are those of --extend, after those kept in the folder that --run names, or that --workdir
+    does with --resume.
+    """
+    forget(loaded_files())
+    try:
+        words = FLAGS.read_flags_from_files([*_with_presets(arguments[1:], own)], force_gnu=True)
+    except flags.Error:
+        words = arguments[1:]
+    folders = _texts(words, "run")
+    if any(word.lstrip("-") in ("resume", "resume=true") for word in words):
+        folders += _texts(words, "workdir")[-1:]
+    for folder in folders:
+        for file in kept_files(Path(folder)):
+            load_file(file)
+    for path in dict.fromkeys(_texts(words, "extend")) if "extend" in own else ():
+        load_file(path)
+    # The benchmarks have flags of their own, and none of a run.
+    if "model" in FLAGS:
+        from .flags import options
+
+        options.refresh()
+
+
+def _texts(words: list[str], flag: str) -> list[str]:
+    """What a flag is given on a command line, before it is parsed."""
+    found = []
+    for word, after in zip(words, [*words[1:], ""], strict=False):
+        name, equals, text = word.partition("=")
+        if name in (f"-{flag}", f"--{flag}"):
+            found.append(text if equals else after)
+    return found
 
 
 def help_text(module: str) -> str:
@@ -222,17 +283,12 @@ def _default(flag: flags.Flag) -> str:
 
 def _hparam_default(name: str) -> str:
     """The defaults of a hyperparameter with those that read it, in the order of the values."""
-    readers: dict[str, Callable[..., Any]] = {
-        **{key: optimizer.build for key, optimizer in OPTIMIZERS.items()},
-        **SCHEDULES,
-        **LOSSES,
-        "lookahead": lookahead,
-    }
     if name == "learning_rate":
         found = {key: optimizer.learning_rate for key, optimizer in OPTIMIZERS.items()}
     else:
-        defaults = {key: declared(function) for key, function in readers.items()}
-        found = {key: value[name].default for key, value in defaults.items() if name in value}
+        functions = [*readers(), ("lookahead", lookahead)]
+        declarations = ((key, declared(function)) for key, function in functions)
+        found = {key: items[name].default for key, items in declarations if name in items}
     by_value = {
         value: [key for key in found if found[key] == value]
         for value in sorted(set(found.values()))

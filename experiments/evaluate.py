@@ -3,14 +3,16 @@
 Accuracy with its interval, scores and confusions of each class (or the scores of each label, at a
 threshold chosen on validation), calibration before and after temperature scaling, and speed, on the
 terminal (or as --json) and as a page. With --dataset the run is tried on another data set of the
-same shape and as many classes: a test of what a shift of the data does.
+same shape, whose classes are matched by name: a test of what a shift of the data does.
 """
 
 import json
+import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -24,14 +26,17 @@ from cnn_jax import compilation, data, training
 from cnn_jax.analysis.evaluate import EVEN, Evaluation, as_json, calibrate, render_evaluation
 from cnn_jax.analysis.evaluate import evaluate as measure
 from cnn_jax.errors import UsageError
+from cnn_jax.studies.choices import PLACE, data_choices, divide, read_pool
+from cnn_jax.studies.data_record import Found, find
+from cnn_jax.studies.saved_run import SavedRun
 
-from .flags import options
 from .launch import launch, terminal
 from .runs import saved_run
-from .runs.saved_run import SavedRun
 
 FLAGS = flags.FLAGS
-for _name in ("run", "split", "top", "json", "out", "dataset", "data_dir", "download"):
+# What is read of another data set as it is given here, and not as the run read its own.
+_OF_THE_OTHER = (*sorted(PLACE), "on_error", "labels", "class_pattern")
+for _name in ("run", "split", "top", "json", "out", "extend", *_OF_THE_OTHER):
     flags.declare_key_flag(_name)
 flags.DEFINE_bool("page", True, "Write the page evaluation-<split>.html.")
 
@@ -49,28 +54,30 @@ class EvaluationSet(NamedTuple):
         slug: likewise, as part of a file's name.
         examples: the split.
         notes: what a reader should know of it.
+        read: likewise, of how it was read.
     """
 
     name: str
     slug: str
     examples: data.Split
     notes: list[str]
+    read: tuple[str, ...] = ()
 
 
 def main() -> None:
     """Evaluates as the flags say."""
-    saved_run.check_flags("page")
+    saved_run.check_flags(main)
     saved = saved_run.load()
     if saved.task.multi_label and FLAGS["top"].present:
         raise UsageError(
-            f"--top has no effect here: images of {saved.dataset.name} have several labels"
+            f"--top has no effect here: images of {saved.record.name} have several labels"
         )
     chosen = choose(saved)
     if not saved.calibrated:
         note = saved_run.UNCALIBRATED.format(saved.config.loss)
         chosen.notes.append(f"{note[0].upper()}{note[1:]}.")
     logits, speed = run_timed(saved, chosen.examples)
-    held_out, names = saved_run.held_out(saved), saved.dataset.class_names
+    held_out, names = saved.held_out, saved.class_names
     found = measure(logits, chosen.examples.labels, names, saved.output, held_out, FLAGS.top)
     found = calibrate(found, logits, saved.output, held_out)
     if FLAGS.page:
@@ -82,25 +89,30 @@ def main() -> None:
         )
     if FLAGS.json:
         record = {"run": str(saved.path), "evaluated_on": chosen.name, "notes": chosen.notes}
+        record |= {"read": list(chosen.read)} if chosen.read else {}
         record |= as_json(found) | {"images_per_second": speed}
         print(json.dumps(record, indent=2))
         return
     console = terminal()
-    console.print(_headline(found, chosen.name))
+    console.print(Text(_headline(found, chosen.name)))
     console.print(f"{speed:,.0f} images a second, once compiled")
+    for note in chosen.read:
+        console.print(Text(note))
     for note in chosen.notes:
         console.print(Text(note, style="yellow"))
     print_tables(console, found)
     if FLAGS.page:
-        console.print(f"page: {path}")
+        console.print(Text(f"page: {path}"))
 
 
 def _headline(found: Evaluation, name: str) -> str:
     low, high = found.interval
     text = (
-        f"[bold]{found.accuracy:.2%}[/] {'of the labels right' if found.several else 'accuracy'} "
+        f"{found.accuracy:.2%} {'of the labels right' if found.several else 'accuracy'} "
         f"on {name} (95% interval {low:.2%} to {high:.2%}, {len(found.labels):,} images)"
     )
+    if found.balanced_accuracy is not None:
+        text += f"; balanced accuracy {found.balanced_accuracy:.2%}"
     return f"{text}; every label right: {found.exact:.2%}" if found.several else text
 
 
@@ -110,48 +122,70 @@ def choose(saved: SavedRun) -> EvaluationSet:
     Raises:
         UsageError: if there is none, or it does not fit the run.
     """
-    if not FLAGS["dataset"].present:
-        notes = []
-        if FLAGS.split == "train":
-            notes.append("These are the examples that the run was trained on.")
-        if FLAGS.split == "validation":
-            fitted = (
-                "thresholds and temperatures were" if saved.task.multi_label else "temperature was"
-            )
-            notes.append(f"The {fitted} fitted to these same examples.")
-        return EvaluationSet(
-            f"{saved.dataset.name}, {FLAGS.split}", FLAGS.split, saved.split(FLAGS.split), notes
-        )
-    given = {name: FLAGS[name].value for name in ("dataset", "data_dir", "download")}
+    given = {name: FLAGS[name].value for name in _OF_THE_OTHER if FLAGS[name].present}
+    if not given:
+        return _own(saved, saved.split(FLAGS.split), saved.found.differences)
     # How many examples the run was given says nothing of another data set.
     kept = {name: value for name, value in saved.choices.items() if name != "train_examples"}
-    other, validation = options.read_dataset(kept | given, test_only=FLAGS.split == "test")
+    as_of_the_run = kept | given
+    as_given = kept | {name: FLAGS[name].value for name in _OF_THE_OTHER}
+    alike = data_choices(as_of_the_run) == data_choices(as_given)
+    try:
+        pool = _read(saved, as_of_the_run)
+        found = find(saved.record, pool) if saved.record.splits else Found({}, [])
+        if len(found.splits.get(FLAGS.split, ())):
+            return _own(saved, found.splits[FLAGS.split], found.differences)
+    except UsageError:
+        if alike:
+            raise
+    if not alike:
+        pool = _read(saved, as_given)
+    return _other(saved, *divide(pool, as_given))
+
+
+def _read(saved: SavedRun, choices: dict[str, Any]) -> data.Dataset:
+    return read_pool(choices, test_only=FLAGS.split == "test", rule=saved.record.rule)
+
+
+def _own(saved: SavedRun, split: data.Split, differences: list[str]) -> EvaluationSet:
+    """A split of the run's own data, wherever they are now."""
+    notes = []
+    if differences:
+        notes.append(
+            f"The data are not what they were: {'; '.join(differences)}. These are the examples "
+            "and the names that the run knows."
+        )
+        print(f"note: {notes[0]}", file=sys.stderr)
+    if FLAGS.split == "train":
+        notes.append("These are the examples that the run was trained on.")
+    if FLAGS.split == "validation":
+        fitted = "thresholds and temperatures were" if saved.task.multi_label else "temperature was"
+        notes.append(f"The {fitted} fitted to these same examples.")
+    return EvaluationSet(f"{saved.record.name}, {FLAGS.split}", FLAGS.split, split, notes)
+
+
+def _other(saved: SavedRun, other: data.Dataset, validation: data.Split) -> EvaluationSet:
+    """A split of another data set, if it fits the run."""
+    where = f"--dataset={FLAGS.dataset}"
     if other.image_shape != saved.task.image_shape:
         raise UsageError(
-            f"--dataset={FLAGS.dataset} has images of {_shape(other.image_shape)}, but the run in "
+            f"{where} has images of {_shape(other.image_shape)}, but the run in "
             f"{saved.path} takes {_shape(saved.task.image_shape)}"
         )
     if other.multi_label != saved.task.multi_label:
         kinds = {True: "several labels", False: "one class"}
         raise UsageError(
-            f"--dataset={FLAGS.dataset} has {kinds[other.multi_label]} an image, but the run in "
+            f"{where} has {kinds[other.multi_label]} an image, but the run in "
             f"{saved.path} was trained on images with {kinds[saved.task.multi_label]}"
         )
-    if other.num_classes != saved.task.num_classes:
-        raise UsageError(
-            f"--dataset={FLAGS.dataset} has {other.num_classes} classes, but the run in "
-            f"{saved.path} tells {saved.task.num_classes} apart"
-        )
-    notes = [f"The run was trained on {saved.dataset.name}, and not on this."]
-    if other.class_names != saved.dataset.class_names:
-        notes.append("The classes have other names here; they are compared by their number.")
+    notes = [f"The run was trained on {saved.record.name}, and not on this."]
+    other, matched = data.in_order_of(replace(other, validation=validation), saved.class_names)
+    split = other.splits[FLAGS.split]
+    if not len(split):
+        raise UsageError(f"--split={FLAGS.split} of {where} has no examples; give another split")
     name = Path(other.name).name.replace(":", "-")
-    return EvaluationSet(
-        f"{other.name}, {FLAGS.split}",
-        f"{name}-{FLAGS.split}",
-        saved._replace(dataset=other, validation=validation).split(FLAGS.split),
-        notes,
-    )
+    title, slug = f"{other.name}, {FLAGS.split}", f"{name}-{FLAGS.split}"
+    return EvaluationSet(title, slug, split, [*notes, *matched], other.notes)
 
 
 def run_timed(saved: SavedRun, examples: data.Split) -> tuple[np.ndarray, float]:

@@ -14,9 +14,9 @@ import numpy as np
 from absl import flags
 from jaxtyping import Float, Int
 from rich.console import Console
+from rich.text import Text
 
 from cnn_jax import compilation, data
-from cnn_jax.analysis import pictures
 from cnn_jax.analysis.evaluate import EVEN
 from cnn_jax.analysis.explain import (
     Chosen,
@@ -28,14 +28,15 @@ from cnn_jax.analysis.explain import (
 )
 from cnn_jax.analysis.predictions import top_guesses, true_names
 from cnn_jax.errors import UsageError
+from cnn_jax.studies.choices import PLACE
+from cnn_jax.studies.saved_run import SavedRun
 
 from .launch import launch, terminal
 from .runs import saved_run
 from .runs.picture_files import Skipped, find_pictures, read_fitted, true_class
-from .runs.saved_run import SavedRun
 
 FLAGS = flags.FLAGS
-for _name in ("run", "split", "out", "seed", "invert"):
+for _name in ("run", "split", "out", "seed", "invert", "extend", *sorted(PLACE)):
     flags.declare_key_flag(_name)
 flags.DEFINE_list("images", None, "Which images of the split to explain, by their number from 0.")
 flags.DEFINE_integer(
@@ -56,7 +57,7 @@ _MOST_LABELS = 6
 
 def main(paths: list[str]) -> None:
     """Explains as the flags say."""
-    saved_run.check_flags("target")
+    saved_run.check_flags(main)
     if paths and (FLAGS.images or FLAGS["count"].present):
         raise UsageError("--images and --count are for images of the data set; leave out the files")
     if FLAGS.images and FLAGS["count"].present:
@@ -64,13 +65,10 @@ def main(paths: list[str]) -> None:
     console = terminal()
     start = time.perf_counter()
     with console.status("reading the run"):
-        saved = saved_run.load()
-    target = _class_number(FLAGS.target, saved.dataset.class_names) if FLAGS.target else None
-    split = saved.split(FLAGS.split)
-    style = pictures.learn_style(saved.dataset.train.images)
-    images, truths, names = (
-        read_files(paths, saved.dataset, style) if paths else pick(split, saved.dataset.class_names)
-    )
+        saved = saved_run.load(*sorted(PLACE))
+    target = _class_number(FLAGS.target, saved.class_names) if FLAGS.target else None
+    train, split, gone = _examples(saved, bool(paths))
+    images, truths, names = read_files(paths, saved) if paths else pick(split, saved.class_names)
     predict = compilation.jit(
         lambda state, images: saved.probabilities(saved.run.predict(state, images))
     )
@@ -79,21 +77,39 @@ def main(paths: list[str]) -> None:
         both = np.asarray(predict(saved.state, np.concatenate([images, split.images])))
     ours, theirs = both[: len(images)], both[len(images) :]
     targets = _targets(ours, target, saved.task.multi_label)
-    network, train = saved.network, saved.dataset.train
+    network = saved.network
     subject = Subject(
         network,
         contributions(network),
-        saved.dataset.class_names,
+        saved.class_names,
         Chosen(images, truths, names, ours, targets),
         Labeled(train.images, train.labels),
         Labeled(split.images, split.labels),
         theirs,
-        saved_run.thresholds(saved) if saved.task.multi_label else None,
+        saved.thresholds if saved.task.multi_label else None,
+        gone=gone,
     )
     page = _explain(console, saved, subject)
     path = Path(FLAGS.out or saved.path / PAGE)
     saved_run.write_page(path, page)
     console.print(f"page: {path} ({time.perf_counter() - start:.0f} s)")
+
+
+def _examples(saved: SavedRun, pictures: bool) -> tuple[data.Split, data.Split, str]:
+    """The training split and that of --split; where pictures will do, none if they are gone.
+
+    Returns:
+        Both, and why they are empty.
+    """
+    try:
+        return saved.split("train"), saved.split(FLAGS.split), ""
+    except UsageError as error:
+        if not pictures or FLAGS["split"].present:
+            raise
+        shape = (0, *saved.task.image_shape)
+        labels = (0, saved.task.num_classes) if saved.task.multi_label else (0,)
+        none = data.Split(np.zeros(shape, np.uint8), np.zeros(labels, np.int32))
+        return none, none, str(error)
 
 
 def _targets(
@@ -131,9 +147,7 @@ def pick(
     return split.images[numbers], truths, names
 
 
-def read_files(
-    paths: list[str], dataset: data.Dataset, style: pictures.Style
-) -> tuple[np.ndarray, list[str | None], list[str]]:
+def read_files(paths: list[str], saved: SavedRun) -> tuple[np.ndarray, list[str | None], list[str]]:
     """Images, true classes (the folder's name, where it is one) and names of picture files.
 
     Raises:
@@ -142,12 +156,12 @@ def read_files(
     skipped = Skipped()
     images, truths, names = [], [], []
     for path in find_pictures(paths, skipped):
-        fitted = read_fitted(path, style)
+        fitted = read_fitted(path, saved.record)
         if isinstance(fitted, str):
             skipped.add(path, fitted)
             continue
         images.append(fitted.image)
-        truths.append(true_class(path, dataset))
+        truths.append(true_class(path, saved))
         names.append(path.name)
         if len(images) > _MOST:
             raise UsageError(f"more than {_MOST} pictures do not fit a page; give fewer")
@@ -165,6 +179,8 @@ def _explain(console: Console, saved: SavedRun, subject: Subject) -> str:
             console.print(f"{time.perf_counter() - start:5.1f} s  {part.title}")
             parts.append(part)
             start = time.perf_counter()
+    if subject.gone:
+        console.print(Text(f"no training images: {subject.gone}", style="yellow"))
     right = (
         subject.probabilities.argmax(1) == subject.split.labels
         if subject.thresholds is None
@@ -173,14 +189,14 @@ def _explain(console: Console, saved: SavedRun, subject: Subject) -> str:
     facts: dict[str, Any] = {
         "Run": saved.name,
         "Accuracy" if subject.thresholds is None else "Labels right": (
-            f"{np.mean(right):.2%} of {FLAGS.split}"
+            f"{np.mean(right):.2%} of {FLAGS.split}" if right.size else "unknown: no examples"
         ),
         "Explained": f"{len(subject.chosen.names)} images",
         "Epochs trained": str(saved.state.epoch),
     }
     if not saved.calibrated:
         facts["Outputs"] = "rank, but are no probabilities"
-    title = saved.config.architecture.model, saved.dataset.name
+    title = saved.config.architecture.model, saved.record.name
     return render_explanations(parts, title=title, facts=facts)
 
 

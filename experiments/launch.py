@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import NoReturn
@@ -12,13 +13,15 @@ import jax
 from absl import app, flags, logging
 from rich.console import Console
 
+from cnn_jax.data.account import shown
 from cnn_jax.data.cache import default_folder
-from cnn_jax.errors import FieldError, UsageError
+from cnn_jax.errors import DivergedError, FieldError, UsageError
 from cnn_jax.training import processes
 
-from . import command_line
+from . import command_line, module_of
 
 INTERRUPTED = 130
+DIVERGED = 3
 
 
 def launch(main: Callable[..., None], takes_paths: bool = False) -> None:
@@ -47,9 +50,9 @@ def launch(main: Callable[..., None], takes_paths: bool = False) -> None:
 def start(main: Callable[..., None], takes_paths: bool = False) -> None:
     """Runs `main` with the flags of the command line, and exits.
 
-    Bad input prints one line and exits with 2, an interruption with 130, the loss of a process that
-    shares the work with 1. SIGTERM interrupts as Ctrl-C does. Libraries log warnings only, unless
-    --verbosity asks for more.
+    Bad input prints one line and exits with 2, a run that diverged with 3, an interruption with
+    130, the loss of a process that shares the work with 1. SIGTERM interrupts as Ctrl-C does.
+    Libraries log warnings only, unless --verbosity asks for more.
 
     Args:
         main: what to run.
@@ -70,13 +73,15 @@ def start(main: Callable[..., None], takes_paths: bool = False) -> None:
             main()
 
     # absl knows the flags of the program that was started by the name of its file.
-    module = sys.argv[0] if main.__module__ == "__main__" else main.__module__
+    module = module_of(main)
     try:
         app.run(run, flags_parser=partial(command_line.parse, module))
     except FieldError as error:
         _fail(error.named("--"), 2)
     except UsageError as error:
         _fail(str(error), 2)
+    except DivergedError as error:
+        _fail(str(error), DIVERGED)
     except processes.ProcessLostError as loss:
         _fail(str(loss), processes.LOST)
     except jax.errors.JaxRuntimeError as error:
@@ -97,12 +102,16 @@ def terminal() -> Console:
 
 
 def _keep_programs() -> None:
-    """Keeps compiled programs on disk, so that the same run starts at once the next time."""
+    """Keeps compiled programs on disk, so that the same run starts at once the next time.
+
+    Those that call oneDNN cannot be kept: XLA runs out of memory when it writes them down.
+    """
+    warnings.filterwarnings("ignore", "Error writing persistent compilation cache.*bad_alloc")
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(default_folder() / "programs"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 
 
 def _fail(message: str, status: int) -> NoReturn:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    print(f"error: {shown(' '.join(message.split()))}", file=sys.stderr)
     sys.exit(status)

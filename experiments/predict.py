@@ -22,20 +22,20 @@ from rich.console import Console
 from rich.text import Text
 
 from cnn_jax import compilation
-from cnn_jax.analysis import pictures
+from cnn_jax.analysis import figures, pictures
 from cnn_jax.analysis.predictions import Guess, ranked, there
 from cnn_jax.analysis.statistics import wilson_interval
 from cnn_jax.data.cache import progress
 from cnn_jax.errors import UsageError
+from cnn_jax.studies.saved_run import SavedRun
 
 from . import command
 from .launch import launch, terminal
 from .runs import saved_run
 from .runs.picture_files import Skipped, find_pictures, read_fitted, true_class
-from .runs.saved_run import SavedRun
 
 FLAGS = flags.FLAGS
-for _name in ("run", "top", "json", "invert"):
+for _name in ("run", "top", "json", "invert", "extend"):
     flags.declare_key_flag(_name)
 flags.DEFINE_bool("csv", False, "Print CSV and nothing else, one line for each picture.")
 flags.DEFINE_string(
@@ -75,7 +75,7 @@ Thresholds = dict[str, float] | None
 
 def main(paths: list[str]) -> None:
     """Predicts as the flags say."""
-    saved_run.check_flags("picture")
+    saved_run.check_flags(main)
     if FLAGS.json and FLAGS.csv:
         raise UsageError("--json and --csv are two formats; give one of them")
     if FLAGS.picture:
@@ -123,27 +123,27 @@ def read_thresholds(saved: SavedRun) -> Thresholds:
         return None
     if FLAGS["top"].present:
         raise UsageError(
-            f"--top has no effect here: images of {saved.dataset.name} have several labels, and "
+            f"--top has no effect here: images of {saved.record.name} have several labels, and "
             "each one over its threshold is listed"
         )
-    return dict(zip(saved.dataset.class_names, saved_run.thresholds(saved).tolist(), strict=True))
+    return dict(zip(saved.class_names, saved.thresholds.tolist(), strict=True))
 
 
 def predict(
     saved: SavedRun, thresholds: Thresholds, files: list[Path], skipped: Skipped
 ) -> Iterator[Prediction]:
     """The predictions for files one after the other; no more than a batch is in memory."""
-    style = pictures.learn_style(saved.dataset.train.images)
+    style = saved.record.style
     size = min(BATCH, 1 << (len(files) - 1).bit_length()) if files else 1
     compiled = compilation.jit(
         lambda state, images: saved.probabilities(saved.run.predict(state, images))
     )
-    names = saved.dataset.class_names
+    names = saved.class_names
     with ThreadPoolExecutor() as pool, progress("Looking", len(files)) as advance:
         for start in range(0, len(files), size):
             chosen = files[start : start + size]
             good = []
-            fitted_all = pool.map(lambda path: read_fitted(path, style), chosen)
+            fitted_all = pool.map(lambda path: read_fitted(path, saved.record), chosen)
             for path, found in zip(chosen, fitted_all, strict=True):
                 if isinstance(found, str):
                     skipped.add(path, found)
@@ -163,7 +163,7 @@ def predict(
                 else there(rows, names, np.array(list(thresholds.values())))
             )
             for (path, fitted), row, guesses in zip(good, rows, guessed, strict=True):
-                yield Prediction(path, true_class(path, saved.dataset), fitted, row, guesses)
+                yield Prediction(path, true_class(path, saved), fitted, row, guesses)
 
 
 def print_json(predictions: Iterator[Prediction], saved: SavedRun, thresholds: Thresholds) -> None:
@@ -203,7 +203,7 @@ def print_csv(predictions: Iterator[Prediction], saved: SavedRun, thresholds: Th
     writer = csv.writer(sys.stdout, lineterminator="\n")
     done = ["inverted", "centered"]
     if thresholds is None:
-        ranks = range(1, min(FLAGS.top, len(saved.dataset.class_names)) + 1)
+        ranks = range(1, min(FLAGS.top, len(saved.class_names)) + 1)
         guesses = [f"{what}_{rank}" for rank in ranks for what in ("guess", "probability")]
         writer.writerow(["path", "label", *done, *guesses])
     else:
@@ -305,7 +305,7 @@ def draw(
     """Writes the images as the network saw them, with their ranked guesses."""
     from cnn_jax.analysis.charts import ranked_guesses
 
-    names = saved.dataset.class_names
+    names = saved.class_names
     labels = [names.index(each.label) for each in predictions if each.label is not None]
     figure = ranked_guesses(
         np.stack([each.fitted.image for each in predictions]),
@@ -316,7 +316,8 @@ def draw(
         None if thresholds is None else np.array(list(thresholds.values())),
     )
     try:
-        figure.savefig(path, dpi=144)
+        with figures.missing_letters_said():
+            figure.savefig(path, dpi=144)
     except OSError as error:
         raise UsageError(f"cannot write --picture={path}: {error.strerror}") from error
 

@@ -4,45 +4,46 @@ Every choice is a flag. The run directory holds flags.txt (a flagfile that repea
 metrics.jsonl (one line an epoch), the checkpoint, environment.json, result.json and report.html.
 """
 
-import contextlib
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 from absl import flags
 from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
+from rich.text import Text
 
-from cnn_jax import compilation, training
-from cnn_jax.analysis import report
-from cnn_jax.analysis.evaluate import Evaluation, evaluate, labels_json
-from cnn_jax.analysis.explain import TrainedNetwork, trained_network
+from cnn_jax.analysis.evaluate import Evaluation
 from cnn_jax.analysis.pages import duration
-from cnn_jax.models import build_abstract
-from cnn_jax.ops import CALIBRATED, LOSS_OUTPUT, OUTPUT_ACTIVATIONS
+from cnn_jax.errors import DivergedError, UsageError
+from cnn_jax.models import MODELS, Architecture
+from cnn_jax.studies import tracking
+from cnn_jax.studies.axes import lone_study
+from cnn_jax.studies.choices import every_choice
+from cnn_jax.studies.lone_run import Keep, LoneRun, read_test_split, write_result
+from cnn_jax.studies.planning import CellPlan, Placed, Prepared
+from cnn_jax.studies.run_directory import (
+    FLAGS_FILE,
+    REPORT_FILE,
+    RunDirectory,
+    environment,
+    planned_epochs,
+)
+from cnn_jax.studies.tracking import Tracker
+from cnn_jax.training import checkpoints
 from cnn_jax.training.devices import mesh_shape
-from cnn_jax.training.grid import Trial
-from cnn_jax.training.loop import Standing
-from cnn_jax.training.processes import fetch, is_first
-from cnn_jax.training.sweep import SweepState
-from cnn_jax.training.task import normalize
+from cnn_jax.training.processes import is_first
+from cnn_jax.training.step import constant_rate
 
-from . import command
-from .flags import axes, machine, options
+from . import as_started, command
+from .flags import machine, options
 from .launch import launch, terminal
 from .runs import hosts, plan, study
-from .runs.run_directory import FLAGS_FILE, REPORT_FILE, RunDirectory, environment, flags_text
-from .runs.study import CellPlan, Placed, Prepared, begin, underway
-
-METRICS_FILE = "metrics.jsonl"
-TIMINGS_FILE = "timings.jsonl"
+from .runs.study import begin, underway
+from .runs.workdir import flags_text
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(study)
@@ -50,17 +51,23 @@ flags.DEFINE_integer(
     "checkpoint_every", 1, "Epochs between checkpoints; there is always one at the end.",
     lower_bound=1,
 )  # fmt: skip
-flags.DEFINE_bool("tensorboard", False, "Write TensorBoard event files to the run directory too.")
+flags.DEFINE_list(
+    "track",
+    [],
+    f"Tell these of the run, with commas between: {', '.join(tracking.TRACKERS)}. TensorBoard's "
+    "files are in the run directory; the others are told through their own packages.",
+)
 
 
 def main() -> None:
     """Trains as the flags say: the study of one trial."""
     console = terminal()
+    tracking.check(FLAGS.track)
     hosts.join(console)
     directory, prepared = begin(
         "run",
         f"{Path(FLAGS.dataset).name.split(':')[0]}-{FLAGS.model}",
-        lambda: axes.lone_study(options.given()),
+        lambda: lone_study(options.given()),
         choices,
         lambda trials, together: machine.shape_for_run(together),
     )
@@ -70,32 +77,71 @@ def main() -> None:
         plan.print_plan(console, [lone], [plan.measure(lone, "map")])
         return
     (trial,), config = lone.cell.trials, lone.cell.config
-    content = flags_text({**trial.hparams, "loss": config.loss})
-    with underway("train", directory, content, choices(prepared)):
-        placed = lone.place()
-        conclude(console, directory, lone, placed, *train(console, directory, lone, placed))
+    content = flags_text({**trial.hparams, "loss": config.loss, "precision": config.precision})
+    if FLAGS.resume:
+        content = _goes_on(console, directory, lone) + content
+    with underway("train", directory, content, choices(prepared), prepared):
+        placed = lone.place(FLAGS.shard_data)
+        run = LoneRun(lone, placed, directory, FLAGS.resume, Keep.of(options.given()))
+        told = tracking.Told(directory.path.name, directory.path, choices(prepared))
+        with tracking.tracking(FLAGS.track if is_first() else (), told) as trackers:
+            train(console, run, trackers)
+            conclude(console, directory, run, placed, trackers)
+            if run.diverged:
+                raise DivergedError(
+                    f"the loss is not finite after epoch {run.done} of {run.epochs}, where "
+                    "training stopped; a lower --learning_rate or --clip_norm may help; report: "
+                    f"{directory.path / REPORT_FILE}"
+                )
+
+
+def _goes_on(console: Console, directory: RunDirectory, lone: CellPlan) -> str:
+    """Says what it means to train longer, where the schedule minds; as comments of the flagfile.
+
+    Raises:
+        UsageError: if it would be shorter.
+    """
+    path = directory.path / FLAGS_FILE
+    lines = path.read_text().splitlines(keepends=True)
+    said = "".join(line for line in lines if line.startswith("#"))
+    before, now = planned_epochs(directory.path), lone.cell.config.epochs
+    done = checkpoints.latest(directory.checkpoints)
+    if now < (int(done.name[-5:]) if done else 0):
+        raise UsageError(f"--epochs={now}: the run in {directory.path} has trained longer already")
+    if before == now or constant_rate(lone.cell.config, lone.cell.trials[0].hparams):
+        return said
+    text = (
+        f"it was planned for {before} epochs and goes on to {now}; the schedule "
+        f"{lone.cell.config.schedule} is that of {now} from here on, so this is not a run of {now} "
+        "from the start"
+    )
+    console.print(f"[yellow]note:[/] {text}")
+    return f"{said}# {text}\n"
 
 
 def choices(prepared: Prepared) -> dict[str, Any]:
     """What must be the same to go on with a run."""
     (cell,) = prepared.study.grid.cells
     (trial,) = cell.trials
-    given = {**dict(cell.data), "seed": trial.seed}
-    return options.every_choice(given, cell.config, trial.hparams)
+    of_run = {name: FLAGS[name].value for name in ("init_from", "keep_epoch", "patience")}
+    given = {**dict(cell.data), **of_run, "seed": trial.seed}
+    return every_choice(given, cell.config, trial.hparams)
 
 
 def print_run(console: Console, lone: CellPlan) -> None:
     """Prints the data set, the parameter table and what the devices share."""
-    dataset, validation, _ = lone.loaded
+    dataset, validation, *_ = lone.loaded
     height, width, channels = dataset.image_shape
     kinds = f"{dataset.num_classes} classes"
     if dataset.multi_label:
         kinds = f"any of {dataset.num_classes} labels each: {', '.join(dataset.class_names)}"
-    console.print(
-        f"[bold]{dataset.name}[/]: {len(dataset.train):,} training, "
-        f"{len(validation):,} validation and {len(dataset.test):,} test images, "
-        f"{height}x{width}x{channels}, {kinds}"
+    said = (
+        f": {len(dataset.train):,} training, {len(validation):,} validation and "
+        f"{len(dataset.test):,} test images, {height}x{width}x{channels}, {kinds}"
     )
+    console.print(Text.assemble((dataset.name, "bold"), said))
+    study.print_notes(console, dataset)
+    study.print_batches(console, lone)
     numbers = (Column(heading, justify="right") for heading in ("formula", "parameters", "counted"))
     table = Table("layer", "kind", "output", *numbers, box=box.SIMPLE_HEAD, pad_edge=False)
     for row in lone.rows:
@@ -105,30 +151,32 @@ def print_run(console: Console, lone: CellPlan) -> None:
     total = sum(row.count for row in lone.rows)
     table.add_row("total", "", "", "", f"{total:,}", f"{lone.parameters:,}")
     console.print(table, soft_wrap=False)
-    (trial,), config = lone.cell.trials, lone.cell.config
+    (trial,), config = lone.cell.trials, lone.config
     hparams = ", ".join(f"{name} {value:g}" for name, value in trial.hparams.items())
     console.print(
         f"{config.loss}, {config.optimizer} ({hparams}), {config.schedule} schedule, "
-        f"batches of {config.batch_size}"
+        f"{config.precision}, batches of {config.batch_size}{_initialization(config.architecture)}"
     )
+    if FLAGS.init_from and not FLAGS.resume:
+        console.print(Text(f"starting from the weights of {FLAGS.init_from}"))
+    if config.freeze:
+        console.print(Text(f"frozen: {', '.join(config.freeze)}"))
     if devices := machine.describe_shape(mesh_shape(lone.mesh)):
         console.print(devices)
 
 
-def train(
-    console: Console, directory: RunDirectory, lone: CellPlan, placed: Placed
-) -> tuple[training.TrainState, Trial, float]:
-    """Trains to the last epoch, writing metrics and checkpoints after each.
+def _initialization(architecture: Architecture) -> str:
+    read = "init" in MODELS[architecture.model].options
+    return f", {architecture.init} initialization" if read else ""
 
-    Returns:
-        The state, the trial with its history, and the seconds of compilation.
-    """
-    trainer = training.Trainer(lone.run, placed.train, placed.validation, mesh=lone.mesh)
-    state, standing = _begin(console, directory, trainer, lone.cell.trials[0])
-    epochs, images = lone.cell.config.epochs, len(lone.loaded.dataset.train)
+
+def train(console: Console, run: LoneRun, trackers: Sequence[Tracker]) -> None:
+    """Trains as far as it goes, with a bar, and a line for each epoch."""
+    if run.done and not run.diverged:
+        console.print(f"going on after epoch {run.done} of {run.epochs}")
     with console.status("compiling"):
-        trainer.compile(standing)
-    console.print(f"compiled in {trainer.compile_seconds:.1f} s")
+        run.compile()
+    console.print(f"compiled in {run.compile_seconds:.1f} s")
     columns = (
         SpinnerColumn(),
         TextColumn("epoch {task.completed:.0f} of {task.total:.0f}"),
@@ -136,119 +184,48 @@ def train(
         TextColumn("{task.fields[left]}"),
         TimeElapsedColumn(),
     )
-    with (
-        _tensorboard(directory) as write_scalars,
-        Progress(*columns, console=console, transient=True) as progress,
-    ):
-        bar = progress.add_task("", total=epochs, completed=standing.epoch, left="")
-        for end in trainer.fit(state, standing, epochs, stop_diverged=False):
-            state, standing = end.state, end.standing
-            done, metrics = standing.epoch, standing.trials[0].history[-1]
-            rate = images / end.train_seconds
-            timing = {"epoch": done, "seconds": end.train_seconds, "images_per_second": rate}
-            directory.append(METRICS_FILE, metrics)
-            directory.append(TIMINGS_FILE, timing)
-            stop = hosts.must_stop()
-            if stop or done % FLAGS.checkpoint_every == 0 or done == epochs:
-                directory.save(trainer.alone(state))
-            write_scalars(metrics)
-            progress.console.print(_line(metrics, epochs, rate))
-            left = duration((epochs - done) * end.seconds)
-            progress.update(bar, completed=done, left=f"about {left} left")
-            if stop:
-                raise KeyboardInterrupt
-    return trainer.alone(state), standing.trials[0], trainer.compile_seconds
-
-
-def _begin(
-    console: Console, directory: RunDirectory, trainer: training.Trainer, trial: Trial
-) -> tuple[SweepState, Standing]:
-    """Before the first epoch, or with --resume after the last checkpoint."""
-    held = directory.restore(trainer.like_alone(trial)) if FLAGS.resume else None
-    done = 0 if held is None else int(held.epoch)
-    directory.history(TIMINGS_FILE, done)
-    trial = replace(trial, history=tuple(directory.history(METRICS_FILE, done)))
-    if held is None:
-        return trainer.start([trial])
-    console.print(f"going on after epoch {done} of {len(trainer.sizes)}")
-    return trainer.resume(held, trial)
+    with Progress(*columns, console=console, transient=True) as progress:
+        bar = progress.add_task("", total=run.epochs, completed=run.done, left="")
+        for end in run.fit(FLAGS.checkpoint_every, hosts.must_stop):
+            for tracker in trackers:
+                tracker.epoch(end.metrics)
+            rate = end.timing["images_per_second"]
+            progress.console.print(_line(end.metrics, run.epochs, rate))
+            left = duration((run.epochs - run.done) * end.seconds)
+            progress.update(bar, completed=run.done, left=f"about {left} left")
 
 
 def conclude(
     console: Console,
     directory: RunDirectory,
-    lone: CellPlan,
+    run: LoneRun,
     placed: Placed,
-    state: training.TrainState,
-    trial: Trial,
-    compile_seconds: float,
+    trackers: Sequence[Tracker],
 ) -> None:
     """Reads the test split, once, and writes the result and the report."""
-    config, dataset = lone.cell.config, lone.loaded.dataset
-    predict = compilation.jit(lone.run.predict)
-
-    def logits_of(examples: training.Examples) -> jax.Array:
-        return jnp.asarray(fetch(predict(state, examples.images))[: len(examples)])
-
-    output = "sigmoid" if dataset.multi_label else LOSS_OUTPUT[config.loss]
-    logits = logits_of(placed.test)
-    hparams = {name: jnp.float32(value) for name, value in trial.hparams.items()}
-    scores = lone.run.score(logits, jnp.asarray(dataset.test.labels), hparams)
-    held_out = None
-    if dataset.multi_label and placed.validation is not None:
-        held_out = np.asarray(logits_of(placed.validation)), lone.loaded.validation.labels
-    found = evaluate(np.asarray(logits), dataset.test.labels, dataset.class_names, output, held_out)
+    tested = read_test_split(run, placed)
     if not is_first():
         return
-    timings = directory.history(TIMINGS_FILE, config.epochs)
-    seconds = sum(line["seconds"] for line in timings)
+    found = tested.evaluation
     low, high = found.interval
-    directory.write_json(
-        "result.json",
-        {
-            "test_accuracy": found.accuracy,
-            "test_accuracy_interval_95": [low, high],
-            "test_loss": float(scores["loss"]),
-            "test_examples": len(dataset.test),
-            "train_seconds": seconds,
-            "compile_seconds": compile_seconds,
-            **labels_json(found),
-        },
+    write_result(directory, tested)
+    headline = (
+        f"{_of_labels(found)} (95% interval {low:.2%} to {high:.2%}, {len(found.labels):,} images) "
+        f"after {tested.train_seconds:.1f} s of training"
     )
-    console.print(
-        f"[bold]test accuracy {found.accuracy:.2%}[/]{_of_labels(found)} "
-        f"(95% interval {low:.2%} to {high:.2%}, {len(dataset.test):,} images) "
-        f"after {seconds:.1f} s of training"
-    )
+    if found.balanced_accuracy is not None:
+        headline += f"; balanced accuracy {found.balanced_accuracy:.2%}"
+    console.print(Text.assemble((f"test accuracy {found.accuracy:.2%}", "bold"), headline))
+    if about := tested.about_epochs():
+        console.print(about)
     with console.status("writing the report"):
-        probabilities = np.asarray(OUTPUT_ACTIVATIONS[output](logits))
-        seen = report.look(
-            _network(lone, state),
-            dataset.test.images,
-            probabilities,
-            dataset.test.labels,
-            found.thresholds,
-        )
-        record = report.RunRecord(
-            dataset=dataset.name,
-            model=config.architecture.model,
-            class_names=dataset.class_names,
-            history=[m | t for m, t in zip(trial.history, timings, strict=True)],
-            test_loss=float(scores["loss"]),
-            test_probabilities=probabilities,
-            test_labels=dataset.test.labels,
-            test_images=dataset.test.images,
-            parameters=lone.rows,
-            flags=(directory.path / FLAGS_FILE).read_text(),
-            environment=environment(),
-            train_seconds=seconds,
-            compile_seconds=compile_seconds,
-            calibrated=config.loss in CALIBRATED,
-            insight=seen,
-        )
-        directory.write(REPORT_FILE, report.render_report(record, found))
-    console.print(f"report: {directory.path / REPORT_FILE}")
-    console.print(f"repeat it: {command('train')} --flagfile={directory.path / FLAGS_FILE}")
+        shown = (directory.path / FLAGS_FILE).read_text()
+        directory.write(REPORT_FILE, tested.report(shown, environment(as_started())))
+    for tracker in trackers:
+        tracker.end(found.accuracy, found.interval, directory.path / REPORT_FILE)
+    console.print(Text(f"report: {directory.path / REPORT_FILE}"))
+    repeat = f"repeat it: {command('train')} --flagfile={quote(str(directory.path / FLAGS_FILE))}"
+    console.print(Text(repeat))
 
 
 def _of_labels(found: Evaluation) -> str:
@@ -259,13 +236,6 @@ def _of_labels(found: Evaluation) -> str:
     return f", the mean over {len(found.rows)} labels, F1 of {f1}"
 
 
-def _network(lone: CellPlan, state: training.TrainState) -> TrainedNetwork:
-    """What the report looks into."""
-    dataset, _, task = lone.loaded
-    model = build_abstract(lone.cell.config.architecture, task.image_shape, task.num_classes)
-    return trained_network(model, state.weights, partial(normalize, task), dataset.train.images)
-
-
 def _line(metrics: dict[str, float], epochs: int, rate: float) -> str:
     text = f"epoch {metrics['epoch']:>{len(str(epochs))}} of {epochs}"
     for split, name in (("train", ""), ("validation", "validation ")):
@@ -273,22 +243,6 @@ def _line(metrics: dict[str, float], epochs: int, rate: float) -> str:
             loss, accuracy = metrics[f"{split}_loss"], metrics[f"{split}_accuracy"]
             text += f"  {name}loss {loss:.4f}  accuracy {accuracy:.2%}"
     return f"{text}  {rate:,.0f} images/s"
-
-
-@contextlib.contextmanager
-def _tensorboard(directory: RunDirectory) -> Iterator[Callable[[dict[str, float]], None]]:
-    """Writes the metrics of an epoch for TensorBoard, with --tensorboard and on one process."""
-    if not (FLAGS.tensorboard and is_first()):
-        yield lambda metrics: None
-        return
-    from tensorboardX import SummaryWriter
-
-    def write(metrics: dict[str, float]) -> None:
-        for name, value in metrics.items():
-            board.add_scalar(name, value, int(metrics["epoch"]))
-
-    with SummaryWriter(str(directory.path / "tensorboard")) as board:
-        yield write
 
 
 if __name__ == "__main__":

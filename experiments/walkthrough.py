@@ -16,19 +16,20 @@ from rich.console import Console
 
 from cnn_jax import compilation, data, training
 from cnn_jax.analysis.explain import trained_network
+from cnn_jax.analysis.pictures import learn_style
 from cnn_jax.analysis.walkthrough import Trained, render_walkthrough
 from cnn_jax.data.faces import LABELS, make_faces
 from cnn_jax.errors import UsageError
 from cnn_jax.models import Architecture, build_abstract, count_parameters
 from cnn_jax.ops import CALIBRATED, OUTPUT_ACTIVATIONS
+from cnn_jax.studies.choices import read_task
 from cnn_jax.training.task import normalize
 
-from .flags import options
 from .launch import launch, terminal
 from .runs import saved_run
 
 FLAGS = flags.FLAGS
-for _name in ("run", "out"):
+for _name in ("run", "out", "extend"):
     flags.declare_key_flag(_name)
 flags.DEFINE_integer(
     "examples",
@@ -49,7 +50,7 @@ _TEST_FACES = 1000
 
 def main() -> None:
     """Builds the page as the flags say."""
-    saved_run.check_flags("examples")
+    saved_run.check_flags(main)
     console = terminal()
     start = time.perf_counter()
     path = Path(FLAGS.out or Path(FLAGS.run or ".") / PAGE)
@@ -83,7 +84,7 @@ def faces(examples: int) -> data.Dataset:
 
 def _learn(console: Console, dataset: data.Dataset, config: training.Config) -> Trained:
     """A small network, trained now, and what it says of the test images."""
-    task = options.read_task(dataset)
+    task = read_task(dataset)
     train = training.to_device(dataset.train)
     start = time.perf_counter()
     with console.status(f"training on {dataset.name}"):
@@ -116,7 +117,8 @@ def _trained(
         state, jnp.asarray(test.images)
     )
     model = build_abstract(config.architecture, task.image_shape, task.num_classes)
-    network = trained_network(model, state.weights, partial(normalize, task), dataset.train.images)
+    style = learn_style(dataset.train.images)
+    network = trained_network(model, state.weights, partial(normalize, task), style)
     return Trained(
         config.architecture.model,
         dataset.name,

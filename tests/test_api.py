@@ -23,8 +23,10 @@ PAGE = ROOT / "docs" / "api.md"
 HEAD = """# Every public name
 
 After `import cnn_jax` its rooms are there: `cnn_jax.ops`, `cnn_jax.models`, `cnn_jax.data`,
-`cnn_jax.training` and `cnn_jax.analysis`, each loaded when it is first used. What is not on this
-page is not public. `python tests/test_api.py` writes it from the rooms' `__all__`.
+`cnn_jax.training`, `cnn_jax.analysis`, `cnn_jax.extend`, `cnn_jax.api` and `cnn_jax.compilation`,
+each loaded when it is first used. What trains (`cnn_jax.train`, `ablate`, `load_run`) and what
+registers (`cnn_jax.loss` and the like) stand beside them. What is not on this page is not public.
+`python tests/test_api.py` writes it from the rooms' `__all__`.
 """
 
 
@@ -32,8 +34,10 @@ def rooms() -> list[ModuleType]:
     """The packages that have public names."""
     found = []
     for name in cnn_jax.__all__:
-        room = importlib.import_module(f"cnn_jax.{name}")
-        below = pkgutil.iter_modules(room.__path__, f"{room.__name__}.")
+        room = getattr(cnn_jax, name)
+        if not inspect.ismodule(room):
+            continue
+        below = pkgutil.iter_modules(getattr(room, "__path__", ()), f"{room.__name__}.")
         found += [room, *(importlib.import_module(module.name) for module in below if module.ispkg)]
     return [room for room in found if public(room)]
 
@@ -51,7 +55,7 @@ def meaning(value: object) -> str:
     if isinstance(value, Mapping):
         return f"by name: {', '.join(f'`{name}`' for name in value)}"
     if isinstance(value, Collection) and not isinstance(value, str):
-        ordered = sorted(value) if isinstance(value, frozenset) else value
+        ordered = sorted(value) if isinstance(value, set | frozenset) else value
         return ", ".join(f"`{item}`" for item in ordered)
     if isinstance(value, int | float | str):
         return f"`{value}`"

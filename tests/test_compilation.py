@@ -2,17 +2,27 @@
 
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import jaxlib
+import numpy as np
 import pytest
 
-from cnn_jax import compilation
-from cnn_jax.compilation import EIGEN, MISCOMPILED, SAFE, compiler_options, jit, miscompilations
+from cnn_jax import compilation, ops
+from cnn_jax.compilation import (
+    EIGEN,
+    MISCOMPILED,
+    ONEDNN,
+    SAFE,
+    compiler_options,
+    jit,
+    miscompilations,
+)
 
 
-@pytest.mark.parametrize("wanted", [SAFE, EIGEN], ids=["safe", "eigen"])
+@pytest.mark.parametrize("wanted", [SAFE, EIGEN, ONEDNN], ids=["safe", "eigen", "onednn"])
 def test_known_miscompilations_are_right_under_our_options(wanted: dict):
     assert miscompilations(lambda function: jit(function, wanted=wanted)) == []
 
@@ -69,3 +79,37 @@ def test_what_it_gets_wrong_is_told(wrong_compiler: None):
 def test_other_devices_are_not_tried(wrong_compiler: None, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(compilation.jax, "default_backend", lambda: "gpu")
     assert compilation.untrusted() == ()
+
+
+def _gradients(images: jax.Array, kernel: jax.Array) -> tuple:
+    maps, back = jax.vjp(ops.conv2d, images, kernel)
+    return maps, *back(jnp.cos(maps))
+
+
+def test_convolutions_go_to_onednn_where_xla_has_it():
+    random = np.random.default_rng(0)
+    images = random.normal(size=(4, 12, 10, 8)).astype(np.float32)
+    kernel = random.normal(size=(3, 3, 8, 16)).astype(np.float32)
+    compiled = jit(_gradients, wanted=ONEDNN).lower(images, kernel).compile()
+
+    reached = ONEDNN.keys() <= compiler_options(ONEDNN).keys()
+    assert compiled.as_text().count("__onednn$convolution") == (2 if reached else 0)
+    for found, right in zip(compiled(images, kernel), _gradients(images, kernel), strict=True):
+        np.testing.assert_allclose(found, right, rtol=1e-4, atol=1e-4)
+
+
+def test_a_program_for_onednn_leaves_others_as_they_are():
+    shapes = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((4, 12, 10, 8), (3, 3, 8, 16))]
+    jit(ops.conv2d, wanted=ONEDNN).lower(*shapes)
+    assert " convolution(" not in jax.jit(ops.conv2d).lower(*shapes).compile().as_text()
+
+
+def test_bfloat16_is_chosen_where_it_is_fast(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(compilation, "_reaches_onednn", lambda: True)
+    for processor, precision in (("flags: avx2", "float32"), ("flags: avx2 amx_bf16", "bfloat16")):
+        monkeypatch.setattr(Path, "read_text", lambda self, text=processor: text)
+        assert compilation.fast_precision() == precision
+    monkeypatch.setattr(compilation, "_reaches_onednn", lambda: False)
+    assert compilation.fast_precision() == "float32"
+    monkeypatch.setattr(compilation.jax, "default_backend", lambda: "gpu")
+    assert compilation.fast_precision() == "bfloat16"

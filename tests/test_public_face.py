@@ -8,7 +8,12 @@ import pytest
 
 import cnn_jax
 
-ROOMS = ("analysis", "data", "models", "ops", "training")
+ROOMS = ("analysis", "api", "compilation", "data", "extend", "models", "ops", "training")
+# What stands beside the rooms: whatever registers a function, and what trains.
+NAMES = (
+    "ablate", "activation", "augmentation", "dataset", "load_run", "loss", "network",
+    "normalization", "optimizer", "pooling", "schedule", "train",
+)  # fmt: skip
 ROOT = Path(__file__).resolve().parents[1]
 # What only drawing, reading, saving and watching need.
 LATE = {
@@ -36,7 +41,8 @@ def test_rooms_are_there_after_the_import():
     code = f"import cnn_jax\nprint(*(getattr(cnn_jax, room).__name__ for room in {ROOMS}))"
     assert printed(code).split() == [f"cnn_jax.{room}" for room in ROOMS]
     assert set(ROOMS) < set(dir(cnn_jax))
-    assert cnn_jax.__all__ == list(ROOMS)
+    assert cnn_jax.__all__ == sorted(ROOMS + NAMES)
+    assert all(callable(getattr(cnn_jax, name)) for name in NAMES)
 
 
 def test_what_is_not_there_is_an_attribute_error():

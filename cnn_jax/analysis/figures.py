@@ -7,9 +7,13 @@ say too.
 import base64
 import io
 import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from absl import logging
 from jaxtyping import UInt8
 
 if TYPE_CHECKING:
@@ -130,7 +134,12 @@ def to_svg(figure: "Figure", name: str = "figure") -> str:
 
     nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
     text = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
+    with (
+        matplotlib.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}),
+        warnings.catch_warnings(),
+    ):
+        # Text is drawn by the reader's fonts, whatever letters those lack that measure it here.
+        warnings.filterwarnings("ignore", "Glyph")
         figure.savefig(text, format="svg", bbox_inches="tight", pad_inches=0.04, metadata=nothing)
     element = text.getvalue()[text.getvalue().index("<svg") :]
     return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", element)
@@ -144,8 +153,24 @@ def to_png(figure: "Figure", dpi: int = 144) -> str:
 def png_bytes(figure: "Figure", dpi: int = 144) -> bytes:
     """The figure as the content of a PNG file, the same for the same figure."""
     data = io.BytesIO()
-    figure.savefig(data, format="png", dpi=dpi, bbox_inches="tight", metadata={"Software": None})
+    with missing_letters_said():
+        figure.savefig(
+            data, format="png", dpi=dpi, bbox_inches="tight", metadata={"Software": None}
+        )
     return data.getvalue()
+
+
+@contextmanager
+def missing_letters_said() -> Iterator[None]:
+    """Says in one line that letters of names are drawn as boxes, where no font here has them."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.filterwarnings("always", "Glyph")
+        yield
+    if any("Glyph" in str(each.message) for each in caught):
+        logging.warning(
+            "letters of names are drawn as boxes in pictures, for no font here has them; a font "
+            "such as Noto Sans CJK does (pages are shown in the reader's fonts)"
+        )
 
 
 def image_to_png(image: UInt8[np.ndarray, "h w c"], longest: int = 112) -> str:

@@ -5,13 +5,15 @@ subject anywhere. What the training images have in common is learned from them, 
 of them share is imposed.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from cnn_jax.data.folders import decode_picture
+from cnn_jax.data import AS_THEY_ARE, PixelRule
+from cnn_jax.data.folders import decode, resize
 
 _SAMPLE = 2000
 # What of a border may differ from its level, and from it on what is ink, in bytes.
@@ -61,6 +63,27 @@ class Style(NamedTuple):
     lightest: float
     frame: _Frame | None
 
+    def to_json(self) -> dict[str, Any]:
+        """All of it as what JSON can hold."""
+        frame = None if self.frame is None else self.frame._asdict()
+        return self._asdict() | {"frame": frame}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """What `to_json` gave.
+
+        Raises:
+            KeyError, TypeError: if it is something else.
+        """
+        height, width, channels = content["shape"]
+        frame = content["frame"]
+        return cls(
+            (height, width, channels),
+            content["darkest"],
+            content["lightest"],
+            None if frame is None else _Frame(**frame),
+        )
+
 
 class Fitted(NamedTuple):
     """A picture as the network takes it, and what was done to it beside cutting and scaling."""
@@ -70,8 +93,15 @@ class Fitted(NamedTuple):
     centered: bool
 
 
-def read_picture(path: Path, channels: int) -> UInt8[np.ndarray, "h w c"]:
+def read_picture(
+    path: Path, channels: int, rule: PixelRule = AS_THEY_ARE
+) -> UInt8[np.ndarray, "h w c"]:
     """A picture file turned upright, transparent parts on white, in gray or RGB.
+
+    Args:
+        path: of the file.
+        channels: 1 for gray, 3 for RGB.
+        rule: of the training set, by which values that are no bytes become bytes.
 
     Raises:
         ValueError: it cannot be read, with the reason for a reader.
@@ -79,7 +109,7 @@ def read_picture(path: Path, channels: int) -> UInt8[np.ndarray, "h w c"]:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        return decode_picture(path, channels)
+        return decode(path, channels, rule).image
     except FileNotFoundError:
         raise ValueError("there is no such file") from None
     except UnidentifiedImageError:
@@ -102,7 +132,7 @@ def learn_style(images: UInt8[np.ndarray, "n h w c"]) -> Style:
 
 
 def fit_picture(
-    picture: UInt8[np.ndarray, "h w c"], style: Style, invert: bool | None = None
+    picture: UInt8[np.ndarray, "h w c"], style: Style, invert: bool | None = None, how: str = "crop"
 ) -> Fitted:
     """The picture as an image of the training set's size and style.
 
@@ -115,6 +145,8 @@ def fit_picture(
         style: of the training images.
         invert: whether to exchange light and dark; None: where the border says that light and dark
             are not as in the (gray) training images.
+        how: pictures of another shape become like the training images, as `data.load` did it:
+            "crop", "pad" or "stretch".
     """
     if invert is None:
         invert = style.shape[2] == 1 and _is_negative(picture, style)
@@ -125,6 +157,8 @@ def fit_picture(
         placed = _place(picture[..., 0], style.frame, height, width)
         if placed is not None:
             return Fitted(placed[..., None], invert, True)
+    if how != "crop" and height == width:
+        return Fitted(resize(picture, height, how), invert, False)
     return Fitted(_cover(picture, height, width), invert, False)
 
 

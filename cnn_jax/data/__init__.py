@@ -5,10 +5,17 @@ them.
 """
 # fmt: off
 
-from cnn_jax.data.dataset import Dataset, Split, channel_statistics, hold_out, take
+from cnn_jax.data._by_name import in_order_of
+from cnn_jax.data._repeats import imbalance, repeats
+from cnn_jax.data.dataset import (
+    AS_THEY_ARE, Dataset, PixelRule, Split, channel_statistics, hold_out, take,
+)
+from cnn_jax.data.folders import LABELS, RESIZE, match_classes
+from cnn_jax.data.layouts import describe as describe_layouts
 from cnn_jax.data.registry import DATASETS, is_multi_label, load
 
 __all__ = [
-    "DATASETS", "Dataset", "Split", "channel_statistics", "hold_out", "is_multi_label", "load",
-    "take",
+    "AS_THEY_ARE", "DATASETS", "LABELS", "RESIZE", "Dataset", "PixelRule", "Split",
+    "channel_statistics", "describe_layouts", "hold_out", "imbalance", "in_order_of",
+    "is_multi_label", "load", "match_classes", "repeats", "take",
 ]

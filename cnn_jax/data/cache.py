@@ -5,22 +5,26 @@ data, another image size or another format of the cache is another file. Files a
 """
 
 import hashlib
+import io
 import json
 import os
 import re
 import sys
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from absl import logging
 
-from cnn_jax.data.dataset import Dataset, Split, check_dataset
+from cnn_jax.data.dataset import Dataset, PixelRule, Split, check_dataset
 
 # Part of every fingerprint: raise it when decoding or the layout of the file changes.
-_FORMAT = 2
+_FORMAT = 3
 
 
 def default_folder() -> Path:
@@ -81,23 +85,76 @@ def cached(
     dataset = check_dataset(build())
     try:
         _write(path, dataset)
+        # What lies in a file takes no memory that others need.
+        return _read(path, check=False)
     except OSError as error:
         logging.warning("%s is not cached, so the next start decodes it again: %s", name, error)
     return dataset
 
 
-def _read(path: Path) -> Dataset:
-    with np.load(path) as arrays:
-        train, test = (
-            Split(arrays[f"{split}_images"], arrays[f"{split}_labels"])
-            for split in ("train", "test")
-        )
-        dataset = Dataset(str(arrays["name"]), train, test, tuple(arrays["class_names"].tolist()))
-    return check_dataset(dataset)
+def _read(path: Path, check: bool = True) -> Dataset:
+    arrays = _map_arrays(path, check)
+    splits = {
+        split: Split(arrays[f"{split}_images"], arrays[f"{split}_labels"])
+        for split in ("train", "test", "validation")
+        if split != "validation" or "validation_images" in arrays
+    }
+    said = json.loads(str(arrays["said"]))
+    dataset = Dataset(
+        str(arrays["name"]),
+        splits["train"],
+        splits["test"],
+        tuple(arrays["class_names"].tolist()),
+        splits.get("validation"),
+        tuple(said["notes"]),
+        PixelRule(*said["rule"]),
+        said["unread"],
+    )
+    return check_dataset(dataset) if check else dataset
+
+
+_LOCAL_HEADER, _LENGTHS = 30, slice(26, 30)
+
+
+def _map_arrays(path: Path, check: bool) -> dict[str, np.ndarray]:
+    """The arrays of an uncompressed .npz as parts of the file, which the system reads as needed.
+
+    Args:
+        path: of the file.
+        check: whether checksums are compared, for which all of it is read.
+
+    Raises:
+        ValueError: a checksum does not fit, or a part is compressed.
+    """
+    content = np.memmap(path, np.uint8, "r")
+    found = {}
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            lengths = content[info.header_offset :][_LENGTHS].view("<u2")
+            start = info.header_offset + _LOCAL_HEADER + int(lengths.sum())
+            part = content[start : start + info.file_size]
+            sound = not check or zlib.crc32(part.data) == info.CRC
+            if info.compress_type != zipfile.ZIP_STORED or not sound:
+                raise ValueError(f"{info.filename} is damaged")
+            header = io.BytesIO(part[:_LONGEST_HEADER].tobytes())
+            np.lib.format.read_magic(header)
+            shape, _, dtype = np.lib.format.read_array_header_1_0(header)
+            values = part[header.tell() :].view(np.ndarray)
+            found[info.filename.removesuffix(".npy")] = np.frombuffer(values, dtype).reshape(shape)
+    return found
+
+
+_LONGEST_HEADER = 1 << 16
 
 
 def _write(path: Path, dataset: Dataset) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    arrays: dict[str, Any] = {
+        f"{name}_{what}": getattr(split, what)
+        for name, split in dataset.splits.items()
+        for what in ("images", "labels")
+    }
+    said = {"notes": dataset.notes, "rule": dataset.rule, "unread": dict(dataset.unread)}
     # Written beside its place and then renamed: nobody ever sees half a file.
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".tmp")
     try:
@@ -106,10 +163,8 @@ def _write(path: Path, dataset: Dataset) -> None:
                 file,
                 name=np.array(dataset.name),
                 class_names=np.array(dataset.class_names),
-                train_images=dataset.train.images,
-                train_labels=dataset.train.labels,
-                test_images=dataset.test.images,
-                test_labels=dataset.test.labels,
+                said=np.array(json.dumps(said)),
+                **arrays,
             )
         os.replace(temporary, path)
     except BaseException:

@@ -5,12 +5,37 @@ that occurs counts as a class here, so that every label has its share too, and s
 together.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int, Int32, UInt8
 
+from cnn_jax.data.account import Account
 from cnn_jax.errors import UsageError
+
+
+class PixelRule(NamedTuple):
+    """How values of a set's pictures that are no bytes become bytes, and how pictures are fitted.
+
+    Attributes:
+        bits: that the largest value of gray 16-bit pictures takes, 8 to 16; the upper 8 are kept.
+        low: the float that becomes 0; None where the set holds no floats.
+        high: the float that becomes 255, likewise.
+        resize: "crop", "pad" or "stretch" (see `resize`).
+    """
+
+    bits: int = 16
+    low: float | None = None
+    high: float | None = None
+    resize: str = "crop"
+
+
+AS_THEY_ARE = PixelRule()
+
+# What of the training examples is the test split where a set has none of its own, by which draw.
+_TEST_FRACTION, _TEST_SEED = 0.2, 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,12 +67,29 @@ class Dataset:
         train: the examples to learn (and hold out) from; none in a set that is only for testing.
         test: the examples to read once, at the end.
         class_names: the name of class (or label) `i` at position `i`.
+        validation: the examples to choose hyperparameters on, where the data come with some; None
+            where they are to be held out from `train`.
+        notes: what a reader should know of how it was read, a line each.
+        rule: how pictures of other kinds become images like these, for those who read more.
+        unread: why files that it would have could not be read, by their path.
+        account: what became of every file of its folder, if it is read from one.
     """
 
     name: str
     train: Split
     test: Split
     class_names: tuple[str, ...]
+    validation: Split | None = None
+    notes: tuple[str, ...] = ()
+    rule: PixelRule = AS_THEY_ARE
+    unread: Mapping[str, str] = field(default_factory=dict)
+    account: Account | None = None
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The splits that there are, by their names."""
+        every = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: split for name, split in every.items() if split is not None}
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -81,11 +123,20 @@ def check_dataset(dataset: Dataset) -> Dataset:
             `[0, num_classes)` nor a uint8 row of zeros and ones, or splits whose images have
             different shapes.
     """
-    if dataset.num_classes < 2 and not (dataset.multi_label and dataset.num_classes):
+    # One class is enough for labels, and to test on.
+    alone = dataset.multi_label or (not len(dataset.train) and not dataset.test.labels.any())
+    if dataset.num_classes < 2 and not (alone and dataset.num_classes):
         raise UsageError(f"{dataset.name}: found {dataset.num_classes} class, expected two or more")
     if len(dataset.train):
         _check_split(f"{dataset.name}: train", dataset.train, dataset)
     _check_split(f"{dataset.name}: test", dataset.test, dataset)
+    if dataset.validation is not None:
+        _check_split(f"{dataset.name}: validation", dataset.validation, dataset)
+        if dataset.validation.images.shape[1:] != dataset.test.images.shape[1:]:
+            raise UsageError(
+                f"{dataset.name}: validation images are {dataset.validation.images.shape[1:]} and "
+                f"test images {dataset.test.images.shape[1:]} (height, width, channels)"
+            )
     train_shape, test_shape = dataset.train.images.shape[1:], dataset.test.images.shape[1:]
     if train_shape != test_shape:
         raise UsageError(
@@ -185,24 +236,57 @@ def hold_out(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
         UsageError: the fraction or the seed is out of range, or the classes are so small that
             training would be left without an example of one (or without any).
     """
-    if not 0 <= fraction < 1:
-        raise UsageError(f"the held-out fraction is {fraction}, expected 0 <= fraction < 1")
     if fraction == 0:
         return split, split[:0]
-    classes = _classes(split)
+    chosen = held_out(split.labels, fraction, seed)
+    return split[~chosen], split[chosen]
+
+
+def held_out(
+    labels: Int32[np.ndarray, "n"] | UInt8[np.ndarray, "n l"], fraction: float, seed: int
+) -> Bool[np.ndarray, "n"]:
+    """Marks the examples that `hold_out` puts into the validation part, from labels alone.
+
+    Raises:
+        UsageError: as `hold_out`.
+    """
+    if not 0 <= fraction < 1:
+        raise UsageError(f"the held-out fraction is {fraction}, expected 0 <= fraction < 1")
+    classes = _classes(labels)
     counts = np.bincount(classes)
-    multi_label = split.labels.ndim == 2
+    multi_label = labels.ndim == 2
     most = counts if multi_label else np.maximum(counts - 1, 0)
-    total = round(len(split) * fraction)
-    if multi_label and total == len(split):
+    total = round(len(labels) * fraction)
+    if multi_label and total and total == len(labels):
         raise UsageError(f"holding out {total} of {total} examples leaves none to train on")
     if total > most.sum():
         raise UsageError(
-            f"holding out {total} of {len(split)} examples would leave a class with none to train "
-            f"on, expected a fraction of at most {most.sum() / max(len(split), 1):.4g}"
+            f"holding out {total} of {len(labels)} examples would leave a class with none to train "
+            f"on, expected a fraction of at most {most.sum() / max(len(labels), 1):.4g}"
         )
-    chosen = _choose(classes, total, most, seed)
-    return split[~chosen], split[chosen]
+    return _choose(classes, total, most, seed)
+
+
+def held_out_for_test(
+    labels: Int32[np.ndarray, "n"] | UInt8[np.ndarray, "n l"], what: str = "images"
+) -> tuple[Bool[np.ndarray, "n"], str]:
+    """Marks the training examples that are the test split of a set that has none of its own.
+
+    Args:
+        labels: of all of them.
+        what: they are called.
+
+    Returns:
+        The marks, always the same, and what is to be said.
+
+    Raises:
+        UsageError: as `hold_out`.
+    """
+    chosen = held_out(labels, _TEST_FRACTION, _TEST_SEED)
+    return chosen, (
+        f"there is no labeled test split: {100 * _TEST_FRACTION:.0f} % of the training {what} are "
+        f"held out as test split ({int(chosen.sum()):,} of {len(chosen):,}, always the same)"
+    )
 
 
 def take(split: Split, n: int, seed: int) -> Split:
@@ -224,15 +308,15 @@ def take(split: Split, n: int, seed: int) -> Split:
         raise UsageError(f"{n} examples were asked for, expected 1 to {len(split)}")
     if n == len(split):
         return split
-    classes = _classes(split)
+    classes = _classes(split.labels)
     return split[_choose(classes, n, np.bincount(classes), seed)]
 
 
-def _classes(split: Split) -> Int[np.ndarray, "n"]:
+def _classes(labels: Int32[np.ndarray, "n"] | UInt8[np.ndarray, "n l"]) -> Int[np.ndarray, "n"]:
     """The class of each example; the number of its combination of labels if it has several."""
-    if split.labels.ndim == 1:
-        return split.labels
-    return np.unique(split.labels, axis=0, return_inverse=True)[1].reshape(-1)
+    if labels.ndim == 1:
+        return labels
+    return np.unique(labels, axis=0, return_inverse=True)[1].reshape(-1)
 
 
 def _choose(

@@ -12,7 +12,7 @@ import io
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from string import ascii_lowercase, ascii_uppercase, digits
 from typing import Any
@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 from absl import logging
 
+from cnn_jax.data._names import nearest, resolve
+from cnn_jax.data._repeats import repeats
 from cnn_jax.data.cache import cached, file_stamps, fingerprint, progress
 from cnn_jax.data.dataset import Dataset, Split
 from cnn_jax.data.folders import resize
@@ -47,12 +49,13 @@ def first_line(error: BaseException) -> str:
     return message.splitlines()[0] if message else type(error).__name__
 
 
-def open_builder(name: str, root: str) -> Any:
+def open_builder(name: str, root: str, others: Iterable[str] = ()) -> Any:
     """Finds the builder of a data set.
 
     Args:
         name: `dataset[/config][:version]`.
         root: where prepared data is looked for.
+        others: names to be proposed too, where this one is not known.
 
     Returns:
         A `tfds.core.DatasetBuilder` of the version asked for; if none was, of the current version
@@ -66,11 +69,13 @@ def open_builder(name: str, root: str) -> Any:
 
         try:
             builder = tfds.builder(name, data_dir=root)
-        except tfds.core.DatasetNotFoundError as error:
-            raise UsageError(_unknown(name)) from error
         except Exception as error:
-            if not re.fullmatch(r"[\w:/.*-]+", name):
-                raise UsageError(_unknown(name)) from error
+            meant = resolve(name, tfds.list_builders(with_community_datasets=False))
+            if meant not in (None, name):
+                return open_builder(meant, root, others)
+            nowhere = isinstance(error, tfds.core.DatasetNotFoundError)
+            if nowhere or not re.fullmatch(r"\w[\w:/.*-]*", name):
+                raise UsageError(_unknown(name, others)) from error
             # Some builders need TensorFlow merely to exist; their prepared files do not.
             prepared = _open_prepared(name, root)
             if prepared is None:
@@ -93,12 +98,10 @@ def _open_prepared(name: str, root: str) -> Any | None:
     return builder if builder.is_prepared() else None
 
 
-def _unknown(name: str) -> str:
+def _unknown(name: str, others: Iterable[str]) -> str:
     import tensorflow_datasets as tfds
 
-    known = ["mnist", *tfds.list_builders(with_community_datasets=False)]
-    stem = re.split("[/:]", name)[0]
-    matches = difflib.get_close_matches(stem, dict.fromkeys(known), n=3)
+    matches = nearest(name, [*others, *tfds.list_builders(with_community_datasets=False)])
     hint = f"; did you mean {' or '.join(matches)}?" if matches else ""
     return f"{name!r} is neither a folder nor a name of TensorFlow Datasets{hint}"
 
@@ -109,7 +112,7 @@ def _cannot_open(name: str, error: Exception) -> str:
     if "No module named 'tensorflow'" in str(error):
         return f"opening {name} needs tensorflow: {_INSTALL}"
     stem, _, config = name.partition(":")[0].partition("/")
-    with contextlib.suppress(tfds.core.DatasetNotFoundError):
+    with contextlib.suppress(tfds.core.DatasetNotFoundError, ValueError):
         configs = tfds.builder_cls(stem).builder_configs
         if config and config not in configs:
             closest = difflib.get_close_matches(config, configs, n=5, cutoff=0)
@@ -191,6 +194,8 @@ def load_tfds(
     image_size: int | None,
     cache_dir: str | os.PathLike[str] | None,
     test_only: bool = False,
+    resize_how: str = "crop",
+    others: Iterable[str] = (),
 ) -> Dataset:
     """Reads the `train` and `test` splits of a TensorFlow data set, cached once decoded.
 
@@ -203,6 +208,8 @@ def load_tfds(
         image_size: side to which every image is resized on reading (see `resize`), or None.
         cache_dir: see `cached`.
         test_only: whether a set that has no `train` split will do; it has no training examples.
+        resize_how: see `resize`.
+        others: names that are no sets of TensorFlow Datasets, to be proposed too.
 
     Returns:
         The data set, named without its version.
@@ -214,7 +221,7 @@ def load_tfds(
     root = os.path.expanduser(
         data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
     )
-    builder = open_builder(name, root)
+    builder = open_builder(name, root, others)
     image_key, label_key = _find_keys(builder)
     with quiet():
         prepared = builder.is_prepared()
@@ -231,7 +238,7 @@ def load_tfds(
     key = fingerprint(
         builder.info.full_name,
         file_stamps(folder, (path for path in folder.iterdir() if path.is_file())),
-        image_size,
+        image_size if resize_how == "crop" else (image_size, resize_how),
     )
 
     if "train" not in builder.info.splits and not test_only:
@@ -241,12 +248,13 @@ def load_tfds(
         )
 
     def read_split(split: str) -> Split:
-        return _read_split(builder, split, image_key, label_key, image_size)
+        return _read_split(builder, split, image_key, label_key, image_size, resize_how)
 
     def read() -> Dataset:
         test = read_split(_find_test_split(builder, label_key))
         train = read_split("train") if "train" in builder.info.splits else test[:0]
-        return Dataset(dataset_name, train, test, _class_names(builder, label_key))
+        notes = repeats({"train": train, "test": test})
+        return Dataset(dataset_name, train, test, _class_names(builder, label_key), notes=notes)
 
     return cached(read, name=dataset_name, key=key, cache_dir=cache_dir)
 
@@ -310,7 +318,7 @@ def _reading(builder: Any, split: str) -> Iterator[None]:
 
 
 def _read_split(
-    builder: Any, split: str, image_key: str, label_key: str, image_size: int | None
+    builder: Any, split: str, image_key: str, label_key: str, image_size: int | None, how: str
 ) -> Split:
     with _reading(builder, split):
         source = builder.as_data_source(split=split)
@@ -324,7 +332,7 @@ def _read_split(
                     image = example[image_key]
                     if builder.name in _TRANSPOSED:
                         image = image.swapaxes(0, 1)
-                    image = resize(image, image_size)
+                    image = resize(image, image_size, how)
                     if index == 0:
                         images = np.empty((count, *image.shape), np.uint8)
                     if image.shape != images.shape[1:]:

@@ -5,14 +5,21 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
-from flax import nnx
 from jaxtyping import Array, Float, PyTree
 
 from cnn_jax.errors import FIELD, FieldError, check_choice
+from cnn_jax.models.initialization import INITIALIZATIONS
 from cnn_jax.ops import ACTIVATIONS, LOWERINGS, PARAMETRIC_ACTIVATIONS, POOLINGS, Lowering
 
 ImageShape = tuple[int, int, int]
-NORMALIZATIONS = ("none", "batch", "group")
+# Functions of feature maps `n h w c`; None where there is nothing to do, or a Flax module does it.
+NORMALIZATIONS: dict[str, Callable[..., Array] | None] = {
+    "none": None,
+    "batch": None,
+    "group": None,
+}
+# The fields of `Architecture` that a network composed of our layers reads.
+_OF_LAYERS = frozenset({"activation", "normalization", "dropout", "convolution"})
 
 
 class Model(NamedTuple):
@@ -23,11 +30,23 @@ class Model(NamedTuple):
         options: the fields of `Architecture` that it reads and not every model does.
         from_data: `(statistics, normalized images) -> statistics`: what it takes from the training
             images before the first step, if anything.
+        whole: whether `build` is called without the architecture, and may return one `nnx.Module`
+            of its own, called on images, in the place of layers.
+        outside: whether it is not one of the project's, so that nothing is known of its logits.
+        numbers: of such a network, the static numbers that shape it, with their defaults.
     """
 
-    build: Callable[..., dict[str, nnx.Module]]
+    build: Callable[..., Any]
     options: frozenset[str] = frozenset()
     from_data: Callable[[PyTree, Float[Array, "n h w c"]], PyTree] | None = None
+    whole: bool = False
+    outside: bool = False
+    numbers: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """The fields of `Architecture` that make a difference to it."""
+        return self.options if self.whole else self.options | _OF_LAYERS
 
 
 # Filled where the networks are.
@@ -39,6 +58,7 @@ CHOICES: dict[str, Collection[str]] = {
     "normalization": NORMALIZATIONS,
     "pooling": POOLINGS,
     "convolution": LOWERINGS,
+    "init": INITIALIZATIONS,
 }
 
 
@@ -49,7 +69,7 @@ class Architecture:
     Attributes:
         model: a key of `MODELS`.
         activation: a key of `ACTIVATIONS` or `PARAMETRIC_ACTIVATIONS`.
-        normalization: "none", "batch" or "group".
+        normalization: a key of `NORMALIZATIONS`.
         dropout: whether the dropout layers are there (their rate is a hyperparameter).
         pooling: a key of `POOLINGS` (`cnn` and `lenet5`).
         filters: filters of each block's convolutions (`cnn`).
@@ -58,6 +78,9 @@ class Architecture:
         convolutions_per_block: convolutions before each pooling (`cnn`).
         hidden: neurons of each dense layer before the output (`cnn`).
         convolution: lowering of the convolutions, see `conv2d`.
+        init: a key of `INITIALIZATIONS`: how kernels begin that an activation follows (not
+            `airnet`, which has its own).
+        numbers: those that shape a network from outside, by name, where not its defaults.
 
     Raises:
         FieldError: if a choice is not known, out of range, or not read by the model.
@@ -74,6 +97,8 @@ class Architecture:
     convolutions_per_block: int = 1
     hidden: tuple[int, ...] = (256,)
     convolution: Lowering = "auto"
+    init: str = "lecun"
+    numbers: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
@@ -86,15 +111,41 @@ class Architecture:
             raise FieldError(f"{FIELD.width} must be a positive number, got {self.width}")
         self._check_read()
 
+    def functions(self) -> list[Callable[..., Array]]:
+        """The functions chosen by name that its layers call: what may have hyperparameters."""
+        reads = MODELS[self.model].reads
+        found: list[Callable[..., Array] | None] = []
+        if "activation" in reads:
+            parametric = PARAMETRIC_ACTIVATIONS.get(self.activation)
+            found.append(parametric.function if parametric else ACTIVATIONS[self.activation])
+        if "normalization" in reads:
+            found.append(NORMALIZATIONS[self.normalization])
+        if "pooling" in reads:
+            found.append(POOLINGS[self.pooling])
+        return [function for function in found if function is not None]
+
     def _check_read(self) -> None:
+        model = MODELS[self.model]
         for field in fields(self):
-            readers = [name for name, model in MODELS.items() if field.name in model.options]
-            unread = readers and self.model not in readers
-            if unread and getattr(self, field.name) != field.default:
-                raise FieldError(
-                    f"{FIELD[field.name]} has no effect with {FIELD.model}={self.model}; it is for "
-                    f"{FIELD.model}={' or '.join(readers)}"
-                )
+            readers = [name for name, other in MODELS.items() if field.name in other.reads]
+            if field.name in model.reads or not readers:
+                continue
+            if getattr(self, field.name) != field.default:
+                raise unread(field.name, self.model)
+        known = dict(model.numbers)
+        for name, _ in self.numbers:
+            if name not in known:
+                raise FieldError(f"{FIELD[name]} is not a number of {FIELD.model}={self.model}")
+
+
+def unread(field: str, model: str) -> FieldError:
+    """What is wrong with a choice that a model does not read, and for which models it is."""
+    readers = " or ".join(name for name, other in MODELS.items() if field in other.options)
+    whole = "a network of its own, not of our layers"
+    return FieldError(
+        f"{FIELD[field]} has no effect with {FIELD.model}={model}"
+        + (f"; it is for {FIELD.model}={readers}" if readers else f", which is {whole}")
+    )
 
 
 def check_positive_integers(field: str, values: tuple[int, ...]) -> None:

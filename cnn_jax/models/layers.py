@@ -5,7 +5,7 @@ a convolution (w * h * previous + 1) * filters, pooling 0, a dense layer c * p +
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -15,8 +15,10 @@ from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from cnn_jax.errors import UsageError
-from cnn_jax.models.architecture import Architecture, ImageShape
+from cnn_jax.models.architecture import NORMALIZATIONS, Architecture, ImageShape
+from cnn_jax.models.initialization import INITIALIZATIONS
 from cnn_jax.ops import (
+    Number,
     Padding,
     activations,
     add_bias,
@@ -28,6 +30,7 @@ from cnn_jax.ops import (
     flatten,
     pooling,
 )
+from cnn_jax.ops.hyperparameters import declared
 
 _GROUPS = 8
 _LECUN_NORMAL = nnx.initializers.lecun_normal()
@@ -55,10 +58,37 @@ class Mode(NamedTuple):
 EVALUATION = Mode()
 
 
+class Hyper(nnx.Variable):
+    """A hyperparameter of a layer's function: kept in the network, which so predicts by itself."""
+
+
+# Begins the names of the attributes that are such.
+HYPER = "hyper_"
+
+
+def set_hyperparameters(model: nnx.Module, values: Mapping[str, Number]) -> None:
+    """Gives the functions of a network's layers those of the values that they read."""
+    for path, node in nnx.iter_graph(model):
+        if isinstance(node, Hyper):
+            name = str(path[-1]).removeprefix(HYPER)
+            if name in values:
+                node[...] = jnp.asarray(values[name], jnp.float32)
+
+
 class Layer(nnx.Module):
     """A layer as the parameter table shows it: its kind and its parameter count by formula."""
 
     kind = "layer"
+
+    def hold(self, function: Callable[..., Array]) -> None:
+        """Keeps the hyperparameters of a function that this layer calls."""
+        for name, item in declared(function).items():
+            setattr(self, HYPER + name, Hyper(jnp.asarray(item.default, jnp.float32)))
+
+    def call(self, function: Callable[..., Array], x: Array, *arguments: Any) -> Array:
+        """What the function makes of x with the hyperparameters held, in the type of x."""
+        held = {name: getattr(self, HYPER + name)[...] for name in declared(function)}
+        return function(x, *arguments, **held).astype(x.dtype)
 
     def __call__(self, x: Array, mode: Mode) -> Array:
         raise NotImplementedError
@@ -68,12 +98,17 @@ class Layer(nnx.Module):
         return "0", 0
 
 
+def hidden_init(architecture: Architecture) -> nnx.Initializer:
+    """How the kernels begin that an activation follows."""
+    return INITIALIZATIONS[architecture.init](architecture.activation)
+
+
 class Convolution(Layer):
     """The parameters of `nnx.Conv` under `cnn_jax.ops.conv2d`.
 
     Without a given padding an odd kernel keeps the size of the image, or divides it by the stride.
-    If not said otherwise it has a bias if the network is not normalized: else the next
-    normalization has one.
+    If not said otherwise its kernel begins as the architecture says, and it has a bias if the
+    network is not normalized: else the next normalization has one.
     """
 
     kind = "convolution"
@@ -88,7 +123,7 @@ class Convolution(Layer):
         stride: int = 1,
         padding: Padding | None = None,
         use_bias: bool | None = None,
-        kernel_init: nnx.Initializer = _LECUN_NORMAL,
+        kernel_init: nnx.Initializer | None = None,
         rngs: nnx.Rngs,
     ):
         self.conv = nnx.Conv(
@@ -96,7 +131,7 @@ class Convolution(Layer):
             filters,
             (kernel_size, kernel_size),
             use_bias=architecture.normalization == "none" if use_bias is None else use_bias,
-            kernel_init=kernel_init,
+            kernel_init=kernel_init or hidden_init(architecture),
             rngs=rngs,
         )
         self.convolve = partial(
@@ -204,6 +239,28 @@ class Normalization(Layer):
         return f"{vectors} * {self.channels}", vectors * self.channels
 
 
+class OwnNormalization(Layer):
+    """A function of feature maps from `NORMALIZATIONS`, then scale and bias."""
+
+    def __init__(self, name: str, channels: int, *, use_scale: bool = True, rngs: nnx.Rngs):
+        self.kind = f"{name} norm"
+        function = NORMALIZATIONS[name]
+        assert function is not None
+        self.function = function
+        self.hold(function)
+        self.scale = nnx.Param(jnp.ones(channels)) if use_scale else None
+        self.bias = nnx.Param(jnp.zeros(channels))
+
+    def __call__(self, x: Float[Array, "n h w c"], mode: Mode) -> Float[Array, "n h w c"]:
+        y = self.call(self.function, x)
+        y = y if self.scale is None else y * self.scale[...].astype(x.dtype)
+        return y + self.bias[...].astype(x.dtype)
+
+    def formula(self) -> tuple[str, int]:
+        vectors, (channels,) = 1 + int(self.scale is not None), self.bias.shape
+        return f"{vectors} * {channels}", vectors * channels
+
+
 class Activation(Layer):
     """An activation by its name; one with a learned parameter owns it (one for the whole layer)."""
 
@@ -212,12 +269,15 @@ class Activation(Layer):
         if name in activations.PARAMETRIC_ACTIVATIONS:
             initial = activations.PARAMETRIC_ACTIVATIONS[name].initial
             self.slope = nnx.Param(jnp.asarray(initial, jnp.float32))
+            self.hold(activations.PARAMETRIC_ACTIVATIONS[name].function)
+        else:
+            self.hold(activations.ACTIVATIONS[name])
 
     def __call__(self, x: Float[Array, "*dims"], mode: Mode) -> Float[Array, "*dims"]:
         if self.kind in activations.PARAMETRIC_ACTIVATIONS:
             function = activations.PARAMETRIC_ACTIVATIONS[self.kind].function
-            return function(x, self.slope[...])
-        return activations.ACTIVATIONS[self.kind](x)
+            return self.call(function, x, self.slope[...])
+        return self.call(activations.ACTIVATIONS[self.kind], x)
 
     def formula(self) -> tuple[str, int]:
         return ("1", 1) if self.kind in activations.PARAMETRIC_ACTIVATIONS else ("0", 0)
@@ -230,9 +290,10 @@ class Pooling(Layer):
         self.kind = f"{name} pooling"
         self.function = pooling.POOLINGS[name]
         self.window = window
+        self.hold(self.function)
 
     def __call__(self, x: Float[Array, "n h w c"], mode: Mode) -> Float[Array, "n oh ow c"]:
-        return self.function(x, self.window)
+        return self.call(self.function, x, self.window)
 
 
 class GlobalAveragePooling(Layer):
@@ -324,8 +385,12 @@ def normalization(
 ) -> dict[str, nnx.Module]:
     """The normalization as a layer of that name, or no layer if the network is not normalized.
 
-    The options are those of `Normalization`.
+    The options are those of `Normalization`; a function of one's own has a scale or not.
     """
-    if architecture.normalization == "none":
+    kind = architecture.normalization
+    if kind == "none":
         return {}
-    return {name: Normalization(architecture.normalization, channels, rngs=rngs, **options)}
+    if NORMALIZATIONS[kind] is None:
+        return {name: Normalization(kind, channels, rngs=rngs, **options)}
+    scaled = {key: value for key, value in options.items() if key == "use_scale"}
+    return {name: OwnNormalization(kind, channels, rngs=rngs, **scaled)}

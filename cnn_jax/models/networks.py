@@ -1,37 +1,52 @@
 """The networks by name: how one is built, called, and initialized from data."""
 
+from collections.abc import Mapping
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
+from cnn_jax.errors import UsageError
 from cnn_jax.models.airnet import airnet, whiten
 from cnn_jax.models.architecture import MODELS, Architecture, ImageShape, Model
-from cnn_jax.models.layers import EVALUATION, Mode, Sequential, Tap
+from cnn_jax.models.layers import EVALUATION, Mode, Sequential, Tap, set_hyperparameters
+from cnn_jax.models.outside import Outside
 from cnn_jax.models.plain import cnn, lenet5, vgg
 from cnn_jax.models.residual import resnet, resnet18, wide_resnet
+from cnn_jax.ops import Number
 
+# The options of all networks but airnet, whose kernels begin as its recipe says.
+_SHARED = frozenset({"init"})
 MODELS |= {
     "airnet": Model(airnet, frozenset({"width"}), whiten),
     "cnn": Model(
-        cnn, frozenset({"pooling", "filters", "kernel_size", "convolutions_per_block", "hidden"})
+        cnn, _SHARED | {"pooling", "filters", "kernel_size", "convolutions_per_block", "hidden"}
     ),
-    "lenet5": Model(lenet5, frozenset({"pooling"})),
-    "resnet18": Model(resnet18),
-    "resnet20": Model(partial(resnet, 20)),
-    "resnet32": Model(partial(resnet, 32)),
-    "resnet56": Model(partial(resnet, 56)),
-    "vgg": Model(vgg, frozenset({"width"})),
-    "wide_resnet": Model(wide_resnet),
+    "lenet5": Model(lenet5, _SHARED | {"pooling"}),
+    "resnet18": Model(resnet18, _SHARED),
+    "resnet20": Model(partial(resnet, 20), _SHARED),
+    "resnet32": Model(partial(resnet, 32), _SHARED),
+    "resnet56": Model(partial(resnet, 56), _SHARED),
+    "vgg": Model(vgg, _SHARED | {"width"}),
+    "wide_resnet": Model(wide_resnet, _SHARED),
 }
 
 
 class Classifier(nnx.Module):
-    """A network: images in, one score (logit) per class out."""
+    """A network: images in, one score (logit) per class out.
 
-    def __init__(self, layers: dict[str, nnx.Module]):
-        self.network = Sequential(**layers)
+    Args:
+        layers: by name, or a module of one's own that is called on images.
+    """
+
+    def __init__(self, layers: dict[str, nnx.Module] | nnx.Module):
+        self.network: Outside | Sequential
+        if isinstance(layers, nnx.Module):
+            self.network = Outside(layers)
+        else:
+            self.network = Sequential(**layers)
 
     def __call__(
         self,
@@ -52,15 +67,32 @@ class Classifier(nnx.Module):
 
 
 def build(
-    architecture: Architecture, image_shape: ImageShape, num_classes: int, key: PRNGKeyArray
+    architecture: Architecture,
+    image_shape: ImageShape,
+    num_classes: int,
+    key: PRNGKeyArray,
+    hyperparameters: Mapping[str, Number] | None = None,
 ) -> Classifier:
     """The network that `architecture` describes, initialized from `key`.
+
+    Args:
+        architecture: the static choices.
+        image_shape: height, width and channels.
+        num_classes: number of logits.
+        key: of the initial parameters.
+        hyperparameters: by name; those that functions of its layers read are kept in it.
 
     Raises:
         UsageError: if the images are too small for it.
     """
-    layers = MODELS[architecture.model].build(architecture, image_shape, num_classes, nnx.Rngs(key))
-    return Classifier(layers)
+    model, rngs = MODELS[architecture.model], nnx.Rngs(key)
+    if model.whole:
+        numbers = dict(model.numbers) | dict(architecture.numbers)
+        network = Classifier(model.build(image_shape, num_classes, rngs, **numbers))
+    else:
+        network = Classifier(model.build(architecture, image_shape, num_classes, rngs))
+    set_hyperparameters(network, hyperparameters or {})
+    return network
 
 
 def build_abstract(
@@ -68,6 +100,35 @@ def build_abstract(
 ) -> Classifier:
     """The network with shapes in place of arrays: nothing is computed. Raises as `build` does."""
     return nnx.eval_shape(lambda: build(architecture, image_shape, num_classes, jax.random.key(0)))
+
+
+def check_logits(architecture: Architecture, image_shape: ImageShape, num_classes: int) -> None:
+    """Refuses a network that cannot be built for these images, or does not give their logits.
+
+    Raises:
+        UsageError: naming the network and the reason.
+    """
+    network = build_abstract(architecture, image_shape, num_classes)
+    if not MODELS[architecture.model].outside:
+        return
+    images = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
+    modes = (EVALUATION, Mode(train=True, dropout_key=jax.random.key(0)))
+    for mode in modes:
+        try:
+            found = nnx.eval_shape(lambda network, x, mode=mode: network(x, mode), network, images)
+        except Exception as error:
+            lines = str(error).strip().splitlines() or [""]
+            raise UsageError(
+                f"network {architecture.model} cannot be called on images of "
+                f"{'x'.join(map(str, image_shape))}: {type(error).__name__}: {lines[0]}"
+            ) from error
+        shape = getattr(found, "shape", None)
+        if shape != (2, num_classes):
+            raise UsageError(
+                f"network {architecture.model} returns "
+                + (f"shape {shape}" if shape is not None else type(found).__name__)
+                + f" for 2 images, expected logits of shape {(2, num_classes)}"
+            )
 
 
 def initialize_from_data(

@@ -14,6 +14,7 @@ from cnn_jax.models.layers import (
     Dropout,
     Flatten,
     Pooling,
+    hidden_init,
     normalization,
     require_size,
     scaled,
@@ -64,7 +65,7 @@ def _dense_layers(
     layers: dict[str, nnx.Module] = {"flatten": Flatten()}
     *hidden, output = pairwise(neurons)
     for index, sizes in enumerate(hidden, start=1):
-        layers[f"dense{index}"] = Dense(*sizes, rngs=rngs)
+        layers[f"dense{index}"] = Dense(*sizes, kernel_init=hidden_init(architecture), rngs=rngs)
         layers[f"dense_activation{index}"] = Activation(architecture.activation)
         if architecture.dropout:
             layers[f"dropout{dropouts + index}"] = Dropout(dropouts + index)

@@ -84,7 +84,7 @@ def _one_group(geometry: Geometry, images: Array, kernel: Array) -> Array:
     products = _product(
         wide, stacked.reshape(columns.kernel * channels, rows.kernel * filters), geometry.precision
     )
-    return _scatter(products, 1, _reversed(rows))
+    return _scatter(products, 1, transposed(rows))
 
 
 def _block(rows: Taps, columns: Taps, filters: int) -> tuple[int, int]:
@@ -121,7 +121,7 @@ def _blocked_kernel(
     return jnp.concatenate(shifted, axis=3)
 
 
-def _reversed(taps: Taps) -> Taps:
+def transposed(taps: Taps) -> Taps:
     """The taps of the transposed axis: from the products (outputs) back to the rows (inputs)."""
     reach = (taps.kernel - 1) * taps.dilation
     return taps._replace(low=reach - taps.low, inputs=taps.outputs, outputs=taps.inputs)

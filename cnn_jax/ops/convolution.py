@@ -2,25 +2,45 @@
 
 On GPU and TPU it is `lax.conv_general_dilated`. On CPU XLA's own convolution is slow inside a
 compiled loop and slower still when vmapped, so there it is written as matrix products, which XLA
-runs near the machine's peak. The choice is made when the program is lowered, not when it is traced,
-so that one traced program can be exported for several platforms.
+runs near the machine's peak; or, in programs that hand convolutions to oneDNN (`lowering_on_cpu`),
+in the form that is fast there. The platform is chosen when the program is lowered, not when it is
+traced, so that one traced program can be exported for several platforms.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import Literal
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from cnn_jax.ops._onednn import DIMENSIONS, native, onednn
 from cnn_jax.ops._products import Geometry, Taps, products
 
-Lowering = Literal["auto", "products", "lax"]
-LOWERINGS: tuple[Lowering, ...] = ("auto", "products", "lax")
+Lowering = Literal["auto", "products", "onednn", "lax"]
+LOWERINGS: tuple[Lowering, ...] = ("auto", "products", "onednn", "lax")
 Padding = str | int | Sequence[tuple[int, int]]
+Form = Callable[[Geometry, Array, Array], Array]
 
-_DIMENSIONS = ("NHWC", "HWIO", "NHWC")
+_FORMS: dict[str, Form] = {"products": products, "onednn": onednn, "lax": native}
+_on_cpu: ContextVar[Lowering] = ContextVar("lowering on CPU", default="products")
+
+
+@contextmanager
+def lowering_on_cpu(lowering: Lowering) -> Iterator[None]:
+    """What "auto" is on CPU for what is traced inside: "products" if not said otherwise.
+
+    `compilation.jit` traces in it, and says "onednn" where XLA is told to use it.
+    """
+    before = _on_cpu.set(lowering)
+    try:
+        yield
+    finally:
+        _on_cpu.reset(before)
 
 
 def conv2d(
@@ -49,7 +69,7 @@ def conv2d(
         dilation: distance in pixels between neighboring taps of the kernel, at least 1.
         groups: the channels are split in this many groups, each seen by f / groups filters only.
         precision: of the products, as in `lax.dot_general`.
-        lowering: "auto" picks by platform, "products" and "lax" force one form.
+        lowering: "auto" picks by platform; "products", "onednn" and "lax" force one form.
 
     Returns:
         The feature maps.
@@ -60,11 +80,10 @@ def conv2d(
     if lowering not in LOWERINGS:
         raise ValueError(f"lowering must be one of {', '.join(LOWERINGS)}, got {lowering!r}")
     geometry = _geometry(images, kernel, strides, padding, dilation, groups, precision)
-    if lowering == "lax":
-        return _native(geometry, images, kernel)
-    if lowering == "products":
-        return products(geometry, images, kernel)
-    return _by_platform(images, kernel, geometry)
+    if lowering != "auto":
+        return _FORMS[lowering](geometry, images, kernel)
+    taken = groups == 1 and images.dtype in (jnp.float32, jnp.bfloat16)
+    return _by_platform(images, kernel, geometry, _FORMS[_on_cpu.get()] if taken else products)
 
 
 def conv_general_dilated(
@@ -88,7 +107,7 @@ def conv_general_dilated(
             convolution) or if an output sharding is asked for.
     """
     dimensions = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
-    if dimensions != lax.conv_dimension_numbers(lhs.shape, rhs.shape, _DIMENSIONS):
+    if dimensions != lax.conv_dimension_numbers(lhs.shape, rhs.shape, DIMENSIONS):
         raise ValueError(f"conv2d takes NHWC images and HWIO kernels, got {dimension_numbers}")
     if lhs_dilation is not None and any(d != 1 for d in lhs_dilation):
         raise ValueError(f"conv2d does not dilate its input, got lhs_dilation={lhs_dilation}")
@@ -187,43 +206,25 @@ def _geometry(
     return Geometry(taps[0], taps[1], groups, precision)
 
 
-def _native(geometry: Geometry, images: Array, kernel: Array) -> Array:
-    rows, columns = geometry.rows, geometry.columns
-    pads = [
-        (t.low, (t.outputs - 1) * t.stride + (t.kernel - 1) * t.dilation + 1 - t.low - t.inputs)
-        for t in (rows, columns)
-    ]
-    return lax.conv_general_dilated(
-        images,
-        kernel,
-        (rows.stride, columns.stride),
-        pads,
-        rhs_dilation=(rows.dilation, columns.dilation),
-        dimension_numbers=_DIMENSIONS,
-        feature_group_count=geometry.groups,
-        precision=geometry.precision,
-    )
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _by_platform(images: Array, kernel: Array, geometry: Geometry) -> Array:
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _by_platform(images: Array, kernel: Array, geometry: Geometry, on_cpu: Form) -> Array:
     return lax.platform_dependent(
-        images, kernel, cpu=partial(products, geometry), default=partial(_native, geometry)
+        images, kernel, cpu=partial(on_cpu, geometry), default=partial(native, geometry)
     )
 
 
-def _by_platform_backward(geometry: Geometry, residuals: tuple, dy: Array) -> tuple:
+def _by_platform_backward(geometry: Geometry, on_cpu: Form, residuals: tuple, dy: Array) -> tuple:
     # Differentiating each form by itself, and not the choice between them, keeps the residuals of
     # the form that is not taken out of the program.
-    def backward(form, images, kernel, dy):
+    def backward(form: Form, images: Array, kernel: Array, dy: Array) -> tuple:
         return jax.vjp(partial(form, geometry), images, kernel)[1](dy)
 
     return lax.platform_dependent(
-        *residuals, dy, cpu=partial(backward, products), default=partial(backward, _native)
+        *residuals, dy, cpu=partial(backward, on_cpu), default=partial(backward, native)
     )
 
 
 _by_platform.defvjp(
-    lambda images, kernel, geometry: (_by_platform(images, kernel, geometry), (images, kernel)),
+    lambda images, kernel, *static: (_by_platform(images, kernel, *static), (images, kernel)),
     _by_platform_backward,
 )

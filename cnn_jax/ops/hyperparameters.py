@@ -117,7 +117,13 @@ def declared(function: Callable[..., Any]) -> dict[str, Hyperparameter]:
             *annotations(parameter, str)[:1],
         )
         for name, parameter in keyword_arguments(function).items()
+        if is_number(parameter.default)
     }
+
+
+def is_number(value: object) -> bool:
+    """Whether a default is one of a hyperparameter, and no word, switch or array."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def read_by(function: Callable[..., Any], values: dict[str, Any]) -> dict[str, Any]:

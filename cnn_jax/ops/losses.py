@@ -290,7 +290,7 @@ LOSSES: dict[str, Callable[[Float[Array, "*b c"], Targets], Float[Array, "*b"]]]
 
 # The losses that ask of each output by itself whether it is there: the ones for images with several
 # labels, whose targets are multi-hot. The others choose one class.
-PER_LABEL: frozenset[str] = frozenset({"binary_cross_entropy", "hinge"})
+PER_LABEL: set[str] = {"binary_cross_entropy", "hinge"}
 
 # Which output activation turns the logits trained with a loss into the probabilities to report.
 # The hinge family learns scores, not probabilities: their softmax ranks classes as the scores do,
@@ -302,6 +302,4 @@ LOSS_OUTPUT: dict[str, str] = {
 # The losses whose minimum is at the true probabilities (proper scoring rules): what their output
 # activation gives may be read as probabilities. The hinges learn scores only, the focal loss is
 # drawn to less confidence and the absolute error to more.
-CALIBRATED: frozenset[str] = frozenset(
-    {"binary_cross_entropy", "cross_entropy", "kl_divergence", "squared_error"}
-)
+CALIBRATED: set[str] = {"binary_cross_entropy", "cross_entropy", "kl_divergence", "squared_error"}

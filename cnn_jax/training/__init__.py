@@ -9,10 +9,13 @@ from cnn_jax.training.optimizers import OPTIMIZERS
 from cnn_jax.training.run import Run, make_run
 from cnn_jax.training.schedules import SCHEDULES
 from cnn_jax.training.step import TrainState
-from cnn_jax.training.task import Examples, Task, examples_together, steps_per_epoch
+from cnn_jax.training.task import (
+    Examples, Task, examples_together, fit_batch, steps_per_epoch, task_of,
+)
 
 __all__ = [
     "OPTIMIZERS", "PRECISIONS", "SCHEDULES", "Config", "Epoch", "Examples", "Run", "Task",
-    "TrainState", "Trainer", "augmentations", "examples_together", "fit", "hyperparameters",
-    "known_hyperparameters", "make_run", "steps_per_epoch", "to_device",
+    "TrainState", "Trainer", "augmentations", "examples_together", "fit", "fit_batch",
+    "hyperparameters", "known_hyperparameters", "make_run", "steps_per_epoch", "task_of",
+    "to_device",
 ]

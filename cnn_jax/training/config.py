@@ -5,9 +5,18 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from cnn_jax.errors import FIELD, FieldError, check_choice
-from cnn_jax.models import MODELS, Architecture
+from cnn_jax.models import MODELS, NORMALIZATIONS, Architecture
 from cnn_jax.models.architecture import check_positive_integers
-from cnn_jax.ops import DROPOUT_RATE, LOSSES, Hyperparameter, Interval, augment
+from cnn_jax.ops import (
+    ACTIVATIONS,
+    DROPOUT_RATE,
+    LOSSES,
+    PARAMETRIC_ACTIVATIONS,
+    POOLINGS,
+    Hyperparameter,
+    Interval,
+    augment,
+)
 from cnn_jax.ops.augment import TEST_TIME, AugmentationCall
 from cnn_jax.ops.hyperparameters import declared
 from cnn_jax.training.optimizers import (
@@ -23,6 +32,8 @@ from cnn_jax.training.schedules import SCHEDULES
 Hparams = dict[str, float]
 
 PRECISIONS = ("bfloat16", "float32")
+CLASS_WEIGHTS = ("none", "balanced")
+SAMPLES = ("shuffled", "balanced")
 
 # What each field that is a word may be.
 CHOICES: dict[str, Collection[str]] = {
@@ -31,6 +42,8 @@ CHOICES: dict[str, Collection[str]] = {
     "schedule": SCHEDULES,
     "tta": TEST_TIME,
     "precision": PRECISIONS,
+    "class_weights": CLASS_WEIGHTS,
+    "sample": SAMPLES,
 }
 
 # Begins the names of hyperparameters that are strengths of augmentations.
@@ -65,9 +78,14 @@ class Config:
             decay of their own (hyperparameters `bias_rate`, `bias_decay`: factors of the kernels').
         whitening_group: whether the bias of a whitening is trained in the beginning only, by a
             schedule of its own (hyperparameter `whitening_fraction`: how much of training that is).
+        class_weights: "balanced": the loss of an example counts in inverse proportion to the size
+            of its class, 1 on average.
+        sample: "shuffled": an epoch takes every example once; "balanced": it draws as many, every
+            class as often as others.
         lookahead: whether slow parameters follow the optimizer's (see `optimizers.lookahead`).
         average: whether a running average of the parameters is kept and used in evaluation
             (hyperparameter `average_decay`).
+        freeze: patterns of the names of layers that stay as they are, "conv*" for one.
 
     Raises:
         FieldError: if a choice is not known, out of range, or impossible with the others.
@@ -85,10 +103,13 @@ class Config:
     tta: str = "none"
     precision: str = "float32"
     micro_batches: int = 1
+    class_weights: str = "none"
+    sample: str = "shuffled"
     bias_group: bool = False
     whitening_group: bool = False
     lookahead: bool = False
     average: bool = False
+    freeze: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, choices in CHOICES.items():
@@ -102,6 +123,11 @@ class Config:
             raise FieldError(
                 f"{FIELD.resolutions} are of {early} epochs, and {FIELD.epochs}={self.epochs} has "
                 "fewer"
+            )
+        if self.sample == "balanced" and OPTIMIZERS[self.optimizer].full_batch:
+            raise FieldError(
+                f"{FIELD.sample}=balanced has no effect with {FIELD.optimizer}={self.optimizer}, "
+                f"whose steps take all examples; {FIELD.class_weights}=balanced weighs them"
             )
         if self.batch_size % self.micro_batches:
             raise FieldError(
@@ -190,14 +216,27 @@ def known_hyperparameters() -> dict[str, Hyperparameter]:
         ValueError: if two functions say different things of a hyperparameter of one name.
     """
     found = {"learning_rate": LEARNING_RATE, "dropout_rate": DROPOUT_RATE}
-    readers: list[Callable[..., Any]] = [item.build for item in OPTIMIZERS.values()]
-    readers += [*SCHEDULES.values(), *LOSSES.values(), *_OPTIONAL.values()]
-    for function in readers:
+    for function in [*(function for _, function in readers()), *_OPTIONAL.values()]:
         for name, item in declared(function).items():
             same = found.setdefault(name, item)
-            if (same.interval, same.help) != (item.interval, item.help):
+            says = item.interval, item.help
+            # A number that says nothing of itself is the one that others declare.
+            if says not in ((same.interval, same.help), (Interval(), "")):
                 raise ValueError(f"{name} is declared in two ways: {same} and {item}")
     return dict(sorted(found.items()))
+
+
+def readers() -> list[tuple[str, Callable[..., Any]]]:
+    """The functions chosen by name that may have hyperparameters, each with its name."""
+    return [
+        *((name, item.build) for name, item in OPTIMIZERS.items()),
+        *SCHEDULES.items(),
+        *LOSSES.items(),
+        *ACTIVATIONS.items(),
+        *((name, item.function) for name, item in PARAMETRIC_ACTIVATIONS.items()),
+        *((name, item) for name, item in NORMALIZATIONS.items() if item is not None),
+        *POOLINGS.items(),
+    ]
 
 
 # What reads hyperparameters where a field of the config asks for it.
@@ -215,7 +254,8 @@ def _read(config: Config) -> Iterator[tuple[str, Hyperparameter]]:
     optimizer = OPTIMIZERS[config.optimizer]
     yield "learning_rate", replace(LEARNING_RATE, default=optimizer.learning_rate)
     numbers = declared(optimizer.build)
-    for function in (SCHEDULES[config.schedule], LOSSES[config.loss]):
+    chosen = (SCHEDULES[config.schedule], LOSSES[config.loss], *config.architecture.functions())
+    for function in chosen:
         numbers |= declared(function)
     if config.architecture.dropout:
         numbers["dropout_rate"] = DROPOUT_RATE

@@ -13,6 +13,7 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 from jaxtyping import PyTree
 
+from cnn_jax import compilation
 from cnn_jax.errors import FIELD, FieldError, UsageError
 
 TRIAL_AXIS = "trial"
@@ -107,7 +108,7 @@ def put(arrays: Arrays, sharding: Sharding) -> Arrays:
     if sharding.is_fully_addressable:
         return jax.device_put(arrays, sharding)
     # There `device_put` would send the arrays to all processes to see that they are equal.
-    return jax.jit(_same, out_shardings=sharding)(arrays)
+    return compilation.jit(_same, out_shardings=sharding)(arrays)
 
 
 def constrain(arrays: PyTree, mesh: Mesh | None, axis: str | None) -> PyTree:

@@ -142,17 +142,22 @@ class Trial:
         return self.status == "training"
 
     def to_json(self) -> dict[str, Any]:
-        """All of it as what JSON can hold."""
+        """All of it as what JSON can hold, but for numbers that are NaN."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Self:
-        """What `to_json` gave.
+        """What `to_json` gave; in the history, null is NaN.
 
         Raises:
             KeyError, TypeError: if the record is not of a trial.
         """
-        return cls(**{**record, "history": tuple(record["history"])})
+        return cls(**{**record, "history": tuple(map(with_nan, record["history"]))})
+
+
+def with_nan(row: Mapping[str, Any]) -> dict[str, Any]:
+    """One record of a history that was written as strict JSON: null was a number, NaN."""
+    return {name: math.nan if value is None else value for name, value in row.items()}
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The loop around the compiled epoch of many trials, or one: divergence, pruning, memory."""
 
+import math
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -144,7 +145,7 @@ class Trainer:
 
     def alone(self, state: SweepState) -> TrainState:
         """The state of the only trial of a program as that of a lone run, whole on every device."""
-        return jax.jit(_first, out_shardings=whole(self._mesh))(state.states)
+        return compilation.jit(_first, out_shardings=whole(self._mesh))(state.states)
 
     def like_alone(self, trial: Trial) -> TrainState:
         """Shapes, types and places of what `alone` gives, for reading a checkpoint."""
@@ -152,7 +153,7 @@ class Trainer:
 
     def resume(self, state: TrainState, trial: Trial) -> tuple[SweepState, Standing]:
         """What `alone` gave as the state of a program again, with its trial's standing."""
-        stack = jax.jit(
+        stack = compilation.jit(
             partial(jax.tree.map, lambda leaf: leaf[None]), out_shardings=self._by_trial
         )
         standing = Standing(int(state.epoch), (0,), (trial,))
@@ -250,7 +251,7 @@ class Trainer:
         """The state with places for these trials only; what fills them up is a copy."""
         places = self._fill(members)
         spots = np.array([standing.places.index(max(i, members[0])) for i in places])
-        take = jax.jit(
+        take = compilation.jit(
             partial(jax.tree.map, lambda leaf: leaf[spots]), out_shardings=self._by_trial
         )
         return take(state), replace(standing, places=places)
@@ -368,12 +369,16 @@ def memory_limit() -> int:
 def _rows(
     metrics: Mapping[str, np.ndarray], standing: Standing, wanted: Collection[int]
 ) -> dict[int, dict[str, float]]:
-    """The metrics of these trials, by their index."""
+    """The metrics of these trials, by their index; what is infinite is NaN, JSON has neither."""
     return {
-        index: {name: float(values[spot]) for name, values in metrics.items()}
+        index: {name: _finite(float(values[spot])) for name, values in metrics.items()}
         for spot, index in enumerate(standing.places)
         if index in wanted
     }
+
+
+def _finite(value: float) -> float:
+    return value if math.isfinite(value) else math.nan
 
 
 def _advance(standing: Standing, rows: Mapping[int, dict[str, float]], seconds: float) -> Standing:

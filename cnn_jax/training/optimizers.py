@@ -241,8 +241,9 @@ def vector_rule(
 
 
 def whitening_rate(
-    schedule: Callable[[Number], Number],
+    schedule: Callable[[Number, Number], Number],
     progress: Number,
+    one_step: Number,
     *,
     whitening_fraction: Annotated[
         Number,
@@ -253,12 +254,15 @@ def whitening_rate(
     """The learning rate of a whitening's bias: the whole schedule in the beginning, then zero.
 
     Args:
-        schedule: the learning rate by the progress of training, in [0, 1].
+        schedule: the learning rate by the progress of training, in [0, 1], and that of one step.
         progress: of the training.
+        one_step: progress that one step makes.
         whitening_fraction: of training, after which the bias is frozen.
     """
     early = progress < whitening_fraction
-    return jnp.where(early, schedule(progress / whitening_fraction), 0.0)
+    return jnp.where(
+        early, schedule(progress / whitening_fraction, one_step / whitening_fraction), 0.0
+    )
 
 
 def averaged(

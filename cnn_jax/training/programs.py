@@ -1,5 +1,6 @@
 """Programs: how one is compiled, and what it needs, as XLA itself counts it."""
 
+import json
 import math
 import re
 from collections.abc import Callable, Iterator
@@ -9,15 +10,19 @@ from typing import Any, NamedTuple
 import jax
 from jaxtyping import PyTree
 
-from cnn_jax.compilation import EIGEN, SAFE, jit
+from cnn_jax.compilation import EIGEN, ONEDNN, CompilerOptions, jit
 from cnn_jax.training.config import Config
 
-# Measured: up to this many filters Eigen is faster, on networks with wider convolutions YNNPACK.
+# Measured: up to this many filters products by Eigen are fastest, oneDNN where there are more.
 _NARROW = 16
 
 
 def compile_epoch(
-    epoch: Callable, state: PyTree, *arguments: Any, donate: bool = True
+    epoch: Callable,
+    state: PyTree,
+    *arguments: Any,
+    donate: bool = True,
+    wanted: CompilerOptions | None = None,
 ) -> jax.stages.Compiled:
     """Compiles `epoch(state, *arguments)`; its results lie on the devices as the state does.
 
@@ -26,11 +31,12 @@ def compile_epoch(
         state: holds the parameters; arrays, or their shapes, types and places.
         *arguments: likewise.
         donate: whether the program takes the memory of `state` for its results.
+        wanted: options on CPU; those that are fast for the network's width if not given.
     """
     where = jax.tree.leaves(state)[0].sharding
     program = jit(
         epoch,
-        wanted=SAFE if _widest_convolution(state) > _NARROW else EIGEN,
+        wanted=wanted or (ONEDNN if _widest_convolution(state) > _NARROW else EIGEN),
         donate_argnums=(0,) if donate else (),
         out_shardings=where,
     )
@@ -60,6 +66,11 @@ _CALLED = re.compile(
     r"(?:body|to_apply|calls|true_computation|false_computation)=%?([\w.-]+)"
     r"|(?:branch_computations|called_computations)=\{([^}]*)\}"
 )
+_ONEDNN_CALL = re.compile(
+    r'= \(?\w+\[(?P<shape>[\d,]+)\].* custom_call_target="__onednn\$convolution",'
+    r".* backend_config=(?P<config>\{.*\})$",
+    re.MULTILINE,
+)
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 
 
@@ -88,6 +99,24 @@ class Cost(NamedTuple):
         return self.argument_bytes + self.output_bytes + self.temporary_bytes - self.aliased_bytes
 
 
+def _onednn_flops(call: re.Match[str]) -> int:
+    """Operations of a convolution by oneDNN, which XLA does not count: taps on pixels, times 2."""
+    config = json.loads(call["config"])["onednn_conv_config"]
+    window, kernel = config["window"], config["kernel"]["filter"]
+    examples, *sizes, _ = map(int, call["shape"].split(","))
+    *spans, channels, filters = map(int, kernel["shape"])
+    pairs = examples * channels * filters
+    for axis, (outputs, taps) in enumerate(zip(sizes, spans, strict=True)):
+        low, high, stride, dilation = (
+            int(window[key][axis])
+            for key in ("pad_left", "pad_right", "strides", "window_dilations")
+        )
+        inputs = (outputs - 1) * stride + (taps - 1) * dilation + 1 - low - high
+        reads = (t * stride + j * dilation - low for t in range(outputs) for j in range(taps))
+        pairs *= sum(0 <= place < inputs for place in reads)
+    return 2 * pairs
+
+
 class Collective(NamedTuple):
     """An exchange between devices.
 
@@ -106,7 +135,9 @@ def program_cost(program: jax.stages.Compiled) -> Cost:
     """Reads XLA's cost and memory analysis of a compiled program."""
     analysis = program.cost_analysis() or {}
     memory = program.memory_analysis()
-    counted = float(analysis.get("flops", 0.0)), float(analysis.get("bytes accessed", 0.0))
+    flops = max(0.0, float(analysis.get("flops", 0.0)))
+    flops += sum(map(_onednn_flops, _ONEDNN_CALL.finditer(program.as_text() or "")))
+    counted = flops, float(analysis.get("bytes accessed", 0.0))
     if memory is None:
         return Cost(*counted, 0, 0, 0, 0)
     return Cost(

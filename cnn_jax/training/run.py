@@ -11,13 +11,21 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
 
 from cnn_jax.errors import FIELD, FieldError
-from cnn_jax.models import Mode, build, initialize_from_data
-from cnn_jax.ops import augment
+from cnn_jax.models import (
+    Mode,
+    build,
+    build_abstract,
+    check_logits,
+    initialize_from_data,
+    split_variables,
+)
+from cnn_jax.ops import LOSSES, augment
 from cnn_jax.training.config import Config
 from cnn_jax.training.devices import BATCH_AXIS, constrain, mesh_shape
 from cnn_jax.training.optimizers import OPTIMIZERS
@@ -25,26 +33,30 @@ from cnn_jax.training.step import (
     Setting,
     TracedHparams,
     TrainState,
+    Weights,
     accumulate,
     forward,
+    is_frozen,
+    layer_names,
     learning_rate,
     losses,
     make_optimizer,
-    skeleton,
-    split_variables,
     update,
 )
 from cnn_jax.training.task import (
     Examples,
     Size,
     Task,
+    check_balance,
     check_divides,
     check_resolutions,
+    class_weights,
     labeling,
     normalize,
     padded_batches,
     sizes,
     steps_per_epoch,
+    task_of,
 )
 
 EVALUATION_BATCH = 500
@@ -91,27 +103,39 @@ def streams(key: PRNGKeyArray) -> Keys:
     return Keys(*(jax.random.fold_in(key, index) for index in range(len(Keys._fields))))
 
 
-def make_run(config: Config, task: Task, mesh: Mesh | None = None) -> Run:
+def make_run(
+    config: Config,
+    task: Task | tuple[np.ndarray, np.ndarray],
+    mesh: Mesh | None = None,
+    start: Weights | None = None,
+) -> Run:
     """The functions of a run of `config` on `task`.
 
     Args:
         config: the static choices.
-        task: the shape of the problem.
+        task: the shape of the problem, or the training images (bytes `n h w c`) and their labels,
+            which say it.
         mesh: devices, along whose axis `batch` every batch is split while parameters are whole on
             each; None for a single device.
+        start: the weights of another run that it starts from, or None.
 
     Raises:
         UsageError: if the images are too small for the network, have no colors for an augmentation
             that needs them, or have several labels where the loss chooses one class.
     """
+    if not isinstance(task, Task):
+        task = task_of(*task)
     _check_channels(config, task)
     check_resolutions(config, task)
     devices = mesh_shape(mesh).batch
     check_divides(config, devices)
     # Images that are too small are refused here, before anything is compiled.
-    skeleton(config.architecture, task.image_shape, task.num_classes)
+    check_logits(config.architecture, task.image_shape, task.num_classes)
     labeling(config.loss, task.multi_label)
-    setting = Setting(config, task, mesh if devices > 1 else None)
+    check_balance(config, task.multi_label)
+    _check_soft_targets(config, task)
+    _check_layers(config, task, start)
+    setting = Setting(config, task, mesh if devices > 1 else None, start)
     return Run(
         partial(_init, setting),
         partial(_epoch, setting),
@@ -126,12 +150,15 @@ def _init(
     setting: Setting, hparams: TracedHparams, key: PRNGKeyArray, examples: Examples | None = None
 ) -> TrainState:
     config, task = setting.config, setting.task
-    model = build(config.architecture, task.image_shape, task.num_classes, streams(key).init)
+    shape, classes = task.image_shape, task.num_classes
+    model = build(config.architecture, shape, classes, streams(key).init, hparams)
     params, statistics = split_variables(model)
-    if examples is not None:
+    if setting.start is not None:
+        params, statistics = setting.start.into((params, statistics), classes)
+    elif examples is not None:
         first = normalize(task, examples.images[: min(INITIALIZATION_IMAGES, len(examples))])
         statistics = initialize_from_data(config.architecture, statistics, first)
-    opt_state = make_optimizer(config, 0.0, hparams).init(params)
+    opt_state = make_optimizer(config, 0.0, 0.0, hparams).init(params)
     average = jax.tree.map(jnp.array, (params, statistics)) if config.average else ()
     return TrainState(jnp.zeros((), jnp.int32), params, statistics, opt_state, average)
 
@@ -150,9 +177,16 @@ class _Updates(NamedTuple):
     dropout: PRNGKeyArray
 
 
-def _stochastic(config: Config, count: int, keys: Keys, epoch: Array) -> _Updates:
+def _stochastic(setting: Setting, examples: Examples, keys: Keys, epoch: Array) -> _Updates:
+    config, count = setting.config, len(examples)
     steps = steps_per_epoch(config, count)
-    order = jax.random.permutation(jax.random.fold_in(keys.order, epoch), count)
+    key = jax.random.fold_in(keys.order, epoch)
+    if config.sample == "balanced":
+        labels = examples.labels[:count]
+        share = class_weights(labels, setting.task.num_classes)[labels]
+        order = jax.random.choice(key, count, (count,), p=share / jnp.sum(share))
+    else:
+        order = jax.random.permutation(key, count)
     indices = order[: steps * config.batch_size].reshape(steps, config.micro_batches, -1)
     dropout = jax.random.fold_in(keys.dropout, epoch)
     return _Updates(
@@ -162,7 +196,8 @@ def _stochastic(config: Config, count: int, keys: Keys, epoch: Array) -> _Update
     )
 
 
-def _full_batch(config: Config, count: int, keys: Keys, epoch: Array) -> _Updates:
+def _full_batch(setting: Setting, examples: Examples, keys: Keys, epoch: Array) -> _Updates:
+    config, count = setting.config, len(examples)
     indices, present = padded_batches(count, config.batch_size)
     dropout = jax.random.fold_in(keys.dropout, epoch)
     return _Updates(indices[None], present / count, dropout[None])
@@ -179,17 +214,21 @@ def _epoch(
     config, keys = setting.config, streams(key)
     size = size or setting.task.image_shape[:2]
     plan = _full_batch if OPTIMIZERS[config.optimizer].full_batch else _stochastic
-    updates = plan(config, len(examples), keys, state.epoch)
+    updates = plan(setting, examples, keys, state.epoch)
     steps = len(updates.indices)
+    of_class = None
+    if config.class_weights == "balanced":
+        of_class = class_weights(examples.labels[: len(examples)], setting.task.num_classes)
 
     def step(state: TrainState, item: tuple) -> tuple[TrainState, Metrics]:
         index, chosen, dropout = item
         found = accumulate(
-            setting, state, hparams, examples, chosen, updates.weights, keys.augment, dropout, size
-        )
+            setting, state, hparams, examples, chosen, updates.weights, keys.augment, dropout, size,
+            of_class,
+        )  # fmt: skip
         done, all_steps = state.epoch * steps + index, config.epochs * steps
         state = update(setting, state, hparams, found, done, all_steps)
-        rate = learning_rate(config, done / all_steps, hparams)
+        rate = learning_rate(config, done / all_steps, 1 / all_steps, hparams)
         return state, {
             "train_loss": found.loss,
             "train_accuracy": found.hits,
@@ -207,7 +246,7 @@ def _epoch(
 def _predict(
     setting: Setting, devices: int, state: TrainState, images: UInt8[Array, "n h w c"]
 ) -> Float[Array, "n classes"]:
-    count = images.shape[0]
+    images, count = jnp.asarray(images), images.shape[0]
     together = -(-min(EVALUATION_BATCH, count) // devices) * devices
     indices, _ = padded_batches(count, together)
     params, statistics = state.weights
@@ -241,6 +280,37 @@ def _evaluate(
     count = len(examples)
     logits = _predict(setting, devices, state, examples.images)
     return _score(setting, logits[:count], examples.labels[:count], hparams)
+
+
+def _check_layers(config: Config, task: Task, start: Weights | None) -> None:
+    """Refuses layers to freeze that are not there, and weights of another network."""
+    if not config.freeze and start is None:
+        return
+    shape, classes = task.image_shape, task.num_classes
+    drawn = split_variables(build_abstract(config.architecture, shape, classes))
+    if start is not None:
+        jax.eval_shape(lambda *parts: start.into(parts, classes), *drawn)
+    paths = [path for path, _ in jax.tree_util.tree_flatten_with_path(drawn[0])[0]]
+    layers = ", ".join(dict.fromkeys(layer_names(path)[0] for path in paths))
+    for pattern in config.freeze:
+        if not any(is_frozen([pattern], path) for path in paths):
+            raise FieldError(f"{FIELD.freeze}={pattern} is no layer with parameters: {layers}")
+    if all(is_frozen(config.freeze, path) for path in paths):
+        raise FieldError(f"{FIELD.freeze} leaves no layer to train: {layers}")
+
+
+def _check_soft_targets(config: Config, task: Task) -> None:
+    """Refuses a loss that has none where examples are mixed."""
+    if not augment.needs_soft_targets(config.augment):
+        return
+    rows = jax.ShapeDtypeStruct((2, task.num_classes), jnp.float32)
+    try:
+        jax.eval_shape(LOSSES[config.loss], rows, rows)
+    except Exception as error:
+        raise FieldError(
+            f"{FIELD.augment} mixes examples, but {FIELD.loss}={config.loss} takes no soft "
+            f"targets: {' '.join(str(error).split())}"
+        ) from error
 
 
 def _check_channels(config: Config, task: Task) -> None:

@@ -2,9 +2,11 @@
 
 Each maps progress t in [0, 1] (the fraction of all steps that are done) to a factor of the peak
 learning rate. The keyword arguments that shape a schedule are hyperparameters, so that a sweep can
-vary them without compiling anew.
+vary them without compiling anew. A schedule that rises from zero takes the progress that one step
+makes too: its first step is one of n, so that none is lost at rate zero.
 """
 
+import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import Annotated
@@ -32,26 +34,43 @@ def cosine(t: Number, *, final_fraction: FinalFraction = 0.0) -> Number:
 
 
 def warmup_cosine(
-    t: Number, *, warmup_fraction: WarmupFraction = 0.2, final_fraction: FinalFraction = 0.0
+    t: Number,
+    one_step: Number = 0.0,
+    *,
+    warmup_fraction: WarmupFraction = 0.2,
+    final_fraction: FinalFraction = 0.0,
 ) -> Number:
-    """Linear from 0 to 1 in the first `warmup_fraction` of training, then `cosine`."""
-    return _warmed_up(t, warmup_fraction, partial(cosine, final_fraction=final_fraction))
+    """Linear to 1 in the first `warmup_fraction` of training, then `cosine`."""
+    fall = partial(cosine, final_fraction=final_fraction)
+    return _warmed_up(t, one_step, warmup_fraction, fall)
 
 
 def one_cycle(
-    t: Number, *, warmup_fraction: WarmupFraction = 0.2, final_fraction: FinalFraction = 0.0
+    t: Number,
+    one_step: Number = 0.0,
+    *,
+    warmup_fraction: WarmupFraction = 0.2,
+    final_fraction: FinalFraction = 0.0,
 ) -> Number:
-    """A triangle: linear from 0 to 1 at `warmup_fraction`, then linear to `final_fraction`.
+    """A triangle: linear to 1 at `warmup_fraction`, then linear to `final_fraction`.
 
     The shape of Smith 2018 (super-convergence) that the fastest CIFAR-10 recipes use.
     """
-    return _warmed_up(t, warmup_fraction, lambda rest: 1 - (1 - final_fraction) * rest)
+    fall = partial(_line, final_fraction=final_fraction)
+    return _warmed_up(t, one_step, warmup_fraction, fall)
 
 
-def _warmed_up(t: Number, warmup: Number, fall: Callable[[Number], Number]) -> Number:
-    """Linear from 0 to 1 in the first `warmup` of training, then `fall` of the rest's progress."""
+def _line(t: Number, *, final_fraction: Number) -> Number:
+    return 1 - (1 - final_fraction) * t
+
+
+def _warmed_up(
+    t: Number, one_step: Number, warmup: Number, fall: Callable[[Number], Number]
+) -> Number:
+    """(k + 1) / n at step k of n in the first `warmup` of training, then `fall` of the rest."""
     rest = jnp.clip((t - warmup) / jnp.maximum(1 - warmup, 1e-8), 0, 1)
-    return jnp.where(t < warmup, t / jnp.maximum(warmup, 1e-8), fall(rest))
+    rise = jnp.minimum((t + one_step) / jnp.maximum(warmup, 1e-8), 1.0)
+    return jnp.where(t < warmup, rise, fall(rest))
 
 
 def step(
@@ -68,6 +87,21 @@ def step(
 def exponential(t: Number, *, final_fraction: FinalFraction = 0.01) -> Number:
     """Geometric decay from 1 to `final_fraction`, which must be positive."""
     return jnp.exp(t * jnp.log(final_fraction))
+
+
+def factor(
+    schedule: Callable[..., Number], t: Number, one_step: Number, **numbers: Number
+) -> Number:
+    """The factor of the step that begins at progress t.
+
+    Args:
+        schedule: of `SCHEDULES`, or like one; whether it asks for `one_step` is read from it.
+        t: progress before the step, in [0, 1].
+        one_step: progress that the step makes.
+        numbers: the schedule's hyperparameters.
+    """
+    asked = "one_step" in inspect.signature(schedule).parameters
+    return schedule(t, *[one_step] * asked, **numbers)
 
 
 SCHEDULES: dict[str, Callable[..., Number]] = {

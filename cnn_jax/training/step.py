@@ -4,18 +4,21 @@ Every function is pure and takes the `Setting` of its run first. Images are byte
 floats in [0, 1] while they are augmented, and normalized from there on.
 """
 
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from flax import nnx
 from jax import lax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from cnn_jax.models import Architecture, Mode, build_abstract
+from cnn_jax.errors import FIELD, FieldError
+from cnn_jax.models import Architecture, Mode, Structure, build_abstract, split_variables
+from cnn_jax.models.layers import HYPER
 from cnn_jax.ops import LOSSES, Number, apply_updates, augment
 from cnn_jax.ops.hyperparameters import read_by
 from cnn_jax.training.config import AUGMENT_PREFIX, Config
@@ -29,7 +32,7 @@ from cnn_jax.training.optimizers import (
     vector_rule,
     whitening_rate,
 )
-from cnn_jax.training.schedules import SCHEDULES
+from cnn_jax.training.schedules import SCHEDULES, factor
 from cnn_jax.training.task import Examples, Labeling, Size, Task, labeling, normalize, shrink
 
 TracedHparams = dict[str, Float[Array, ""]]
@@ -42,16 +45,74 @@ class Setting(NamedTuple):
         config: the static choices.
         task: the shape of the problem.
         mesh: devices along whose axis `batch` batches are split, or None.
+        start: the weights of another run to start from, or None.
     """
 
     config: Config
     task: Task
     mesh: Mesh | None
+    start: "Weights | None" = None
 
     @property
     def labels(self) -> Labeling:
         """What labels mean here."""
         return labeling(self.config.loss, self.task.multi_label)
+
+
+class Weights(NamedTuple):
+    """What another run was trained to.
+
+    Attributes:
+        params: its parameters, a nested dict by layer.
+        statistics: what else it keeps, likewise.
+        classes: how many it tells apart.
+    """
+
+    params: PyTree
+    statistics: PyTree
+    classes: int
+
+    def into(self, drawn: tuple[PyTree, PyTree], classes: int) -> tuple[PyTree, PyTree]:
+        """The weights of a new network with these in it.
+
+        Where they differ in the number of classes, the last layer is as it was drawn; so are
+        hyperparameters of layers' functions.
+
+        Args:
+            drawn: parameters and statistics of the new network, its arrays or their shapes.
+            classes: that it tells apart.
+
+        Raises:
+            FieldError: if it is another network.
+        """
+        held = dict(_by_path((self.params, self.statistics)))
+        new = dict(_by_path(drawn))
+        if missing := sorted(new.keys() ^ held.keys()):
+            raise FieldError(
+                f"{FIELD.init_from} is of another network: only one of them has {missing[0]}"
+            )
+
+        def choose(path: Any, leaf: Array) -> Array:
+            name = jax.tree_util.keystr(path)
+            other = held[name]
+            if HYPER in name:
+                return leaf
+            if other.shape == leaf.shape:
+                return jnp.asarray(other, leaf.dtype)
+            heads = (*other.shape[:-1], classes), (*leaf.shape[:-1], classes)
+            if heads[0] == heads[1] == leaf.shape and other.shape[-1] == self.classes:
+                return leaf
+            raise FieldError(
+                f"{FIELD.init_from} is of another network: it has {name} of shape {other.shape}, "
+                f"this one {leaf.shape}"
+            )
+
+        return jax.tree_util.tree_map_with_path(choose, drawn)
+
+
+def _by_path(tree: PyTree) -> list[tuple[str, Array]]:
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return [(jax.tree_util.keystr(path), leaf) for path, leaf in leaves]
 
 
 class TrainState(NamedTuple):
@@ -93,17 +154,12 @@ class Gradient(NamedTuple):
     hits: Float[Array, ""]
 
 
-def split_variables(model: nnx.Module) -> tuple[PyTree, PyTree]:
-    """The parameters of a network, and all its other arrays, as nested dicts by layer."""
-    _, *parts = nnx.split(model, nnx.Param, ...)
-    params, statistics = parts
-    return nnx.to_pure_dict(params), nnx.to_pure_dict(statistics)
-
-
 @lru_cache
-def skeleton(architecture: Architecture, image_shape: tuple[int, int, int], classes: int) -> Any:
+def skeleton(
+    architecture: Architecture, image_shape: tuple[int, int, int], classes: int
+) -> Structure:
     """The network for images of a shape, without its arrays."""
-    return nnx.split(build_abstract(architecture, image_shape, classes))[0]
+    return Structure.of(build_abstract(architecture, image_shape, classes))
 
 
 def forward(
@@ -118,7 +174,7 @@ def forward(
     if config.precision == "bfloat16":
         params, images = optax.tree.cast((params, images), jnp.bfloat16)
     network = skeleton(config.architecture, images.shape[1:], task.num_classes)
-    model = nnx.merge(network, params, statistics)
+    model = network.merge(params, statistics, mode)
     logits = model(images, mode).astype(jnp.float32)
     return logits, split_variables(model)[1]
 
@@ -178,15 +234,17 @@ def gradient(
     labels: Array,
     weights: Float[Array, " n"],
     dropout_key: PRNGKeyArray,
+    of_class: Float[Array, " classes"] | None = None,
 ) -> Gradient:
-    """What a prepared batch says, its examples weighted."""
+    """What a prepared batch says, its examples weighted; their losses by class too, if asked."""
+    loss_weights = weights if of_class is None else weights * of_class[labels]
 
     def objective(params: PyTree) -> tuple:
         rate = hparams.get("dropout_rate", 0.0)
         mode = Mode(True, dropout_key, rate, split_batch=setting.mesh is not None)
         logits, statistics = forward(setting, params, state.statistics, images, mode)
         hits = jnp.sum(setting.labels.right(logits, labels) * weights)
-        loss = jnp.sum(losses(setting, logits, targets, hparams) * weights)
+        loss = jnp.sum(losses(setting, logits, targets, hparams) * loss_weights)
         return loss, (statistics, hits)
 
     (loss, (statistics, hits)), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
@@ -203,6 +261,7 @@ def accumulate(
     augment_key: PRNGKeyArray,
     dropout_key: PRNGKeyArray,
     size: Size,
+    of_class: Float[Array, " classes"] | None = None,
 ) -> Gradient:
     """What the micro-batches of an update say together; each sees the statistics of the last."""
 
@@ -211,7 +270,9 @@ def accumulate(
         batch = constrain(batch, setting.mesh, BATCH_AXIS)
         images, targets = prepare(setting, batch, chosen, state.epoch, hparams, augment_key, size)
         here = state._replace(statistics=statistics)
-        return gradient(setting, here, hparams, images, targets, batch.labels, weights, key)
+        return gradient(
+            setting, here, hparams, images, targets, batch.labels, weights, key, of_class
+        )
 
     if len(indices) == 1:
         return part(state.statistics, indices[0], weights[0], dropout_key)
@@ -249,53 +310,93 @@ def update(
     config = setting.config
     # Whole on every device: where a batch is split, gradients are summed.
     grads, statistics = constrain((found.grads, found.statistics), setting.mesh, None)
-    rule = make_optimizer(config, done / steps, hparams)
+    rule = make_optimizer(config, done / steps, 1 / steps, hparams)
     moves, opt_state = rule.update(grads, state.opt_state, state.params)
     params = apply_updates(state.params, moves)
+    if config.freeze:
+        statistics = jax.tree_util.tree_map_with_path(
+            lambda path, new, old: old if is_frozen(config.freeze, path) else new,
+            statistics,
+            state.statistics,
+        )
     average = state.average
     if config.average:
         average = averaged((params, statistics), average, done, **read_by(averaged, hparams))
     return TrainState(state.epoch, params, statistics, opt_state, average)
 
 
-def learning_rate(config: Config, progress: Number, hparams: TracedHparams) -> Number:
-    """That of the kernels, at a progress of training in [0, 1]."""
+def learning_rate(
+    config: Config, progress: Number, one_step: Number, hparams: TracedHparams
+) -> Number:
+    """That of the kernels in the step that begins at a progress of training in [0, 1]."""
     schedule = SCHEDULES[config.schedule]
-    return hparams["learning_rate"] * schedule(progress, **read_by(schedule, hparams))
+    numbers = read_by(schedule, hparams)
+    return hparams["learning_rate"] * factor(schedule, progress, one_step, **numbers)
+
+
+def constant_rate(config: Config, hparams: Mapping[str, float]) -> bool:
+    """Whether the learning rate is the same throughout: the length of a run then is no matter."""
+    if config.whitening_group:
+        return False
+    numbers = {name: jnp.float32(value) for name, value in hparams.items()}
+    rates = {
+        float(learning_rate(config, jnp.float32(t), 0.0, numbers)) for t in (0, 0.3, 0.5, 0.8, 1)
+    }
+    return len(rates) == 1
 
 
 def make_optimizer(
-    config: Config, progress: Number, hparams: TracedHparams
+    config: Config, progress: Number, one_step: Number, hparams: TracedHparams
 ) -> optax.GradientTransformation:
-    """How parameters move in the step at a progress of training in [0, 1].
+    """How parameters move in the step that begins at a progress of training in [0, 1].
 
     Groups, where the config asks for them: kernels (two or more dimensions), vectors (biases and
     normalization), and the whitening's bias, which has the whole schedule in the first
-    `whitening_fraction` of training and is frozen after it.
+    `whitening_fraction` of training and is frozen after it. What the config freezes stays.
     """
     build = OPTIMIZERS[config.optimizer].build
     numbers = read_by(build, hparams)
-    rate = learning_rate(config, progress, hparams)
+    rate = learning_rate(config, progress, one_step, hparams)
     rules = {"kernels": build(rate, **numbers)}
+    if config.freeze:
+        rules["frozen"] = optax.set_to_zero()
     if config.bias_group or config.whitening_group:
         own = read_by(vector_rule, hparams)
         rules["vectors"] = vector_rule(build, rate, numbers, **own)
         if config.whitening_group:
             early = whitening_rate(
-                lambda t: learning_rate(config, t, hparams),
+                lambda t, one_step: learning_rate(config, t, one_step, hparams),
                 progress,
+                one_step,
                 **read_by(whitening_rate, hparams),
             )
             rules["whitening"] = vector_rule(build, early, numbers, **own)
     rule = rules["kernels"]
     if len(rules) > 1:
-        rule = by_group(rules, partial(_group, rules))
+        rule = by_group(rules, partial(_group, rules, config.freeze))
     if config.lookahead:
         rule = lookahead(rule, **read_by(lookahead, hparams))
     return clipped(rule, **read_by(clipped, hparams)) if config.clip else rule
 
 
-def _group(groups: dict[str, Any], path: Any, parameter: Array) -> str:
+def _group(groups: dict[str, Any], freeze: Sequence[str], path: Any, parameter: Array) -> str:
+    if is_frozen(freeze, path):
+        return "frozen"
     if "whitening" in groups and "whitening" in jax.tree_util.keystr(path):
         return "whitening"
+    if "vectors" not in groups:
+        return "kernels"
     return "vectors" if parameter.ndim < 2 else "kernels"
+
+
+def layer_names(path: Any) -> list[str]:
+    """The names by which a layer is meant that holds an array: block1_1, block1_1.body, ..."""
+    words = [str(getattr(key, "key", key)) for key in path]
+    words = words[1:] if words[:1] == ["network"] else words
+    words = words[1:] if words[:1] == ["module"] else words
+    return [".".join(words[:length]) for length in range(1, len(words) + 1)]
+
+
+def is_frozen(patterns: Sequence[str], path: Any) -> bool:
+    """Whether one of the patterns is of a layer that holds an array."""
+    return any(fnmatchcase(name, pattern) for name in layer_names(path) for pattern in patterns)

@@ -9,7 +9,7 @@ run's own affair.
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
+from cnn_jax.ops import lowering_on_cpu
 from cnn_jax.training.devices import TRIAL_AXIS
 from cnn_jax.training.run import Run
 from cnn_jax.training.step import TrainState
@@ -80,7 +81,7 @@ def make_sweep(run: Run, vectorization: Vectorization, mesh: Mesh | None = None)
         mesh: devices, along whose axis `trial` the trials are split; their number must be a
             multiple of these. The functions then have to be compiled.
     """
-    over_trials = _map if vectorization == "map" else jax.vmap
+    over_trials = _map if vectorization == "map" else _vmap
 
     def init(trials: Trials, train: Examples) -> SweepState:
         def one(hparams: dict[str, Array], key: PRNGKeyArray) -> TrainState:
@@ -134,6 +135,15 @@ def make_sweep(run: Run, vectorization: Vectorization, mesh: Mesh | None = None)
 
 def _map(function: Callable) -> Callable:
     return lambda *arguments: lax.map(lambda items: function(*items), arguments)
+
+
+def _vmap(function: Callable) -> Callable:
+    def trials(*arguments: Any) -> Any:
+        # Kernels of many trials would be the groups of one convolution.
+        with lowering_on_cpu("products"):
+            return jax.vmap(function)(*arguments)
+
+    return trials
 
 
 def _finite(loss: Array, params: PyTree) -> Bool[Array, ""]:

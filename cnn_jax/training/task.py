@@ -1,14 +1,16 @@
 """What a run works on: the shape of the problem, what its labels mean, its examples in batches."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int, Int32, Num, UInt8
 
+from cnn_jax.data import channel_statistics
 from cnn_jax.errors import FIELD, FieldError
 from cnn_jax.models import Architecture, build_abstract
 from cnn_jax.ops import PER_LABEL, accuracy, label_accuracy, label_correct
@@ -32,6 +34,38 @@ class Task(NamedTuple):
     mean: tuple[float, ...]
     std: tuple[float, ...]
     multi_label: bool = False
+
+
+def task_of(
+    images: UInt8[np.ndarray, "n h w c"], labels: np.ndarray, num_classes: int | None = None
+) -> Task:
+    """The task of training images and their labels.
+
+    Args:
+        images: as bytes.
+        labels: class indices, or multi-hot rows where an image has several labels.
+        num_classes: one more than the largest index if not given.
+
+    Raises:
+        ValueError: if they are not such arrays.
+    """
+    images, labels = np.asarray(images), np.asarray(labels)
+    if images.dtype != np.uint8 or images.ndim != 4:
+        raise ValueError(
+            f"images are {images.dtype} of shape {images.shape}, expected uint8 of n h w c"
+        )
+    if len(images) != len(labels) or labels.ndim not in (1, 2):
+        raise ValueError(
+            f"labels have shape {labels.shape}, expected one or a row for each of {len(images)} "
+            "images"
+        )
+    mean, std = channel_statistics(images)
+    several = labels.ndim == 2
+    found = labels.shape[1] if several else int(labels.max()) + 1
+    height, width, channels = images.shape[1:]
+    classes = found if num_classes is None else num_classes
+    numbers = tuple(map(float, mean)), tuple(map(float, std))
+    return Task((height, width, channels), classes, *numbers, several)
 
 
 @jax.tree_util.register_dataclass
@@ -146,6 +180,48 @@ def steps_per_epoch(config: Config, examples: int) -> int:
             f"{examples} examples; give at most {examples}"
         )
     return 1 if OPTIMIZERS[config.optimizer].full_batch else examples // config.batch_size
+
+
+def fit_batch(config: Config, examples: int) -> Config:
+    """The config with a batch that is no larger than the training set.
+
+    Args:
+        config: as it was asked for.
+        examples: of the training set.
+
+    Raises:
+        FieldError: there are fewer examples than micro-batches.
+    """
+    if config.batch_size <= examples:
+        return config
+    size = examples - examples % config.micro_batches
+    if not size:
+        raise FieldError(
+            f"{examples} training examples cannot be cut into {FIELD.micro_batches}="
+            f"{config.micro_batches} parts"
+        )
+    return replace(config, batch_size=size)
+
+
+def class_weights(labels: Int[Array, " n"], classes: int) -> Float[Array, " classes"]:
+    """The weight of an example of each class that makes all classes count alike, 1 on average."""
+    counts = jnp.bincount(labels, length=classes)
+    there = jnp.sum(counts > 0)
+    return jnp.where(counts > 0, labels.shape[0] / (there * jnp.maximum(counts, 1)), 0.0)
+
+
+def check_balance(config: Config, multi_label: bool) -> None:
+    """Refuses to balance classes where images have labels instead.
+
+    Raises:
+        FieldError: naming the field.
+    """
+    for name, value in (("class_weights", config.class_weights), ("sample", config.sample)):
+        if multi_label and value == "balanced":
+            raise FieldError(
+                f"{FIELD[name]}=balanced needs images of one class each, and those of this data "
+                "set have several labels"
+            )
 
 
 def examples_together(config: Config) -> int:

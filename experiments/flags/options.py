@@ -1,33 +1,34 @@
-"""The flags of a training run, and what they say as a `Config`, hyperparameters and a data set."""
+"""The flags of a training run."""
 
 import sys
-from collections.abc import Mapping
 from typing import Any
 
 from absl import flags
 
 from cnn_jax import data
 from cnn_jax.errors import UsageError
-from cnn_jax.models import MODELS, Architecture
-from cnn_jax.models.architecture import CHOICES as ARCHITECTURE_CHOICES
+from cnn_jax.models import MODELS
 from cnn_jax.ops.augment import describe as describe_augmentations
-from cnn_jax.training import Config, Task, augmentations, hyperparameters, known_hyperparameters
-from cnn_jax.training.config import CHOICES as CONFIG_CHOICES
-
-from ..command_line import GROUPS
+from cnn_jax.studies.choices import CHOICES, DATA, FIELDS, MULTI_LABEL_LOSS
+from cnn_jax.training import known_hyperparameters
 
 FLAGS = flags.FLAGS
 
-# The loss where images have several labels, if none is chosen.
-MULTI_LABEL_LOSS = "binary_cross_entropy"
+flags.DEFINE_multi_string(
+    "extend",
+    [],
+    "A Python file that adds activations, losses, networks and more by cnn_jax's decorators. May "
+    "be repeated.",
+)
 
 flags.DEFINE_string(
     "dataset",
-    "mnist",
+    DATA["dataset"],
     "What to train on: mnist (comes with the package), faces (drawn, several labels each), the "
-    "name of any image-classification set of TensorFlow Datasets (cifar10, fashion_mnist, ...), a "
-    "folder of IDX files in MNIST's layout, a folder of pictures train/<class>/*.png|jpg and "
-    "test/<class>/*.png|jpg, or pictures with several labels each in train/labels.csv.",
+    "name of any image-classification set of TensorFlow Datasets (cifar10, fashion_mnist, ...), or "
+    "a path: a folder of pictures by class, perhaps in train, val and test; one with a table of "
+    "labels; IDX files, CIFAR's binary version, .npz, .mat, tables of pixels; a .zip or .tar.gz of "
+    "any of these. --dataset=help shows all layouts.",
 )
 flags.DEFINE_string(
     "data_dir",
@@ -43,14 +44,38 @@ flags.DEFINE_bool(
 flags.DEFINE_integer(
     "image_size", None, "Crop and resize every image to this many pixels square.", lower_bound=1
 )
+flags.DEFINE_enum(
+    "resize",
+    DATA["resize"],
+    CHOICES["resize"],
+    "How --image_size makes squares: of the center, filled up at the sides, or stretched.",
+)
+flags.DEFINE_enum(
+    "on_error",
+    DATA["on_error"],
+    CHOICES["on_error"],
+    "Pictures that cannot be read: list them all and stop, or leave them out and say how many.",
+)
+flags.DEFINE_enum(
+    "labels",
+    DATA["labels"],
+    CHOICES["labels"],
+    "Where the labels of pictures stand, if there are two readings: in the names of folders, or in "
+    "a table with one class a row or several labels.",
+)
+flags.DEFINE_string(
+    "class_pattern",
+    None,
+    "Where the class stands in the names of pictures: {class}.* for cat.0.jpg; * is for anything.",
+)
 flags.DEFINE_integer(
     "train_examples", None, "Train on this many examples only, drawn by class.", lower_bound=1
 )
 flags.DEFINE_float(
     "validation_fraction",
-    0.1,
+    DATA["validation_fraction"],
     "Fraction of the training examples held out, drawn by class: what to choose hyperparameters "
-    "on. The test split is read once, at the end.",
+    "on, where the data come without validation split. The test split is read once, at the end.",
 )
 flags.DEFINE_integer(
     "split_seed",
@@ -67,6 +92,25 @@ flags.DEFINE_integer(
     "Decides initialization, data order and dropout.",
     lower_bound=0,
     upper_bound=2**31 - 1,
+)
+flags.DEFINE_string(
+    "init_from",
+    None,
+    "The folder of a run to start from its weights, and to normalize images as it did; with "
+    "another number of classes the last layer is new.",
+)
+flags.DEFINE_enum(
+    "keep_epoch",
+    "last",
+    CHOICES["keep_epoch"],
+    "Which epoch is tested, and used afterwards: the last, or the one of the best accuracy on "
+    "validation, which is kept beside the last.",
+)
+flags.DEFINE_integer(
+    "patience",
+    None,
+    "Stop when the accuracy on validation has not risen for so many epochs.",
+    lower_bound=1,
 )
 flags.DEFINE_string(
     "augment",
@@ -88,26 +132,36 @@ _FIELDS = {
     "hidden": "cnn: neurons of each dense layer before the output; empty for none.",
     "convolution": "How convolutions are computed: by platform, as matrix products, or as XLA's "
     "convolution.",
+    "init": "How kernels begin that an activation follows: he, lecun and glorot by their inputs, "
+    "orthogonal and auto by the activation's gain too, so that every activation keeps the size of "
+    "what passes through.",
     "tta": "Test-time augmentation: the views of an image whose scores are averaged.",
     "loss": f"What training minimizes; if not given, {MULTI_LABEL_LOSS} where images have several "
     "labels.",
     "optimizer": "How parameters move. gradient_descent takes one step an epoch, along the "
     "gradient of the whole training set.",
     "schedule": "The learning rate over training, as a factor of --learning_rate.",
-    "batch_size": "Examples per step (per micro-batch in gradient_descent).",
+    "class_weights": "Whether the losses of rare classes count more, so that all classes count "
+    "alike.",
+    "batch_size": "Examples per step (per micro-batch in gradient_descent); at most all.",
+    "sample": "What an epoch takes: every example once, or as many drawn so that every class is "
+    "there as often as others.",
     "epochs": "Passes over the training set.",
     "resolutions": "Train the first epochs on smaller images, which cost less: 16:2,24:3 is two "
     "epochs at 16 pixels, three at 24 and the rest at full size. For networks that pool feature "
     "maps whole.",
     "precision": "Of the network's arithmetic; parameters stay float32. bfloat16 is about twice as "
-    "fast on TPUs and recent GPUs, and slower on most CPUs.",
+    "fast on TPUs, recent GPUs and CPUs with AMX, and slower on other CPUs; auto takes what is "
+    "fastest here.",
+    "freeze": "Layers that stay as they are, their running statistics too, by patterns of their "
+    "names in the table that train prints: conv*,norm1.",
     "micro_batches": "Parts of a batch that are computed one after another, to need less memory.",
 }
 
 
 def _define(name: str, meaning: str) -> None:
-    default = getattr(Architecture if hasattr(Architecture, name) else Config, name)
-    choices = (ARCHITECTURE_CHOICES | CONFIG_CHOICES).get(name)
+    default = FIELDS[name]
+    choices = CHOICES.get(name)
     if choices is not None:
         flags.DEFINE_enum(name, default, sorted(choices), meaning)
     elif isinstance(default, tuple):
@@ -124,161 +178,49 @@ for _name, _item in known_hyperparameters().items():
     flags.DEFINE_float(_name, None, f"Hyperparameter in {_item.interval.text}: {_item.help}.")
 
 
-Choices = Mapping[str, Any]
+# What of them decides nothing that a run computes.
+_NO_CHOICES = frozenset({"extend"})
+
+
+def refresh() -> None:
+    """Lets the flags have what was registered from outside since they were defined."""
+    for name, known in CHOICES.items():
+        parser = FLAGS[name].parser
+        assert isinstance(parser, flags.EnumParser)
+        parser.enum_values = sorted(known)
+    for name, item in known_hyperparameters().items():
+        if name not in FLAGS:
+            meaning = f"Hyperparameter in {item.interval.text}: {item.help or 'from outside'}."
+            flags.DEFINE_float(name, None, meaning)
+            _share(name)
+    for model, entry in MODELS.items():
+        for name, default in entry.numbers:
+            if name not in FLAGS:
+                meaning = f"{model}: a number of this network, {default} if not given."
+                define = flags.DEFINE_integer if isinstance(default, int) else flags.DEFINE_float
+                define(name, None, meaning)
+                _share(name)
+
+
+def _share(name: str) -> None:
+    """Gives a new flag to every program that has the options of a run."""
+    if FLAGS.find_module_defining_flag(name) != __name__:
+        raise UsageError(f"the number {name} has the name of another flag; rename it")
+    for module, keys in list(FLAGS.key_flags_by_module_dict().items()):
+        if FLAGS["learning_rate"] in keys and module != __name__:
+            FLAGS.register_key_flag_for_module(module, FLAGS[name])
 
 
 def given() -> dict[str, Any]:
     """The options that the command line or a flagfile gives, by name, with their values."""
+    if (FLAGS.dataset or "").strip() == "help":
+        print(data.describe_layouts())
+        sys.exit()
+    if (FLAGS.augment or "").strip() == "help":
+        print(describe_augmentations())
+        sys.exit()
     return {
         flag.name: flag.value
         for flag in FLAGS.get_key_flags_for_module(__name__)
-        if not flag.using_default_value and flag.value is not None
+        if not flag.using_default_value and flag.value is not None and flag.name not in _NO_CHOICES
     }
-
-
-def read_config(choices: Choices) -> Config:
-    """The static choices; options that are not among `choices` have their defaults.
-
-    Raises:
-        UsageError: if a choice has no effect with the others or is not a list of positive integers.
-    """
-    if _value(choices, "augment").strip() == "help":
-        print(describe_augmentations())
-        sys.exit()
-    model = _value(choices, "model")
-    for name in sorted(of_other_models(model) & choices.keys()):
-        readers = [other for other, entry in MODELS.items() if name in entry.options]
-        raise UsageError(
-            f"--{name} has no effect with --model={model}; it is for --model={' or '.join(readers)}"
-        )
-    fields = {name: _value(choices, name) for name in _FIELDS}
-    fields["filters"] = _positive_integers(choices, "filters", at_least=1)
-    fields["hidden"] = _positive_integers(choices, "hidden", at_least=0)
-    network = {name: fields.pop(name) for name in _FIELDS if hasattr(Architecture, name)}
-    architecture = Architecture(**network, dropout=bool(_value(choices, "dropout_rate")))
-    fields |= {"loss": _loss(choices), "resolutions": _resolutions(choices)}
-    return Config(
-        architecture,
-        **fields,
-        clip=_value(choices, "clip_norm") is not None,
-        augment=augmentations(_value(choices, "augment"))[0],
-        bias_group=bool({"bias_rate", "bias_decay"} & choices.keys()),
-        whitening_group="whitening_fraction" in choices and MODELS[model].from_data is not None,
-        lookahead=bool({"lookahead_period", "lookahead_step"} & choices.keys()),
-        average="average_decay" in choices,
-    )
-
-
-def read_hparams(config: Config, choices: Choices) -> dict[str, float]:
-    """The numbers that the run reads: those chosen, defaults for the rest.
-
-    Raises:
-        UsageError: if a number is chosen that this config does not read, or is out of range.
-    """
-    chosen = {name: value for name, value in choices.items() if name in known_hyperparameters()}
-    if chosen.get("dropout_rate") == 0 and not config.architecture.dropout:
-        del chosen["dropout_rate"]
-    return hyperparameters(config, chosen | augmentations(_value(choices, "augment"))[1])
-
-
-def without_effect(choices: Choices) -> frozenset[str]:
-    """The choices that have no effect with the others: another model's, another optimizer's."""
-    others = of_other_models(_value(choices, "model")) & choices.keys()
-    config = read_config({name: value for name, value in choices.items() if name not in others})
-    read = hyperparameters(config).keys() | {"dropout_rate"}
-    return frozenset(others | ((known_hyperparameters().keys() & choices.keys()) - read))
-
-
-def read_dataset(choices: Choices, *, test_only: bool = False) -> tuple[data.Dataset, data.Split]:
-    """The data set with what the choices leave to train on, and the examples held out.
-
-    Args:
-        choices: by name.
-        test_only: whether a data set that has nothing to train on will do.
-
-    Raises:
-        UsageError: if the data cannot be read or the split cannot be made.
-    """
-    fraction, seed = _value(choices, "validation_fraction"), _value(choices, "split_seed")
-    if not 0 <= fraction < 1:
-        raise UsageError(f"--validation_fraction must be in [0, 1), got {fraction:g}")
-    dataset = data.load(
-        _value(choices, "dataset"),
-        data_dir=_value(choices, "data_dir"),
-        download=_value(choices, "download"),
-        image_size=_value(choices, "image_size"),
-        test_only=test_only,
-    )
-    if not len(dataset.train):
-        return dataset, dataset.train
-    train, validation = data.hold_out(dataset.train, fraction, seed)
-    count = _value(choices, "train_examples")
-    if count is not None:
-        train = data.take(train, count, seed)
-    return data.Dataset(dataset.name, train, dataset.test, dataset.class_names), validation
-
-
-def data_choices(choices: Choices) -> tuple[tuple[str, Any], ...]:
-    """What decides the data set and its splits: every data option with its value."""
-    return tuple((name, _value(choices, name)) for name in GROUPS["data"])
-
-
-def every_choice(choices: Choices, config: Config, hparams: dict[str, float]) -> dict[str, Any]:
-    """Every choice of a run by name: what must be the same to go on with it."""
-    fields = config.to_json()
-    where = {"data_dir", "download"}
-    return (
-        {name: value for name, value in data_choices(choices) if name not in where}
-        | {"seed": _value(choices, "seed")}
-        | fields.pop("architecture")
-        | fields
-        | hparams
-    )
-
-
-def read_task(dataset: data.Dataset) -> Task:
-    """The shape of the problem, and how its images are normalized."""
-    mean, std = data.channel_statistics(dataset.train.images)
-    return Task(
-        dataset.image_shape,
-        dataset.num_classes,
-        tuple(map(float, mean)),
-        tuple(map(float, std)),
-        dataset.multi_label,
-    )
-
-
-def _value(choices: Choices, name: str) -> Any:
-    return choices.get(name, FLAGS[name].default)
-
-
-def _loss(choices: Choices) -> str:
-    several = data.is_multi_label(_value(choices, "dataset"))
-    return choices.get("loss", MULTI_LABEL_LOSS if several else FLAGS["loss"].default)
-
-
-def of_other_models(model: str) -> frozenset[str]:
-    """The options that other models read, and not this one."""
-    options = (entry.options for entry in MODELS.values())
-    return frozenset().union(*options) - MODELS[model].options
-
-
-def _positive_integers(choices: Choices, name: str, at_least: int) -> tuple[int, ...]:
-    words = [word.strip() for word in _value(choices, name) or () if word.strip()]
-    if len(words) < at_least or not all(word.isdecimal() and int(word) > 0 for word in words):
-        raise UsageError(
-            f"--{name} must be positive integers with commas between, got {','.join(words)!r}"
-        )
-    return tuple(int(word) for word in words)
-
-
-def _resolutions(choices: Choices) -> tuple[tuple[int, int], ...]:
-    stages = []
-    for text in _value(choices, "resolutions") or ():
-        words = text.split(":")
-        if len(words) != 2 or not all(word.isdecimal() and int(word) > 0 for word in words):
-            raise UsageError(
-                f"--resolutions must be PIXELS:EPOCHS with commas between, got {text!r}"
-            )
-        stages.append((int(words[0]), int(words[1])))
-    return tuple(stages)

@@ -21,10 +21,11 @@ from rich.console import Console
 import cnn_jax
 from cnn_jax import data
 from cnn_jax.errors import UsageError
+from cnn_jax.extend import loaded_files
+from cnn_jax.studies.run_directory import plain, versions
 from cnn_jax.training import processes
 
 from ..command_line import GROUPS
-from .run_directory import plain, versions
 
 FLAGS = flags.FLAGS
 
@@ -91,7 +92,7 @@ def join(console: Console) -> None:
     )
     _keep_standard_output()
     console.quiet = not processes.is_first()
-    processes.check_same({**_flags(), **_code()})
+    processes.check_same({**_flags(), **_code(), **_extensions()})
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _note)
 
@@ -189,6 +190,10 @@ def _code() -> dict[str, str]:
         for file, root in roots.items()
     }
     return {"python": platform.python_version(), **versions(), **files}
+
+
+def _extensions() -> dict[str, str]:
+    return {f"the file {file.name}": file.sha256[:8] for file in loaded_files()}
 
 
 def _sum(dataset: data.Dataset) -> str:

@@ -7,10 +7,11 @@ from typing import NoReturn
 
 from absl import flags
 
-from cnn_jax import data
 from cnn_jax.analysis import pictures
-from cnn_jax.data.folders import PICTURE_SUFFIXES
+from cnn_jax.data.folders import PICTURE_SUFFIXES, is_picture, scan
 from cnn_jax.errors import UsageError
+from cnn_jax.studies.data_record import DataRecord
+from cnn_jax.studies.saved_run import SavedRun
 
 FLAGS = flags.FLAGS
 flags.DEFINE_enum(
@@ -27,17 +28,24 @@ class Skipped:
 
     def __init__(self) -> None:
         self.reasons: list[str] = []
+        self.others: list[str] = []
         self.told = 0
 
     def add(self, path: Path, reason: str) -> None:
         """Notes what is wrong with a path."""
         self.reasons.append(f"{path}: {reason}")
 
+    def note(self, what: str) -> None:
+        """Notes what is no picture that somebody asked for."""
+        self.others.append(what)
+
     def tell(self) -> None:
         """Prints what has been noted since the last time."""
         for reason in self.reasons[self.told :]:
             print(f"skipped {reason}", file=sys.stderr)
-        self.told = len(self.reasons)
+        for what in self.others:
+            print(f"left out {what}", file=sys.stderr)
+        self.told, self.others = len(self.reasons), []
 
     def fail(self) -> NoReturn:
         """Ends a program that has nothing to show.
@@ -60,27 +68,39 @@ def find_pictures(paths: list[str], skipped: Skipped) -> list[Path]:
         if not path.is_dir():
             files.append(path)
             continue
-        inside = sorted(
-            file
-            for file in path.rglob("*")
-            if file.suffix.lower() in PICTURE_SUFFIXES and not file.name.startswith(".")
-        )
-        if not inside:
-            skipped.add(path, f"the folder has no pictures ({' '.join(sorted(PICTURE_SUFFIXES))})")
-        files += inside
+        files += _in_folder(path, skipped)
     return files
 
 
-def read_fitted(path: Path, style: pictures.Style) -> pictures.Fitted | str:
+def _in_folder(folder: Path, skipped: Skipped) -> list[Path]:
+    """The pictures in a folder, by their content; all else in it is told, by reason."""
+    found = scan(folder)
+    inside, others = [], dict(found.left)
+    for file in found.top.walk():
+        if file.name.lower().endswith(tuple(PICTURE_SUFFIXES)) or is_picture(folder / file.path):
+            inside.append(folder / file.path)
+        else:
+            others[file.path] = "no picture"
+    if not inside:
+        skipped.add(folder, "the folder has no pictures")
+    for why in sorted(set(others.values())):
+        paths = [path for path, reason in others.items() if reason == why]
+        more = f" and {len(paths) - 1:,} others" if len(paths) > 1 else ""
+        skipped.note(f"{folder / paths[0]}{more}: {why}")
+    return sorted(inside)
+
+
+def read_fitted(path: Path, record: DataRecord) -> pictures.Fitted | str:
     """The picture in the style of the training images, or what is wrong with it."""
     invert = {"auto": None, "yes": True, "no": False}[FLAGS.invert]
     try:
-        return pictures.fit_picture(pictures.read_picture(path, style.shape[2]), style, invert)
+        picture = pictures.read_picture(path, record.style.shape[2], record.rule)
+        return pictures.fit_picture(picture, record.style, invert, record.rule.resize)
     except ValueError as error:
         return str(error)
 
 
-def true_class(path: Path, dataset: data.Dataset) -> str | None:
-    """The name of the folder that a picture lies in, where that is a class."""
+def true_class(path: Path, saved: SavedRun) -> str | None:
+    """The name of the folder that a picture lies in, where that is a class of the run."""
     folder = path.absolute().parent.name
-    return folder if folder in dataset.class_names and not dataset.multi_label else None
+    return folder if folder in saved.class_names and not saved.task.multi_label else None

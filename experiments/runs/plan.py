@@ -17,14 +17,13 @@ from rich.table import Table
 from cnn_jax import compilation, training
 from cnn_jax.analysis.pages import duration
 from cnn_jax.ops.augment import TEST_TIME
+from cnn_jax.studies.planning import PASSES_PER_STEP, CellPlan
 from cnn_jax.training import Trainer
 from cnn_jax.training.devices import MeshShape, make_mesh, mesh_shape, replicate
 from cnn_jax.training.loop import fitting
 from cnn_jax.training.programs import Cost, collective_bytes, compile_epoch, one_step, program_cost
 from cnn_jax.training.sweep import Vectorization
 from cnn_jax.training.task import sizes
-
-from .study import PASSES_PER_STEP, CellPlan
 
 FLAGS = flags.FLAGS
 
@@ -78,8 +77,9 @@ def measure(plan: CellPlan, vectorization: Vectorization, most: int | None = Non
         vectorization: how the trials of a program run.
         most: trials per program, or None for what the memory holds.
     """
-    trials, config, (dataset, validation, task) = plan.cell.trials, plan.cell.config, plan.loaded
-    placed = plan.place()
+    trials, config = plan.cell.trials, plan.config
+    dataset, validation, task, _ = plan.loaded
+    placed = plan.place(FLAGS.shard_data)
     trainer = Trainer(plan.run, placed.train, placed.validation, vectorization, plan.mesh)
     together = fitting(trainer, trials, most)
     program = trainer.program(trials[:together])
@@ -97,7 +97,7 @@ def measure(plan: CellPlan, vectorization: Vectorization, most: int | None = Non
 
 def _measure_step(plan: CellPlan) -> Step:
     """Compiles and times one training step of one trial."""
-    alone, images = one_step(plan.cell.config)
+    alone, images = one_step(plan.config)
     mesh = make_mesh(MeshShape(batch=mesh_shape(plan.mesh).batch))
     run = training.make_run(alone, plan.loaded.task, mesh)
     train = plan.loaded.dataset.train
@@ -144,7 +144,7 @@ def run_seconds(
 def estimate_seconds(plans: Sequence[CellPlan]) -> float:
     """About how long all cells take here, from a matrix product that is timed now."""
     side = 1024
-    product = jax.jit(jnp.dot)
+    product = compilation.jit(jnp.dot)
     matrix = jnp.ones((side, side))
     # Of the six calls the first one compiles.
     times = timeit.repeat(lambda: product(matrix, matrix).block_until_ready(), number=1, repeat=6)

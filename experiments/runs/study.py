@@ -1,107 +1,43 @@
-"""What a program that trains has when it starts: a study, its data, and a plan of every cell."""
+"""How the programs that train begin, refuse, are interrupted and resume."""
 
 import contextlib
+import os
+import sys
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 from absl import flags
-from jax.sharding import Mesh
+from rich.console import Console
+from rich.text import Text
 
-from cnn_jax import data, training
+from cnn_jax import data
 from cnn_jax.errors import UsageError
-from cnn_jax.models import ParameterRow, build_abstract, count_parameters, multiplications
+from cnn_jax.extend import kept_file, loaded_files
+from cnn_jax.studies.axes import Study
+from cnn_jax.studies.choices import PLACE, read_pool
+from cnn_jax.studies.data_record import DataRecord, Pool, check_records, write_records
+from cnn_jax.studies.planning import CellPlan, Prepared, Share, prepare
+from cnn_jax.studies.run_directory import CONFIG_FILE, FLAGS_FILE, RunDirectory
+from cnn_jax.studies.saved_run import SavedRun, load_run
 from cnn_jax.training import processes
-from cnn_jax.training.devices import MeshShape, make_mesh
-from cnn_jax.training.grid import Cell
 
-from .. import command, command_line
+from .. import as_started, command, command_line
 from ..flags import machine, options
-from ..flags.axes import Study
-from . import hosts, run_directory
-from .run_directory import RunDirectory, open_directory
+from . import hosts, workdir
+from .workdir import LENGTH, open_directory
 
 FLAGS = flags.FLAGS
-for _module in (command_line, options, machine, hosts, run_directory):
+for _module in (command_line, options, machine, hosts, workdir):
     flags.adopt_module_key_flags(_module)
-# A training step goes through the network forward, and back for two gradients.
-PASSES_PER_STEP = 3
-# A multiplication comes with an addition.
-_OPERATIONS_PER_MULTIPLICATION = 2
-
-
-class Loaded(NamedTuple):
-    """A data set as the cells that use it share it."""
-
-    dataset: data.Dataset
-    validation: data.Split
-    task: training.Task
-
-
-class Placed(NamedTuple):
-    """The splits on the devices; None where nothing is held out."""
-
-    train: training.Examples
-    validation: training.Examples | None
-    test: training.Examples
-
-
-class CellPlan(NamedTuple):
-    """A cell that has all it needs to start, and what is known of it before.
-
-    Attributes:
-        cell: its trials and static choices.
-        loaded: its data.
-        run: the functions of one trial.
-        together: the most trials that share a program.
-        mesh: the devices of its programs, or None for a single one.
-        rows: the parameters of its network, by layer.
-        state_bytes: of one trial's parameters, statistics and optimizer state.
-        operations: floating-point operations to train one trial.
-    """
-
-    cell: Cell
-    loaded: Loaded
-    run: training.Run
-    together: int
-    mesh: Mesh | None
-    rows: list[ParameterRow]
-    state_bytes: int
-    operations: float
-
-    @property
-    def parameters(self) -> int:
-        """Of its network."""
-        return sum(row.counted for row in self.rows)
-
-    @property
-    def cost(self) -> float:
-        """Operations of all its trials."""
-        return self.operations * len(self.cell.trials)
-
-    def place(self) -> Placed:
-        """Its data, on its devices."""
-        dataset, validation, _ = self.loaded
-
-        def put(split: data.Split) -> training.Examples:
-            return training.to_device(split, self.mesh, FLAGS.shard_data)
-
-        return Placed(
-            put(dataset.train), put(validation) if len(validation) else None, put(dataset.test)
-        )
-
-
-class Prepared(NamedTuple):
-    """A study that has all it needs to start."""
-
-    study: Study
-    plans: list[CellPlan]
-
-    @property
-    def loaded(self) -> list[Loaded]:
-        """Its data sets, each once."""
-        return list({id(plan.loaded): plan.loaded for plan in self.plans}.values())
+flags.DEFINE_bool(
+    "list_files",
+    False,
+    "Print what the data set is, and every file of its folder with what it is used as or why it is "
+    "left out, and stop.",
+)
 
 
 def begin(
@@ -109,7 +45,7 @@ def begin(
     name: str,
     read: Callable[[], Study],
     choices: Callable[[Prepared], dict[str, Any]],
-    share: Callable[[int, int], MeshShape],
+    share: Share,
     most: int | None = None,
 ) -> tuple[RunDirectory, Prepared]:
     """The folder to write to and the study, before anything is written; all processes together.
@@ -129,9 +65,20 @@ def begin(
     def begun() -> tuple[RunDirectory, Prepared]:
         machine.check_compiler()
         directory = open_directory(what, name)
-        prepared = _prepare(read(), share, most)
         if FLAGS.resume:
-            directory.check_same(choices(prepared))
+            _check_files(directory.path)
+        where = directory.path if FLAGS.resume else None
+        study = read()
+        if FLAGS.list_files:
+            _list_files(read_pool(dict(study.grid.cells[0].data)))
+        prepared = prepare(study, share, most, init_from=_start(), resumed=where)
+        if FLAGS.resume:
+            same = check_records(directory.path, *_data(prepared))
+            # The same data may lie somewhere else now.
+            apart = {"dataset"} if same else set()
+            if what == "run" and FLAGS[LENGTH].present:
+                apart |= {LENGTH}
+            directory.check_same(choices(prepared), apart)
         return directory, prepared
 
     directory, prepared = processes.together(begun)
@@ -139,9 +86,25 @@ def begin(
     return directory, prepared
 
 
+def print_notes(console: Console, dataset: data.Dataset) -> None:
+    """Prints what a reader should know of how data were read; names in it are no markup."""
+    for note in dataset.notes:
+        console.print(Text(f"  {note}"), soft_wrap=True)
+
+
+def print_batches(console: Console, plan: CellPlan) -> None:
+    """Says where batches are smaller than asked for, and if an epoch leaves out much."""
+    for note in plan.notes("--"):
+        console.print(f"  {note}")
+
+
 @contextlib.contextmanager
 def underway(
-    program: str, directory: RunDirectory, flags_content: str, choices: dict[str, Any]
+    program: str,
+    directory: RunDirectory,
+    flags_content: str,
+    choices: dict[str, Any],
+    prepared: Prepared,
 ) -> Iterator[None]:
     """Writes down how it began, and says, where it is interrupted inside, how to go on.
 
@@ -150,12 +113,21 @@ def underway(
         directory: of the study.
         flags_content: a flagfile that repeats it.
         choices: what must be the same to go on with it.
+        prepared: the study with its data.
     """
+
+    def create() -> None:
+        directory.create(flags_content, choices, as_started())
+        write_records(directory, _data(prepared)[0])
+
     if not FLAGS.resume:
-        processes.together(lambda: directory.create(flags_content, choices))
+        processes.together(create)
+    elif any(FLAGS[name].present for name in (*PLACE, LENGTH)):
+        directory.write(FLAGS_FILE, flags_content)
+        directory.write_json(CONFIG_FILE, choices)
     processes.together(directory.check_there)
-    workdir = f"--workdir={directory.path}"
-    again = f"go on with: {command(program)} {workdir} --resume{machine.given_text()}"
+    where = f"--workdir={directory.path}"
+    again = f"go on with: {command(program)} {where} --resume{machine.given_text()}"
     try:
         yield
     except KeyboardInterrupt:
@@ -167,41 +139,56 @@ def underway(
         raise processes.ProcessLostError(f"{lost}; {again}") from error
 
 
-def _prepare(study: Study, share: Callable[[int, int], MeshShape], most: int | None) -> Prepared:
-    """Reads the data and plans every cell; refuses what cannot run."""
-    loaded = {}
-    for key in dict.fromkeys(cell.data for cell in study.grid.cells):
-        dataset, validation = options.read_dataset(dict(key))
-        loaded[key] = Loaded(dataset, validation, options.read_task(dataset))
-    if study.tuned and not all(len(item.validation) for item in loaded.values()):
-        raise UsageError(
-            "--tune chooses on the validation split, but --validation_fraction=0 leaves none"
-        )
-    return Prepared(
-        study, [_plan(cell, loaded[cell.data], share, most) for cell in study.grid.cells]
-    )
+def _list_files(dataset: data.Dataset) -> None:
+    """Prints what a data set is and what became of every file of its folder; ends the program."""
+    if dataset.account is None:
+        raise UsageError(f"--list_files: {dataset.name} is not read from a folder")
+    sizes = ", ".join(f"{len(split):,} {name}" for name, split in dataset.splits.items())
+    shape = "x".join(map(str, dataset.image_shape))
+    kind = "labels" if dataset.multi_label else "classes"
+    heading = f"{dataset.name}: {sizes}, {shape}, {kind} {', '.join(dataset.class_names)}"
+    try:
+        print("\n".join([heading, *dataset.notes, *dataset.account.lines()]), flush=True)
+    except BrokenPipeError:
+        # Who reads has enough; Python would still complain when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit()
 
 
-def _plan(
-    cell: Cell, loaded: Loaded, share: Callable[[int, int], MeshShape], most: int | None
-) -> CellPlan:
-    config, task, examples = cell.config, loaded.task, len(loaded.dataset.train)
-    training.steps_per_epoch(config, examples)
-    trials = min(most or len(cell.trials), len(cell.trials))
-    mesh = make_mesh(share(trials, training.examples_together(config)))
-    run = training.make_run(config, task, mesh)
-    model = build_abstract(config.architecture, task.image_shape, task.num_classes)
-    rows = count_parameters(model, task.image_shape)
-    hparams = {name: jnp.float32(value) for name, value in cell.trials[0].hparams.items()}
-    state = jax.eval_shape(run.init, hparams, jax.random.key(0))
-    images = config.epochs * (PASSES_PER_STEP * examples + len(loaded.validation))
-    return CellPlan(
-        cell,
-        loaded,
-        run,
-        trials,
-        mesh,
-        rows,
-        sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)),
-        float(_OPERATIONS_PER_MULTIPLICATION * multiplications(rows) * images),
-    )
+def _start() -> SavedRun | None:
+    """The run that --init_from names; what goes on has begun already."""
+    if FLAGS.init_from is None or FLAGS.resume:
+        return None
+    if not Path(FLAGS.init_from).is_dir():
+        raise UsageError(f"--init_from={FLAGS.init_from} is not a folder; give that of a run")
+    return load_run(Path(FLAGS.init_from))
+
+
+def _data(prepared: Prepared) -> tuple[list[DataRecord], list[Pool]]:
+    """What is remembered of each data set, and how it is read anew."""
+    records: list[DataRecord] = []
+    pools: list[Pool] = []
+    for loaded in prepared.loaded:
+        records.append(loaded.record)
+        (key, *_) = (plan.cell.data for plan in prepared.plans if plan.loaded is loaded)
+        pools.append(partial(_read_by, dict(key)))
+    return records, pools
+
+
+def _read_by(choices: dict[str, Any], rule: data.PixelRule) -> data.Dataset:
+    return read_pool(choices, rule=rule)
+
+
+def _check_files(path: Path) -> None:
+    """Refuses to go on where a file of functions from outside was changed after the start.
+
+    Raises:
+        UsageError: naming the file.
+    """
+    kept = {file.name: file for file in loaded_files()}
+    for place in map(Path, FLAGS.extend):
+        if place.is_file() and place.name in kept and place.read_text() != kept[place.name].text:
+            raise UsageError(
+                f"{place} was changed since the run in {path} was started; put it back, or go on "
+                f"with what is kept: --extend={kept_file(path, place.name)}"
+            )

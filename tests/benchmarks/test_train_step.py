@@ -16,8 +16,7 @@ def parse(*arguments: str) -> flags.FlagValues:
 
 
 def test_times_and_profiles_lenet5_without_torch(tmp_path, monkeypatch, capsys):
-    for module in (contenders, train_step):
-        monkeypatch.setattr(module, "has_torch", lambda: False)
+    monkeypatch.setattr(train_step, "torch_python", lambda: None)
     monkeypatch.setattr(train_step, "TURN_SECONDS", 0.01)
     lenet5 = contenders.NETWORKS["lenet5"]._replace(epoch_steps=2)
     monkeypatch.setitem(contenders.NETWORKS, "lenet5", lenet5)
@@ -31,7 +30,7 @@ def test_times_and_profiles_lenet5_without_torch(tmp_path, monkeypatch, capsys):
     assert "pip install 'cnn_jax[bench]'" in printed
     assert "61,706 parameters" in printed
     assert "product, kernel gradient" in printed
-    result = json.loads(path.read_text())["networks"]["lenet5"]
+    result = json.loads(path.read_text())["networks"]["lenet5"]["float32"]
     assert result["parameters"] == 61_706
     ours, scan, loop = result["contenders"]
     assert scan["speed_of_scan"] == 1
@@ -41,9 +40,18 @@ def test_times_and_profiles_lenet5_without_torch(tmp_path, monkeypatch, capsys):
         assert row["images_per_s"] == pytest.approx(8e3 / row["median_ms"])
 
 
-@pytest.mark.parametrize("flag", ["--networks=alexnet", "--networks=", "--json=/no/such/folder/x"])
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "--networks=alexnet",
+        "--networks=",
+        "--precisions=float8",
+        "--torch_python=/no/such/python",
+        "--json=/no/such/folder/x",
+    ],
+)
 def test_bad_flags_are_one_clear_line(flag):
-    with pytest.raises(UsageError, match="^--(networks|json)[^\n]*$"):
+    with pytest.raises(UsageError, match="^--(networks|precisions|torch_python|json)[^\n]*$"):
         train_step.main(parse(flag))
 
 

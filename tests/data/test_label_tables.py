@@ -74,16 +74,23 @@ def test_without_test_a_part_of_train_is_held_out(tmp_path: Path, write_picture:
         ("train", "file,furry,old\na.png,1,2\n", "zeros or ones after the file, got 1,2"),
         ("train", "file,furry,old\nz.png,1,0\n", "names z.png, but there is no such file"),
         ("test", "file,furry\nd.png,1\n", "has the labels furry, expected those of train"),
-        ("test", None, "cannot read .*test/labels.csv"),
     ],
 )
-def test_bad_tables_are_refused(pets: Path, split: str, text: str | None, message: str):
-    if text is None:
-        (pets / split / "labels.csv").unlink()
-    else:
-        write(pets, split, text)
+def test_bad_tables_are_refused(pets: Path, split: str, text: str, message: str):
+    write(pets, split, text)
     with pytest.raises(UsageError, match=message):
         data.load(pets)
+
+
+def test_a_test_folder_without_a_table_has_no_labels(tmp_path: Path, write_picture: Callable):
+    for index in range(10):
+        write_picture(tmp_path / f"train/{index}.png")
+        write_picture(tmp_path / f"test/{index}.png")
+    lines = [f"{index}.png,{index % 2}" for index in range(10)]
+    write(tmp_path, "train", "\n".join(["file,furry", *lines]))
+    pet = data.load(tmp_path)
+    assert (len(pet.train), len(pet.test)) == (8, 2)
+    assert any("test holds 10 pictures without labels" in note for note in pet.notes)
 
 
 def test_other_sets_have_one_class_for_each_image(tmp_path: Path):

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from cnn_jax import data
+from cnn_jax.data._names import resolve
+from cnn_jax.data.layouts import LAYOUTS
 from cnn_jax.errors import UsageError
 
 
@@ -63,3 +65,39 @@ def test_importing_and_reading_mnist_needs_numpy_alone():
     )
     assert printed.stdout.strip() == "[]"
     assert printed.stderr == ""
+
+
+def test_the_page_on_data_shows_every_layout_that_help_prints():
+    page = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
+    printed = data.describe_layouts()
+    for each in LAYOUTS:
+        assert each.tree in page
+        assert each.meaning in page
+        assert each.title in printed
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"), [("MNIST", "mnist"), ("Mnist", "mnist"), ("FACES", "faces")]
+)
+def test_names_are_understood_as_people_write_them(written: str, meant: str):
+    assert data.load(written).name == meant
+    assert data.is_multi_label(written) == data.is_multi_label(meant)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("CIFAR-10", "cifar10"),
+        ("CIFAR10", "cifar10"),
+        ("Fashion-MNIST", "fashion_mnist"),
+        ("FashionMNIST", "fashion_mnist"),
+        ("fmnist", "fashion_mnist"),
+        ("cifar100:3.0.2", "cifar100:3.0.2"),
+        ("EMNIST-Letters", "emnist/letters"),
+        ("SVHN", "svhn_cropped"),
+        ("no such set", None),
+    ],
+)
+def test_aliases(written: str, meant: str | None):
+    known = ("mnist", "cifar10", "cifar100", "fashion_mnist", "emnist", "svhn_cropped")
+    assert resolve(written, known) == meant

@@ -200,7 +200,9 @@ def test_another_file_format_is_refused(write_tfds: Write, examples: list):
     ("name", "message"),
     [
         ("cifa10", "neither a folder nor a name .* did you mean cifar10"),
-        ("fashionmnist", "did you mean fashion_mnist"),
+        ("CIFAR-10", "CIFAR-10 is not prepared in .*cifar10"),
+        ("Fashion-MNIST", "Fashion-MNIST is not prepared in .*fashion_mnist"),
+        ("fashionmnist", "fashionmnist is not prepared in .*fashion_mnist"),
         ("data/no_such_set", "neither a folder nor a name of TensorFlow Datasets$"),
         ("not a name!", "neither a folder nor a name"),
         ("emnist/leters", "emnist has no configuration leters, but letters"),

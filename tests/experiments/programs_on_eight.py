@@ -11,9 +11,9 @@ from collections.abc import Callable
 import pytest
 from conftest import run_program
 
+from cnn_jax.studies.run_directory import RunDirectory
+from cnn_jax.studies.sweep_directory import CellDirectory
 from experiments import ablation, train
-from experiments.runs.run_directory import RunDirectory
-from experiments.runs.sweep_directory import CellDirectory
 
 MAINS = {"train": train.main, "ablation": ablation.main}
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.runs import cells
+from cnn_jax.studies import cells
 
 SMALL = ("--hidden=", "--batch_size=16", "--epochs=2", "--seeds=2", "--validation_fraction=0.3")
 GRID = (
@@ -48,7 +48,8 @@ def assert_same_tables(ours: Path, theirs: Path) -> None:
 
 def test_a_sweep_leaves_tables_report_and_cells(unbroken: Path):
     assert {path.name for path in unbroken.iterdir()} == {
-        *TABLES, "cells", "config.json", "environment.json", "flags.txt", "report.html",
+        *TABLES, "cells", "config.json", "data.json", "environment.json", "examples.npz",
+        "flags.txt", "report.html",
     }  # fmt: skip
     assert sorted(path.name for path in (unbroken / "cells").iterdir()) == ["000.json", "001.json"]
 
@@ -148,7 +149,7 @@ def test_a_sweep_that_was_killed_goes_on_to_the_same_tables(
             super().finish(result)
 
     with monkeypatch.context() as patch, pytest.raises(StoppedError):
-        patch.setattr("experiments.runs.cells.CellDirectory", Flaky)
+        patch.setattr("cnn_jax.studies.cells.CellDirectory", Flaky)
         sweep(f"--dataset={digits}", f"--workdir={workdir}", *SMALL, *GRID)
     outcome = sweep(f"--workdir={workdir}", "--resume")
     assert outcome.code == 0, outcome.err
@@ -264,7 +265,7 @@ def test_an_interrupted_sweep_says_how_to_go_on(
     "flags, message",
     [
         (["--vary=activatoin=relu,tanh"], "did you mean activation?"),
-        (["--vary=color=red"], "color is not an option that can vary"),
+        (["--vary=color=red"], "--vary=color: it is not an option that can vary"),
         (["--vary=seed=1,2"], "say how many seeds with --seeds"),
         (["--vary=activation=relu,reluu"], "reluu"),
         (["--vary=learning_rate=0.1,fast"], "fast"),
@@ -288,7 +289,10 @@ def test_an_interrupted_sweep_says_how_to_go_on(
         (["--tune=learning_rate", "--validation_fraction=0"], "leaves none"),
         (["--vary=activation=relu", "--prune"], "nothing is tuned"),
         (["--vary=filters=4,4+4+4+4", "--batch_size=16"], "--filters asks for 4 blocks"),
-        (["--vary=batch_size=16,4000"], "--batch_size=4000 is larger"),
+        (
+            ["--vary=batch_size=4000,8000", "--micro_batches=2000"],
+            "training examples cannot be cut into --micro_batches=2000 parts",
+        ),
         (["--vary=activation=relu", "--seeds=0"], "--seeds=0"),
         (["--vary=dataset=missing,mnist"], "missing"),
         (["--resume"], "--resume needs the --workdir"),
@@ -310,7 +314,7 @@ def test_bad_input_is_one_line(sweep, digits: Path, tmp_path: Path, flags: list[
         (["--vary=activation=relu,tanh"], "the flags say --vary=activation=relu,tanh; leave"),
         (["--seeds=3"], "has --seeds=2, but the flags say --seeds=3"),
         (["--tune="], "--tune=learning_rate"),
-        (["--dataset=mnist"], "but the flags say --dataset=mnist"),
+        (["--dataset=mnist"], "images were 8x8x1 and are 28x28x1; put them back"),
         (["--prune"], "prune"),
     ],
 )

@@ -11,11 +11,11 @@ from absl import flags
 
 import cnn_jax
 import experiments
+from cnn_jax.studies.run_directory import environment
 from cnn_jax.training import OPTIMIZERS, known_hyperparameters
-from experiments import ablation, command_line, train
+from experiments import ablation, as_started, command_line, train
 from experiments.command_line import GROUPS, PRESETS
 from experiments.flags import options
-from experiments.runs import run_directory
 
 ROOT = Path(__file__).resolve().parents[2]
 FLAGS = flags.FLAGS
@@ -44,8 +44,8 @@ def test_an_unknown_command_names_the_nearest():
     done = started("trian")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        "error: trian is not one of train, ablate, evaluate, predict, explain, walkthrough, "
-        "gallery; did you mean train?\n"
+        "error: trian is not one of train, ablate, evaluate, predict, explain, export, "
+        "walkthrough, runs, compare, gallery; did you mean train?\n"
     )
 
 
@@ -142,7 +142,7 @@ def test_installed_a_command_is_named_as_typed(monkeypatch: pytest.MonkeyPatch):
 
 def test_environment_names_code_and_processor(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys, "argv", ["/somewhere/experiments/train.py", "--dataset=my set"])
-    found = run_directory.environment()
+    found = environment(as_started())
     assert found["command"] == "python -m experiments.train '--dataset=my set'"
     assert re.fullmatch(rf".+, {os.cpu_count()} cores", found["processor"])
     if (ROOT / ".git").exists():
@@ -156,12 +156,12 @@ def test_code_that_no_repository_holds_has_no_commit(tmp_path: Path, monkeypatch
     (tmp_path / "cnn_jax" / "__init__.py").touch()
     monkeypatch.setattr(cnn_jax, "__file__", str(tmp_path / "cnn_jax" / "__init__.py"))
     git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
-    assert "commit" not in run_directory.environment()
+    assert "commit" not in environment(as_started())
     subprocess.run([*git, "init", "--quiet"], check=True)
     subprocess.run([*git, "commit", "--quiet", "--allow-empty", "-m", "empty"], check=True)
-    assert "commit" not in run_directory.environment()
+    assert "commit" not in environment(as_started())
     subprocess.run([*git, "add", "cnn_jax"], check=True)
     subprocess.run([*git, "commit", "--quiet", "-m", "code"], check=True)
-    assert run_directory.environment()["changed"] == "no"
+    assert environment(as_started())["changed"] == "no"
     (tmp_path / "cnn_jax" / "__init__.py").write_text("changed = True\n")
-    assert run_directory.environment()["changed"] == "yes"
+    assert environment(as_started())["changed"] == "yes"

@@ -100,7 +100,10 @@ def test_a_run_without_validation_split_has_no_temperature(program, digits: Path
 @pytest.mark.parametrize(
     "shape, message",
     [
-        ({"classes": 3}, "has 3 classes, but the run in"),
+        (
+            {"classes": 5},
+            "has the classes 4, which the run was not trained on; it knows 0, 1, 2, 3",
+        ),
         ({"side": 9}, "has images of 9x9x1, but the run in"),
     ],
 )

@@ -32,6 +32,7 @@ from cnn_jax.analysis.explain import (
     render_explanations,
     trained_network,
 )
+from cnn_jax.analysis.pictures import learn_style
 from cnn_jax.models import MODELS, Architecture, build_abstract
 from cnn_jax.training.task import normalize
 from experiments import explain, predict
@@ -67,8 +68,8 @@ def untrained(model: str, task: training.Task) -> TrainedNetwork:
     )
     state = training.TrainState(jnp.zeros((), jnp.int32), params, statistics, ())
     model = build_abstract(config.architecture, task.image_shape, task.num_classes)
-    images = np.zeros((3, *task.image_shape), np.uint8)
-    return trained_network(model, state.weights, functools.partial(normalize, task), images)
+    style = learn_style(np.zeros((3, *task.image_shape), np.uint8))
+    return trained_network(model, state.weights, functools.partial(normalize, task), style)
 
 
 def traced(function: Callable, **options: object) -> Callable:

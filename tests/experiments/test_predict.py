@@ -221,10 +221,10 @@ def not_a_picture(folder: Path) -> list:
 
 
 def cut_short(folder: Path) -> list:
-    pattern(1, 200).save(folder / "cut.jpg")
-    content = (folder / "cut.jpg").read_bytes()
-    (folder / "cut.jpg").write_bytes(content[: len(content) // 2])
-    return [folder / "cut.jpg"]
+    pattern(1, 200).save(folder / "cut.png")
+    content = (folder / "cut.png").read_bytes()
+    (folder / "cut.png").write_bytes(content[: len(content) // 2])
+    return [folder / "cut.png"]
 
 
 def nothing(folder: Path) -> list:
@@ -254,9 +254,9 @@ def no_paths(folder: Path) -> list:
     "make, flags, message",
     [
         (not_a_picture, [], "notes.png: it is not a picture"),
-        (cut_short, [], "cut.jpg: it cannot be decoded"),
+        (cut_short, [], "cut.png: it cannot be decoded"),
         (nothing, [], "gone.png: there is no such file"),
-        (empty_folder, [], "empty: the folder has no pictures (.bmp"),
+        (empty_folder, [], "empty: the folder has no pictures"),
         (empty_file, [], "void.png: it is not a picture"),
         (floats, [], "floats.tiff: it cannot be decoded: its pixels are 32-bit"),
         (no_paths, [], "give pictures, or folders of pictures"),

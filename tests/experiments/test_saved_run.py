@@ -11,9 +11,10 @@ from absl import flags
 from saved_runs import accuracy_of, starter, train
 
 from cnn_jax import training
+from cnn_jax.studies import choices as choices_of
+from cnn_jax.studies import saved_run
 from experiments import evaluate
-from experiments.flags import options
-from experiments.runs import saved_run
+from experiments.runs import saved_run as of_flags
 
 FLAGS = flags.FLAGS
 
@@ -37,7 +38,7 @@ def load(program):
         found = []
 
         def main() -> None:
-            found.append(saved_run.load())
+            found.append(of_flags.load())
 
         outcome = program.func(main, f"--run={path}")
         assert (outcome.code, outcome.err) == (0, "")
@@ -84,9 +85,9 @@ def test_flags_are_read_without_being_set(trained: Path):
     assert choices["filters"] == ["8"]
     assert choices["learning_rate"] == 0.005
     assert choices["download"] is False
-    config = options.read_config(choices)
+    config = choices_of.read_config(choices)
     stored = json.loads((trained / "config.json").read_text())
-    described = options.every_choice(choices, config, options.read_hparams(config, choices))
+    described = choices_of.every_choice(choices, config, choices_of.read_hparams(config, choices))
     assert json.loads(json.dumps(described)) == stored
 
 
@@ -181,8 +182,17 @@ def test_flags_that_name_no_run(program, flags: list[str], message: str):
     assert message in outcome.err
 
 
-def test_a_diverged_run_predicts_nothing(program, digits: Path, tmp_path: Path):
-    run = train(program, digits, tmp_path / "diverged", "--optimizer=sgd", "--learning_rate=1e30")
+def test_a_diverged_run_predicts_nothing(
+    program, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("cnn_jax.analysis.report.render_report", lambda *what: "")
+    monkeypatch.setattr("cnn_jax.analysis.report.look", lambda *what: None)
+    run, flags = tmp_path / "diverged", ("--optimizer=sgd", "--epochs=3", "--batch_size=12")
+    outcome = program(
+        f"--dataset={digits}", f"--workdir={run}", *flags, "--learning_rate=1e30",
+        "--validation_fraction=0.25", "--filters=8", "--hidden=16",
+    )  # fmt: skip
+    assert outcome.code == 3
     outcome = starter(program, evaluate.main, takes_paths=False)(f"--run={run}")
     assert outcome.code == 2
     assert "diverged" in outcome.err

@@ -8,13 +8,14 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from cnn_jax.studies.run_directory import RunDirectory
 from cnn_jax.training import checkpoints
 from experiments.flags import machine, options
-from experiments.runs.run_directory import RunDirectory
 from experiments.train import FLAGS
 
 # Every kind of state: running statistics, a velocity, dropout, a schedule, a held-out split.
@@ -30,9 +31,12 @@ SMALL = (
     "--schedule=one_cycle",
 )
 FILES = {
+    "answers.npz",
     "checkpoints",
     "config.json",
+    "data.json",
     "environment.json",
+    "examples.npz",
     "flags.txt",
     "metrics.jsonl",
     "report.html",
@@ -85,7 +89,7 @@ def assert_same_end(run: Path, unbroken: Path) -> None:
 
 
 def test_run_directory_has_all_files(unbroken: Path, digits: Path):
-    assert {path.name for path in unbroken.iterdir()} == FILES
+    assert {path.name for path in unbroken.iterdir()} == FILES | {"held_out.npz"}
     assert [path.name for path in (unbroken / "checkpoints").iterdir()] == ["epoch_00003"]
     metrics = lines(unbroken / "metrics.jsonl")
     assert [line["epoch"] for line in metrics] == [1, 2, 3]
@@ -210,7 +214,7 @@ def test_mnist_is_at_hand_and_runs_have_a_default_place(program, elsewhere: Path
         "--validation_fraction=0",
         "--epochs=1",
         "--batch_size=50",
-        "--tensorboard",
+        "--track=tensorboard",
     )
     assert (outcome.code, outcome.err) == (0, "")
     assert "mnist: 500 training, 0 validation and 10,000 test images, 28x28x1" in outcome.out
@@ -225,7 +229,12 @@ def test_mnist_is_at_hand_and_runs_have_a_default_place(program, elsewhere: Path
     assert "--filters" not in repeating
 
 
-def test_a_diverged_run_says_so_and_still_ends_in_a_report(program, digits: Path, tmp_path: Path):
+def strict(text: str) -> Any:
+    """The JSON, refusing what is none."""
+    return json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+
+
+def test_a_diverged_run_stops_says_so_and_ends_in_a_report(program, digits: Path, tmp_path: Path):
     outcome = program(
         f"--dataset={digits}",
         f"--workdir={tmp_path / 'run'}",
@@ -236,10 +245,19 @@ def test_a_diverged_run_says_so_and_still_ends_in_a_report(program, digits: Path
         "--optimizer=sgd",
         "--learning_rate=1e30",
     )
-    assert (outcome.code, outcome.err) == (0, "")
-    assert np.isnan(lines(tmp_path / "run/metrics.jsonl")[-1]["train_loss"])
-    assert json.loads((tmp_path / "run/result.json").read_text())["test_accuracy"] == 0
-    assert (tmp_path / "run/report.html").stat().st_size > 10_000
+    assert outcome.code == 3
+    (line,) = outcome.err.splitlines()
+    assert line.startswith("error: the loss is not finite after epoch 1 of 3, where training stop")
+    run = tmp_path / "run"
+    (row,) = map(strict, (run / "metrics.jsonl").read_text().splitlines())
+    assert row["train_loss"] is None
+    result = strict((run / "result.json").read_text())
+    assert (result["status"], result["test_accuracy"], result["test_loss"]) == ("diverged", 0, None)
+    assert "not finite at epoch 1" in " ".join((run / "report.html").read_text().split())
+    before = (run / "metrics.jsonl").read_bytes()
+    again = program(f"--workdir={run}", "--resume")
+    assert (again.code, again.err) == (3, outcome.err)
+    assert (run / "metrics.jsonl").read_bytes() == before
 
 
 def test_a_killed_process_can_be_resumed(

@@ -10,6 +10,7 @@ import pytest
 from absl.testing import flagsaver
 from nbclient import NotebookClient
 
+from cnn_jax.studies.choices import read_config, read_hparams
 from experiments import ablation
 from experiments.flags import axes, options
 
@@ -73,6 +74,17 @@ def test_colab_in_miniature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert "label_smoothing" in comparison
 
 
+def test_an_idea_of_ones_own():
+    assert len(read("own_idea.ipynb").cells) == 10
+    outputs = execute("own_idea.ipynb")
+    # Bars of progress leave nothing to see behind.
+    run, table = [page for page in displayed(outputs, "text/html") if "<table>" in page]
+    assert "lenet5 on mnist; test accuracy" in run
+    assert all(f"<td>{name}<" in table for name in ("relu", "gelu", "my_wave"))
+    assert "<th>learning_rate</th>" in table
+    assert len(displayed(outputs, "image/png")) == 1
+
+
 @pytest.fixture
 def flags_of_the_notebook() -> Iterator[dict[str, Any]]:
     """What the Colab notebook gives the programs outside of quick mode."""
@@ -92,10 +104,10 @@ def parse(arguments: list[str]) -> dict[str, Any]:
 
 def test_flags_of_the_full_run(flags_of_the_notebook: dict[str, Any]):
     choices = parse(flags_of_the_notebook["RECIPE"])
-    config = options.read_config(choices)
+    config = read_config(choices)
     assert config.architecture.model == "airnet"
     assert config.precision == "bfloat16"
-    assert options.read_hparams(config, choices)["label_smoothing"] == 0.2
+    assert read_hparams(config, choices)["label_smoothing"] == 0.2
 
 
 def test_flags_of_the_full_ablation(flags_of_the_notebook: dict[str, Any]):

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cnn_jax import ops
-from cnn_jax.compilation import EIGEN, SAFE, jit
+from cnn_jax.compilation import EIGEN, ONEDNN, SAFE, jit
 from cnn_jax.ops import augment
 from cnn_jax.ops.augment import AUGMENTATIONS
 
@@ -249,8 +249,8 @@ ALIASES = {
     "horizontal_flip": "flip", "conv_general_dilated": "conv2d",
 }  # fmt: skip
 NOT_OF_ARRAYS = {
-    "output_size", "apply", "check_channels", "describe", "needs_soft_targets", "numbers", "parse",
-    "without_numbers",
+    "lowering_on_cpu", "output_size", "apply", "check_channels", "describe", "needs_soft_targets",
+    "numbers", "parse", "without_numbers",
 }  # fmt: skip
 
 
@@ -310,5 +310,5 @@ def _check(compiled: Any, expected: Any, words: str) -> None:
 def test_compiled_as_run_step_by_step(name: str, seed: int):
     case = MAKERS[name](Draw(seed))
     expected = _expected(case)
-    for wanted in (SAFE, EIGEN):
+    for wanted in (SAFE, EIGEN, ONEDNN):
         _check(jit(_program(case), wanted=wanted)(*case.arguments), expected, f"{name}, {wanted}")

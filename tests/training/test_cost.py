@@ -7,12 +7,14 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import pytest
 
+from cnn_jax import compilation, ops
 from cnn_jax.models import Architecture, build_abstract, count_parameters
 from cnn_jax.training import Config, Examples, Task, hyperparameters, make_run
 from cnn_jax.training.programs import (
@@ -97,6 +99,22 @@ def test_operations_and_memory_of_a_small_network():
     assert one.device_bytes == pytest.approx(
         parameters + batch * image + one.temporary_bytes, abs=512
     )
+
+
+@pytest.mark.parametrize("strides, dilation", [(1, 1), (2, 1), (1, 2)])
+def test_operations_of_convolutions_by_onednn(strides: int, dilation: int):
+    images, kernel = jnp.ones((4, 14, 11, 8)), jnp.ones((3, 5, 8, 16))
+
+    def convolve(lowering: ops.Lowering, images: jax.Array, kernel: jax.Array) -> jax.Array:
+        return ops.conv2d(images, kernel, strides=strides, dilation=dilation, lowering=lowering)
+
+    counted = {
+        name: program_cost(
+            compilation.jit(partial(convolve, name), wanted=options).lower(images, kernel).compile()
+        ).flops
+        for name, options in (("onednn", compilation.ONEDNN), ("lax", compilation.EIGEN))
+    }
+    assert counted["onednn"] == counted["lax"] > 0
 
 
 def test_one_step_is_one_part_of_a_batch():

@@ -11,6 +11,7 @@ import optax
 import pytest
 from flax import nnx
 
+from cnn_jax import training
 from cnn_jax.errors import UsageError
 from cnn_jax.models import Architecture, build
 from cnn_jax.ops import ACTIVATIONS, LOSSES, PARAMETRIC_ACTIVATIONS
@@ -265,3 +266,21 @@ def test_steps_per_epoch():
 def test_too_small_images_are_refused():
     with pytest.raises(UsageError, match="cannot be pooled"):
         make_run(SGD, Task((1, 1, 1), 4, (0.5,), (0.5,)))
+
+
+def test_arrays_are_a_task():
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (24, 8, 8, 3), dtype=np.uint8), np.arange(24) % 5
+    config = Config(Architecture(filters=(4,), hidden=()), batch_size=8, epochs=1)
+    run = make_run(config, (images, labels))
+    hparams = jax.tree.map(jnp.float32, hyperparameters(config))
+    examples = Examples(images, labels)
+    state = run.init(hparams, jax.random.key(0), examples)
+    state, metrics = jax.jit(run.epoch)(state, hparams, jax.random.key(0), examples)
+    assert run.predict(state, images).shape == (24, 5)
+    assert jnp.isfinite(metrics["train_loss"])
+    several = np.eye(5, dtype=np.uint8)[labels]
+    assert training.task_of(images, several)[3:] != () and training.task_of(images, several)[4]
+    for wrong in ((images / 255, labels), (images[..., 0], labels), (images, labels[1:])):
+        with pytest.raises(ValueError, match="expected"):
+            training.task_of(*wrong)

@@ -10,6 +10,7 @@ import pytest
 
 from cnn_jax.ops.hyperparameters import declared
 from cnn_jax.training import SCHEDULES
+from cnn_jax.training.schedules import factor
 
 STEPS = 40
 PROGRESS = jnp.arange(STEPS) / STEPS
@@ -45,6 +46,20 @@ CASES = [
 def test_schedule_is_that_of_optax(name: str, numbers: dict, expected: optax.Schedule):
     ours = SCHEDULES[name](PROGRESS, **numbers)
     np.testing.assert_allclose(ours, expected(jnp.arange(STEPS)), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["one_cycle", "warmup_cosine"])
+def test_a_warm_up_wastes_no_step(name: str):
+    """At step k of n of the warm-up the rate is (k + 1) / n; what comes after is as before."""
+    found = factor(SCHEDULES[name], PROGRESS, 1 / STEPS, warmup_fraction=0.25)
+    np.testing.assert_allclose(found[:10], np.arange(1, 11) / 10, rtol=1e-6)
+    np.testing.assert_allclose(found[10:], SCHEDULES[name](PROGRESS, warmup_fraction=0.25)[10:])
+    # A run of one step takes it whole.
+    assert factor(SCHEDULES[name], 0.0, 1.0, warmup_fraction=0.2) == 1
+
+
+def test_a_schedule_that_takes_the_progress_alone_is_given_no_more():
+    assert factor(lambda t, *, power=1.0: t**power, 0.5, 0.1, power=2.0) == 0.25
 
 
 def test_every_schedule_is_compared():

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cnn_jax.analysis.ablation.lines import lowest_near
-from cnn_jax.analysis.ablation.records import SweepRecord, VariantSummary, mean_text, summarize
+from cnn_jax.analysis.ablation.records import DIVERGED, SweepRecord
+from cnn_jax.analysis.ablation.summaries import NO_RESULT, VariantSummary, mean_text, summarize
 from cnn_jax.analysis.figures import INK, PALETTE, frame, legend, panel, short
-from cnn_jax.analysis.statistics import BETTER, NO_DIFFERENCE, TOO_FEW, WORSE
+from cnn_jax.analysis.statistics import BETTER, EQUIVALENT, UNDECIDED, WORSE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,8 +28,8 @@ _SEED: dict[str, Any] = {
 _VERDICTS = {
     BETTER: (PALETTE["blue"], ">"),
     WORSE: (PALETTE["vermilion"], "<"),
-    NO_DIFFERENCE: (INK, "o"),
-    TOO_FEW: (_SOFT, "s"),
+    EQUIVALENT: (PALETTE["green"], "s"),
+    UNDECIDED: (INK, "o"),
 }
 
 
@@ -77,9 +78,8 @@ def _limits(summaries: Sequence[VariantSummary]) -> tuple[float, float]:
 def _draw_variant(axes: "Axes", place: int, summary: VariantSummary) -> None:
     left, right = axes.get_xlim()
     if summary.mean is None:
-        what = (
-            f"{summary.diverged} of {summary.trials} diverged" if summary.diverged else "no result"
-        )
+        lost = f"{summary.diverged} of {summary.trials} {DIVERGED}"
+        what = lost if summary.diverged else NO_RESULT
         _write_at_edge(axes, place, what, 4)
         return
     pair = summary.comparison
@@ -116,7 +116,7 @@ def _name_marks(
 ) -> None:
     from matplotlib.lines import Line2D
 
-    found = {summary.comparison.verdict for summary in summaries if summary.comparison}
+    found = {summary.verdict for summary in summaries}
     marks = {name: look for name, look in _VERDICTS.items() if name in found}
     first = "mean" if baseline is None else "baseline"
     handles = [
@@ -209,7 +209,7 @@ def _empty_grid(
 
 
 def _write_cell(axes: "Axes", place: tuple[int, int], summary: VariantSummary) -> None:
-    without = "diverged" if summary.diverged else "no result"
+    without = DIVERGED if summary.diverged else NO_RESULT
     text = mean_text(summary.mean) if summary.mean else without
     axes.text(place[1], place[0], text, ha="center", va="center", fontsize=7.5, color=INK)
 

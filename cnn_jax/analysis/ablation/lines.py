@@ -16,12 +16,10 @@ from cnn_jax.analysis.ablation.records import (
     PRUNED,
     SweepRecord,
     TrialRecord,
-    VariantSummary,
     label,
     shown_trials,
-    summarize,
-    summarize_tuning,
 )
+from cnn_jax.analysis.ablation.summaries import VariantSummary, summarize, summarize_tuning
 from cnn_jax.analysis.figures import FAINT, INK, PALETTE, empty_figure, legend, panel, short, tidy
 
 if TYPE_CHECKING:

@@ -3,96 +3,177 @@
 import statistics
 from collections import Counter
 from collections.abc import Sequence
+from operator import attrgetter
+from string import ascii_lowercase
+from typing import NamedTuple
 
-from cnn_jax.analysis.ablation.records import (
-    DIVERGED,
-    FINISHED,
-    PRUNED,
-    SweepRecord,
-    VariantSummary,
-    label,
-    summarize_tuning,
-)
+from cnn_jax.analysis.ablation.failures import AT_CHANCE, IMPROVING, MEMORIZED, STUCK
+from cnn_jax.analysis.ablation.records import DIVERGED, FINISHED, PRUNED, SweepRecord, label
+from cnn_jax.analysis.ablation.summaries import NO_RESULT, VariantSummary, summarize_tuning
 from cnn_jax.analysis.pages import duration
 from cnn_jax.analysis.statistics import (
     BETTER,
+    EQUIVALENT,
+    FEWEST_SEEDS,
     LEVEL,
-    NO_DIFFERENCE,
-    TOO_FEW,
+    UNDECIDED,
     WORSE,
-    detectable_difference,
-    interval_half_width,
     smallest_exact_p,
     wilson_interval,
 )
 
-# Up to so many seeds the page says how little they say.
-_FEW_SEEDS = 3
 _LISTED = 8
 
 
-def warnings(record: SweepRecord, summaries: Sequence[VariantSummary]) -> list[str]:
-    """What a reader has to know before believing a number of the table.
+class Remark(NamedTuple):
+    """What is to be said beside the numbers.
+
+    Attributes:
+        text: a sentence or two.
+        variants: the rows it is about; none if it is about the whole table.
+    """
+
+    text: str
+    variants: tuple[int, ...] = ()
+
+
+def warnings(record: SweepRecord, summaries: Sequence[VariantSummary]) -> list[Remark]:
+    """What a reader has to know before believing a number of the table, rows first.
 
     Args:
         record: the sweep.
         summaries: of `summarize(record)`.
     """
-    found = [
-        _seeds_warning(len(record.seeds)),
-        _diverged_warning(summaries),
-        *_comparison_warnings(record, summaries),
+    return [
+        *_failure_warnings(record, summaries),
+        *_verdict_warnings(record, summaries),
         *_edge_warnings(record),
-        _learning_rate_warning(record),
+        *_seeds_warnings(len(record.seeds)),
+        *_baseline_warnings(record, summaries),
+        *_learning_rate_warnings(record),
     ]
-    return [warning for warning in found if warning]
 
 
-def _seeds_warning(seeds: int) -> str:
+def marks(remarks: Sequence[Remark]) -> dict[int, str]:
+    """By row the letters of the remarks about it, the first remark about rows being a."""
+    letters: dict[int, str] = {}
+    for letter, remark in zip(
+        ascii_lowercase, filter(attrgetter("variants"), remarks), strict=False
+    ):
+        for variant in remark.variants:
+            letters[variant] = letters.get(variant, "") + letter
+    return letters
+
+
+def marked(remarks: Sequence[Remark]) -> list[tuple[str, str]]:
+    """Every remark with its letter, or with "" where it is about the whole table."""
+    letters = iter(ascii_lowercase)
+    return [(next(letters) if remark.variants else "", remark.text) for remark in remarks]
+
+
+_FAILURES = {
+    DIVERGED: "Diverged, and left out of the means and the pairs: {}. A mean of the trials that "
+    "survived flatters its row.",
+    AT_CHANCE: "At chance: {}. The test accuracy is not shown to be above {:.2%}, that of always "
+    "answering the most frequent class.",
+    STUCK: "Stuck at the first loss: {}. The train loss has not fallen since the first epoch.",
+    IMPROVING: "Still improving at the last epoch: {}. With more epochs the order may be another.",
+    MEMORIZED: "Memorized: {}. All but a few training images are known, and the test images less.",
+}
+
+
+def _failure_warnings(record: SweepRecord, summaries: Sequence[VariantSummary]) -> list[Remark]:
+    found = []
+    for symptom, words in _FAILURES.items():
+        rows = [s for s in summaries if symptom in s.symptoms]
+        if rows:
+            names = [f"{s.label} ({s.symptoms[symptom]} of {s.trials})" for s in rows]
+            found.append(_about(rows, words.format(_listed(names), record.chance)))
+    return found
+
+
+def _about(rows: Sequence[VariantSummary], text: str) -> Remark:
+    return Remark(text, tuple(row.variant for row in rows))
+
+
+def _seeds_warnings(seeds: int) -> list[Remark]:
     if seeds == 1:
-        return (
+        words = (
             "One seed per variant: there is no interval and no test, because nothing says how much "
             "another seed would change. The differences may be chance; train with more seeds."
         )
-    if seeds > _FEW_SEEDS:
-        return ""
-    return (
-        f"{seeds} seeds say little: an interval reaches {interval_half_width(seeds):.1f} standard "
-        "deviations to each side, and a test that assumes no distribution cannot get p below "
-        f"{smallest_exact_p(seeds):g}, whatever the data. The t-test here goes lower only by "
-        "taking the differences for normally distributed."
-    )
+        return [Remark(words)]
+    if seeds < FEWEST_SEEDS:
+        words = (
+            f"{seeds} seeds say too little for a verdict: that they agree may be chance; train "
+            f"with {FEWEST_SEEDS} or more."
+        )
+        return [Remark(words)]
+    return []
 
 
-def _diverged_warning(summaries: Sequence[VariantSummary]) -> str:
-    lost = [f"{s.label} ({s.diverged} of {s.trials})" for s in summaries if s.diverged]
-    if not lost:
-        return ""
-    return (
-        f"Diverged, and left out of the means and the pairs: {_listed(lost)}. "
-        "A mean of the trials that survived flatters its variant."
-    )
+def _verdict_warnings(record: SweepRecord, summaries: Sequence[VariantSummary]) -> list[Remark]:
+    compared = [(s, s.comparison) for s in summaries if s.comparison]
+    few = [s for s, pair in compared if pair.assumes_normality]
+    same = [s for s, pair in compared if pair.identical]
+    small = [
+        s
+        for s, pair in compared
+        if pair.verdict in (BETTER, WORSE)
+        and max(abs(pair.low or 0.0), abs(pair.high or 0.0)) <= record.equivalent_within
+    ]
+    found = []
+    if few:
+        least = min(pair.n for s, pair in compared if pair.assumes_normality)
+        found.append(
+            _about(
+                few,
+                f"Decided by taking the seeds' differences for normally distributed, with what "
+                f"the other rows say of their spread: {_names(few)}. With {count(least, 'seed')} a "
+                f"test without that assumption cannot get p below {smallest_exact_p(least):g}, "
+                "whatever the data.",
+            )
+        )
+    if small:
+        margin = f"{100 * record.equivalent_within:g} points"
+        found.append(
+            _about(small, f"A difference is shown, but one below {margin}: {_names(small)}.")
+        )
+    if same:
+        found.append(
+            _about(
+                same,
+                f"The same accuracy as the baseline in every seed, so not tested: {_names(same)}.",
+            )
+        )
+    return found
 
 
-def _comparison_warnings(record: SweepRecord, summaries: Sequence[VariantSummary]) -> list[str]:
+def _names(rows: Sequence[VariantSummary]) -> str:
+    return _listed([row.label for row in rows])
+
+
+def _baseline_warnings(record: SweepRecord, summaries: Sequence[VariantSummary]) -> list[Remark]:
     if record.baseline is None:
         return []
+    name = label(record, record.baseline)
     if any(s.variant == record.baseline and s.mean is None for s in summaries):
-        name = label(record, record.baseline)
-        return [f"The baseline {name} has no finished trial: nothing can be compared with it."]
-    pairs = [(s.label, s.comparison) for s in summaries if s.comparison]
-    same = [name for name, pair in pairs if pair.p is None and pair.n > 1]
-    if not same:
-        return []
-    return [
-        "The difference to the baseline is the same in every seed, which leaves no spread to judge "
-        f"it by: {_listed(same)}."
-    ]
+        words = f"The baseline {name} has no finished trial: nothing can be compared with it."
+        return [Remark(words)]
+    pairs = [s.comparison for s in summaries if s.comparison]
+    pairs = [pair for pair in pairs if pair.n >= FEWEST_SEEDS and not pair.identical]
+    if pairs and all(pair.p is None for pair in pairs):
+        words = (
+            "The differences to the baseline are the same in every seed, which leaves no spread to "
+            "judge them by."
+        )
+        return [Remark(words)]
+    return []
 
 
-def _edge_warnings(record: SweepRecord) -> list[str]:
+def _edge_warnings(record: SweepRecord) -> list[Remark]:
     """Where the chosen value of a tuned hyperparameter is the first or last that was tried."""
-    edges: dict[tuple[str, str], list[str]] = {}
+    edges: dict[tuple[str, str], list[tuple[str, int]]] = {}
     for variant in range(len(record.variants)):
         tried = summarize_tuning(record, variant)
         chosen = next((candidate.tuned for candidate in tried if candidate.chosen), {})
@@ -101,49 +182,72 @@ def _edge_warnings(record: SweepRecord) -> list[str]:
             for end, edge in (("smallest", min(grid)), ("largest", max(grid))):
                 if value == edge and len(grid) > 1:
                     edges.setdefault((name, end), []).append(
-                        f"{label(record, variant)} ({value:g})"
+                        (f"{label(record, variant)} ({value:g})", variant)
                     )
     return [
-        f"The chosen {name} is the {end} that was tried for {_listed(labels)}: widen the grid, the "
-        "best may lie beyond."
-        for (name, end), labels in sorted(edges.items())
+        Remark(
+            f"The chosen {name} is the {end} that was tried for "
+            f"{_listed([text for text, _ in rows])}: widen the grid, the best may lie beyond.",
+            tuple(variant for _, variant in rows),
+        )
+        for (name, end), rows in sorted(edges.items())
     ]
 
 
-def _learning_rate_warning(record: SweepRecord) -> str:
+def _learning_rate_warnings(record: SweepRecord) -> list[Remark]:
     if any("learning_rate" in name for name in (*record.tuned, *record.axes)):
-        return ""
+        return []
     rates = {
         max(row["learning_rate"] for row in trial.history)
         for trial in record.trials
         if trial.history and all("learning_rate" in row for row in trial.history)
     }
     compared = " and ".join(record.axes)
-    if len(rates) == 1:
-        return (
-            f"All variants share one learning rate ({rates.pop():g}): comparing {compared} at one "
-            "shared learning rate favors those it happens to suit. Tune it for each variant."
-        )
-    return (
+    words = (
         "The learning rate was not tuned: each variant ran at a rate set beforehand, which suits "
         "some better than others."
     )
+    if len(rates) == 1:
+        words = (
+            f"All variants share one learning rate ({rates.pop():g}): comparing {compared} at one "
+            "shared learning rate favors those it happens to suit. Tune it for each variant."
+        )
+    return [Remark(words)]
 
 
 def outcome(summaries: Sequence[VariantSummary]) -> str:
-    """How many variants are better and worse than the baseline, in one sentence; "" without one."""
-    verdicts = [summary.comparison.verdict for summary in summaries if summary.comparison]
-    if not verdicts:
+    """How many variants have which verdict, in one sentence; "" without a baseline."""
+    found = Counter(s.verdict for s in summaries if s.comparison)
+    if not found:
         return ""
-    found = Counter(verdicts)
-    if found[TOO_FEW] == len(verdicts):
+    if set(found) <= {UNDECIDED, NO_RESULT} and all(
+        s.comparison.p is None for s in summaries if s.comparison
+    ):
         return "Too few seeds finished to say which variants differ from the baseline."
     parts = [f"{found[verdict] or 'none'} {verdict}" for verdict in (BETTER, WORSE)]
-    if found[NO_DIFFERENCE]:
-        parts.append(f"for {found[NO_DIFFERENCE]} no difference was shown")
-    if found[TOO_FEW]:
-        parts.append(f"for {found[TOO_FEW]} there are too few seeds to say")
-    return f"Of {count(len(verdicts), 'comparison')} with the baseline: {', '.join(parts)}."
+    parts += [
+        f"{found[verdict]} {verdict}"
+        for verdict in (EQUIVALENT, UNDECIDED, DIVERGED, NO_RESULT)
+        if found[verdict]
+    ]
+    return f"Of {count(found.total(), 'comparison')} with the baseline: {', '.join(parts)}."
+
+
+def minutes_text(record: SweepRecord, summary: VariantSummary) -> str:
+    """How long the seeds take that would decide a row, its own and the baseline's; "" if unknown.
+
+    By the wall time that the seeds so far have taken.
+    """
+    pair = summary.comparison
+    if pair is None or pair.seeds_to_decide is None or record.baseline is None:
+        return ""
+    rows = (summary.variant, record.baseline)
+    spent = [record.seconds[row] / max(1, _trials(record, row)) for row in rows]
+    return duration((pair.seeds_to_decide - pair.n) * sum(spent))
+
+
+def _trials(record: SweepRecord, variant: int) -> int:
+    return sum(trial.variant == variant for trial in record.trials)
 
 
 def method(record: SweepRecord, summaries: Sequence[VariantSummary]) -> list[tuple[str, str]]:
@@ -184,7 +288,8 @@ def _sweep_words(record: SweepRecord) -> str:
 def _seed_words(record: SweepRecord) -> str:
     return (
         f"{count(len(record.seeds), 'seed')} for each variant: {_listed(map(str, record.seeds))}. "
-        "A seed fixes the initialization and the order of the data, the same for all variants."
+        "A seed fixes the initialization and the order of the data, the same for all variants. "
+        f"Kernels before an activation began by {record.initialization}."
     )
 
 
@@ -229,7 +334,10 @@ def _interval_words(record: SweepRecord, summaries: Sequence[VariantSummary]) ->
         return ""
     mean = summaries[0].mean.mean
     low, high = wilson_interval(round(mean * record.test_examples), record.test_examples)
-    words = "Those of the means are 95% Student t intervals over the seeds. "
+    words = (
+        "Those of the means are 95% Student t intervals over the seeds, drawn in log odds, so that "
+        "they stay between 0 and 100%. "
+    )
     if not any(summary.mean and summary.mean.n > 1 for summary in summaries):
         words = "There are none, for want of a second seed. "
     return words + (
@@ -242,30 +350,41 @@ def _interval_words(record: SweepRecord, summaries: Sequence[VariantSummary]) ->
 def _comparison_words(record: SweepRecord, summaries: Sequence[VariantSummary]) -> str:
     if record.baseline is None:
         return "No baseline was named, so nothing was tested."
-    tested = sum(bool(s.comparison and s.comparison.p is not None) for s in summaries)
+    tested = tested_comparisons(summaries)
     if not tested:
         return "Differences are paired seed by seed; there are too few seeds for a test."
+    margin = f"{100 * record.equivalent_within:g}"
     return (
-        f"Differences to {label(record, record.baseline)} are paired, seed by seed; p is that of "
-        f"the paired t-test, corrected by Holm over {count(tested, 'comparison')}. "
-        f"“{BETTER}” and “{WORSE}” mean a corrected p below {LEVEL:g}; “{NO_DIFFERENCE}” does not "
-        "mean that there is none. The intervals of the differences are not corrected."
+        f"Differences to {label(record, record.baseline)} are paired, seed by seed, in one model: "
+        "how much a difference varies is learned from all rows together, as far as they are alike "
+        f"(Smyth 2004). Their intervals hold for all {count(tested, 'comparison')} at once with "
+        f"95% (Dunnett 1955, step down). “{BETTER}” and “{WORSE}” mean an interval that excludes "
+        f"0, and so a corrected p below {LEVEL:g}; “{EQUIVALENT}” one within ±{margin} points; "
+        f"“{UNDECIDED}” neither: it does not mean that there is no difference. The number of seeds "
+        "beside it would decide in four cases of five, were difference and spread those seen here. "
+        "p of sign flips is of a test that assumes no distribution, and not corrected."
     )
+
+
+def tested_comparisons(summaries: Sequence[VariantSummary]) -> int:
+    """How many rows were compared with the baseline by a test."""
+    return sum(bool(s.comparison and s.comparison.p is not None) for s in summaries)
 
 
 def _power_words(summaries: Sequence[VariantSummary]) -> str:
-    tested = [s.comparison for s in summaries if s.comparison and s.comparison.std]
-    if not tested:
+    widths = [
+        (s.comparison.high - s.comparison.low) / 2
+        for s in summaries
+        if s.comparison and s.comparison.p is not None
+        and s.comparison.high is not None and s.comparison.low is not None
+    ]  # fmt: skip
+    widths = [width for width in widths if width]
+    if not widths:
         return ""
-    n = max(pair.n for pair in tested)
-    spread = statistics.median(pair.std for pair in tested if pair.std)
-    effect = detectable_difference(n)
-    words = (
-        f"With {count(n, 'pair')} a t-test finds a true difference of {effect:.1f} standard "
-        f"deviations of the differences in four cases of five; here that is about "
-        f"{100 * effect * spread:.2f} points, at their median deviation."
+    return (
+        f"A difference has to exceed {100 * statistics.median(widths):.2f} points to be shown here "
+        "(the median half of an interval, correction included)."
     )
-    return words + (" The correction asks for more." if len(tested) > 1 else "")
 
 
 def count(number: int, what: str) -> str:

@@ -20,6 +20,8 @@ from cnn_jax.ops import OUTPUT_ACTIVATIONS, metrics
 BINS = 15
 # From this probability on a label is said to be there, where no threshold was chosen for it.
 EVEN = 0.5
+# Classes are uneven where one has more than so many times the examples of another.
+_EVEN_SIZES = 1.25
 
 _Truth = Int[np.ndarray, "n"] | UInt8[np.ndarray, "n outputs"]
 _HeldOut = tuple[Float[np.ndarray, "m outputs"], Int[np.ndarray, "m"] | UInt8[np.ndarray, "m l"]]
@@ -135,6 +137,18 @@ class Evaluation(NamedTuple):
         if not self.several:
             return None
         return np.array([row.threshold for row in self.rows], np.float32)
+
+    @property
+    def balanced_accuracy(self) -> float | None:
+        """The mean recall of the classes, where they are uneven: it is no better for the commonest.
+
+        None where the commonest class has no more than a quarter more examples than the rarest
+        (of those that have some), and with several labels.
+        """
+        supports = [row.support for row in self.rows if row.support]
+        if self.several or not supports or max(supports) <= _EVEN_SIZES * min(supports):
+            return None
+        return float(np.mean([row.recall for row in self.rows if row.support]))
 
     @property
     def exact(self) -> float:

@@ -3,8 +3,8 @@
 A network is any function from images to logits that treats every image by itself, as networks do
 in evaluation. A target says which number is explained, one for each image: `output(3)` is one
 score, of a class or of a label among several, and `difference(duck, rabbit)` what tells two apart.
-Images are what the network takes, as floats. Every function can be compiled by `jax.jit`. Grad-CAM
-looks into the network, and is given one with a tap.
+Images are what the network takes, as floats. Every function can be compiled by `compilation.jit`.
+Grad-CAM looks into the network, and is given one with a tap.
 """
 
 from collections.abc import Callable

@@ -10,10 +10,13 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int, PyTree, UInt8
 
+from cnn_jax import compilation
 from cnn_jax.analysis import predictions
 from cnn_jax.analysis.explain import attribution
 from cnn_jax.analysis.explain.internals import Network, Tap, filter_images, first_kernel
-from cnn_jax.analysis.pictures import learn_style
+from cnn_jax.analysis.pictures import Style
+from cnn_jax.errors import UsageError
+from cnn_jax.models import Structure
 
 # Images explained by one call of the compiled program: it serves any number, so that sections of
 # a page share it.
@@ -26,7 +29,7 @@ class TrainedNetwork(NamedTuple):
     Attributes:
         network: `(weights, normalized images, tap) -> logits`.
         logits: the same without a tap. Made by `jax.jit`, so that a program with several of its
-            gradients in it is traced once.
+            gradients in it is traced once; the options are those of that program.
         weights: all that it learned, an argument of every compiled program.
         normalize: from bytes to what the network takes.
         blank: the normalized value of each channel where there is nothing to see.
@@ -49,17 +52,19 @@ class TrainedNetwork(NamedTuple):
     def filters(self) -> Float[np.ndarray, "f kh kw c"]:
         """The filters of the first convolution, each scaled to [-1, 1] by its largest weight.
 
-        Of a run that diverged they are 0.
+        Of a run that diverged they are 0; of a network without a convolution of the image there
+        are none.
         """
-        kernel = first_kernel(self.weights, len(self.blank))
+        channels = len(self.blank)
+        try:
+            kernel = first_kernel(self.weights, channels)
+        except UsageError:
+            return np.zeros((0, 1, 1, channels), np.float32)
         return np.nan_to_num(np.asarray(filter_images(kernel)))
 
 
 def trained_network(
-    model: nnx.Module,
-    weights: PyTree,
-    normalize: Callable[[Array], Array],
-    images: UInt8[np.ndarray, "n h w c"],
+    model: nnx.Module, weights: PyTree, normalize: Callable[[Array], Array], style: Style
 ) -> TrainedNetwork:
     """A network in evaluation.
 
@@ -67,18 +72,17 @@ def trained_network(
         model: its structure, from `models.build_abstract` for example.
         weights: its parameters and statistics, as `nnx.split` names them.
         normalize: from bytes to what the network takes.
-        images: some that it was trained on. Nothing to see is the ground that all of them share, or
-            else their mean color, which is normalized to 0.
+        style: of the images that it was trained on. Nothing to see is the ground that all of them
+            share, or else their mean color, which is normalized to 0.
     """
-    skeleton, *_ = nnx.split(model)
+    structure = Structure.of(model)
 
     def network(weights: PyTree, images: Array, tap: Tap) -> Array:
-        return nnx.merge(skeleton, *weights)(images, tap=tap)
+        return structure.merge(*weights)(images, tap=tap)
 
-    frame = learn_style(images).frame
-    blank = jnp.zeros(images.shape[-1])
-    if frame is not None:
-        blank = normalize(jnp.full((1, 1, 1, 1), frame.level))[0, 0, 0]
+    blank = jnp.zeros(style.shape[-1])
+    if style.frame is not None:
+        blank = normalize(jnp.full((1, 1, 1, 1), style.frame.level))[0, 0, 0]
     return TrainedNetwork(
         network,
         jax.jit(partial(network, tap=lambda name, value: value)),
@@ -114,7 +118,7 @@ def contributions(trained: TrainedNetwork, steps: int = 64) -> Contributions:
         steps: see `attribution.integrated_gradients`.
     """
 
-    @jax.jit
+    @compilation.jit
     def program(
         weights: PyTree, images: Array, outputs: Array, others: Array, against: Array
     ) -> Float[Array, "n h w"]:

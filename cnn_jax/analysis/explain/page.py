@@ -1,17 +1,19 @@
 """The page that explains a network: a section for each way to look into it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import jax
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from cnn_jax import compilation
 from cnn_jax.analysis import predictions
 from cnn_jax.analysis.charts import ranked_guesses
 from cnn_jax.analysis.explain import charts, internals
-from cnn_jax.analysis.explain.network import Evidence, least_sure, surest_mistakes
+from cnn_jax.analysis.explain.network import Evidence, TrainedNetwork, least_sure, surest_mistakes
 from cnn_jax.analysis.explain.sections import (
+    UNNAMED,
     Picture,
     Section,
     Subject,
@@ -36,10 +38,14 @@ _LABELS = 20
 def nearest_training_images(subject: Subject) -> Section:
     """The training images nearest to each chosen one in feature space."""
     chosen, train, trained = subject.chosen, subject.train, subject.trained
+    names = jax.eval_shape(_layers_of(trained), trained.weights, chosen.images[:1])
+    if len(names) < 2:
+        note = UNNAMED.format("features")
+        return Section("neighbors", "Neighbors", "Nearest training images", note, [])
     step = -(-len(train.labels) // _LOOKED_AMONG)
     images, labels = train.images[::step], train.labels[::step]
 
-    @jax.jit
+    @compilation.jit
     def features(weights: PyTree, images: Array) -> Array:
         network = trained.tapped(weights)
         return internals.in_chunks(
@@ -50,7 +56,7 @@ def nearest_training_images(subject: Subject) -> Section:
     # One call, and so one program, for what is looked up and what is looked among.
     rows = features(trained.weights, np.concatenate([chosen.images, images]))
     queries, rows = rows[: len(chosen.images)], rows[len(chosen.images) :]
-    found = jax.jit(partial(internals.nearest_neighbors, k=k))(queries, rows)
+    found = compilation.jit(partial(internals.nearest_neighbors, k=k))(queries, rows)
     indices, distances = np.asarray(found.indices), np.asarray(found.distances)
 
     between = "\n" if subject.thresholds is not None else " "
@@ -70,6 +76,13 @@ def nearest_training_images(subject: Subject) -> Section:
         f"Nearest in the features that the last layer decides on, of {len(labels):,} training "
         "images; in brackets the cosine distance, 0 for the same direction.",
         [picture(charts.neighbor_rows(chosen.images, chosen.names, images[indices], captions))],
+    )
+
+
+def _layers_of(trained: TrainedNetwork) -> Callable[[PyTree, Array], dict[str, Array]]:
+    """The function from weights and images to what every layer returns."""
+    return lambda weights, images: internals.layer_outputs(
+        trained.tapped(weights), trained.normalize(images)
     )
 
 
@@ -201,10 +214,17 @@ _SECTIONS = (
 )
 
 
+_OF_EXAMPLES = (nearest_training_images, confident_mistakes_of, torn_between_two)
+
+
 def make_sections(subject: Subject) -> Iterator[Section]:
-    """The parts of the page, each made when it is asked for."""
+    """The parts of the page, each made when it is asked for.
+
+    Those that look at examples of the data set are left out where these are gone.
+    """
     for make in _SECTIONS:
-        yield make(subject)
+        if not (subject.gone and make in _OF_EXAMPLES):
+            yield make(subject)
 
 
 def render_explanations(

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree, UInt8
 
+from cnn_jax import compilation
 from cnn_jax.analysis.explain import attribution, charts, internals
 from cnn_jax.analysis.explain.attribution import output
 from cnn_jax.analysis.explain.network import Contributions, Evidence, TrainedNetwork
@@ -21,6 +22,8 @@ _MAXIMIZED = 20
 # With more layers than this, those inside of blocks are left out.
 _LAYERS = 24
 _TOTAL_VARIATION = 0.5
+# Of a network from outside.
+UNNAMED = "This network is one module whose layers have no names here, so its {} cannot be shown."
 
 
 class Labeled(NamedTuple):
@@ -75,6 +78,7 @@ class Subject(NamedTuple):
         probabilities: of the split, one row for each image.
         thresholds: of each label, where images have several; None where they have one class.
         depth: how much is computed.
+        gone: why there are no training images and no split; empty where there are.
     """
 
     trained: TrainedNetwork
@@ -86,6 +90,7 @@ class Subject(NamedTuple):
     probabilities: Float[np.ndarray, "n outputs"]
     thresholds: Float[np.ndarray, "l"] | None
     depth: Depth = Depth()
+    gone: str = ""
 
 
 class Picture(NamedTuple):
@@ -122,6 +127,14 @@ def first_filters(subject: Subject) -> Section:
     """The kernels of the first convolution."""
     filters = subject.trained.filters()
     count, height, width, channels = filters.shape
+    if not count:
+        return Section(
+            "filters",
+            "Filters",
+            "Filters of the first convolution",
+            "None: this network has no convolution of the image.",
+            [],
+        )
     return Section(
         "filters",
         "Filters",
@@ -137,8 +150,10 @@ def maps_of_one_image(subject: Subject) -> Section:
     """The feature maps of the first chosen image."""
     chosen, trained = subject.chosen, subject.trained
 
-    found = jax.jit(_maps_of(trained))(trained.weights, chosen.images[:1])
+    found = compilation.jit(_maps_of(trained))(trained.weights, chosen.images[:1])
     maps = {name: np.asarray(value[0]) for name, value in found.items()}
+    if not maps:
+        return Section("maps", "Feature maps", "Feature maps", UNNAMED.format("feature maps"), [])
     if len(maps) > _LAYERS:
         maps = {name: value for name, value in maps.items() if "." not in name}
     return Section(
@@ -178,8 +193,7 @@ def evidence_in_images(subject: Subject) -> Section:
         "2017). Integrated gradients: what each pixel contributes, counted from an empty image, of "
         "the training images' ground or their mean color (Sundararajan et al. 2017). Occlusion: "
         f"how far the logit drops where a patch of {patch}x{patch} pixels covers the image (Zeiler "
-        f"and Fergus 2014). Grad-CAM: where the maps of {layer} speak for it (Selvaraju et al. "
-        "2017). Each map has its own scale.",
+        f"and Fergus 2014). {_about_grad_cam(layer)} Each map has its own scale.",
         [
             picture(
                 charts.explanation_rows(
@@ -195,33 +209,42 @@ def evidence_in_images(subject: Subject) -> Section:
 
 
 def _heats(
-    subject: Subject, patch: int, stride: int, layer: str
+    subject: Subject, patch: int, stride: int, layer: str | None
 ) -> dict[str, Float[np.ndarray, "rows h w"]]:
     """The maps of every method, a row for each target of each image."""
     chosen, trained = subject.chosen, subject.trained
     images = np.repeat(chosen.images, chosen.targets.shape[1], axis=0)
     targets = chosen.targets.ravel().astype(np.int32)
 
-    @jax.jit
+    @compilation.jit
     def methods(weights: PyTree, images: Array, targets: Array) -> dict[str, Array]:
         logits_of = trained.logits_of(weights)
         images, target = trained.normalize(images), output(targets)
         smooth = attribution.smooth_grad(
             logits_of, images, target, jax.random.key(0), samples=subject.depth.samples
         )
-        return {
+        found = {
             "saliency": attribution.strength(attribution.saliency(logits_of, images, target)),
             "SmoothGrad": attribution.strength(smooth),
             "occlusion": attribution.occlusion(
                 logits_of, images, target, patch, stride, trained.blank
             ).heat,
-            "Grad-CAM": attribution.grad_cam(trained.tapped(weights), images, target, layer),
         }
+        if layer is not None:
+            network = trained.tapped(weights)
+            found["Grad-CAM"] = attribution.grad_cam(network, images, target, layer)
+        return found
 
     found = methods(trained.weights, images, targets)
     found["integrated gradients"] = subject.contribute(images, Evidence(targets))
     order = ("saliency", "SmoothGrad", "integrated gradients", "occlusion", "Grad-CAM")
-    return {name: np.asarray(found[name]) for name in order}
+    return {name: np.asarray(found[name]) for name in order if name in found}
+
+
+def _about_grad_cam(layer: str | None) -> str:
+    if layer is None:
+        return f"No Grad-CAM: {UNNAMED.format('feature maps')}"
+    return f"Grad-CAM: where the maps of {layer} speak for it (Selvaraju et al. 2017)."
 
 
 def _caption(subject: Subject, image: int, place: int) -> str:
@@ -239,10 +262,15 @@ def _heading(chosen: Chosen, image: int) -> str:
     return chosen.names[image] + ("" if truth is None else f": {truth}")
 
 
-def _last_activation(subject: Subject) -> str:
-    """The last layer with feature maps of several pixels, an activation if there is one."""
+def _last_activation(subject: Subject) -> str | None:
+    """The last layer with feature maps of several pixels, an activation if there is one.
+
+    None in a network whose layers have no names.
+    """
     trained = subject.trained
     maps = jax.eval_shape(_maps_of(trained), trained.weights, subject.chosen.images[:1])
+    if not maps:
+        return None
     several = [name for name, value in maps.items() if value.shape[1] * value.shape[2] > 1]
     outer = [name for name in several or maps if "." not in name]
     return ([name for name in outer if "activation" in name] or outer)[-1]
@@ -258,7 +286,7 @@ def best_of_each_class(subject: Subject) -> Section:
         for byte in (0, 255)
     )
 
-    @jax.jit
+    @compilation.jit
     def ascend(weights: PyTree) -> tuple[Array, Array]:
         def logits(images: Array) -> Array:
             return output(jnp.arange(count))(trained.logits_of(weights)(images))

@@ -212,7 +212,7 @@ def render_report(record: RunRecord, evaluation: Evaluation) -> str:
         reliability_svg=to_svg(reliability_diagram(answers, truth, BINS), "reliability"),
         galleries=galleries(record, evaluation.thresholds),
         filters_svg=""
-        if record.insight is None
+        if record.insight is None or not len(record.insight.filters)
         else to_svg(filter_grid(record.insight.filters), "filters"),
         bins=BINS,
         fully_counted=len(names) <= MAX_CLASSES_FULLY_COUNTED,

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from cnn_jax import compilation
 from cnn_jax.analysis.figures import to_svg
 from cnn_jax.analysis.walkthrough import drawings, lecture
 from cnn_jax.analysis.walkthrough.lecture import Station, named
@@ -141,5 +141,5 @@ def _compiled(
     """The curves by name, computed by one program and not one operation at a time."""
     # A function of its own: the program of one that was compiled before would not see that what
     # it calls has been replaced.
-    compiled = jax.jit(lambda p: curves(p))
+    compiled = compilation.jit(lambda p: curves(p))
     return {name: np.asarray(values) for name, values in compiled(p).items()}

@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from cnn_jax import ops
+from cnn_jax import compilation, ops
 from cnn_jax.analysis.figures import image_to_png, to_svg
 from cnn_jax.analysis.walkthrough import drawings
 from cnn_jax.analysis.walkthrough.lecture import Station, color_smile, named
@@ -138,10 +138,10 @@ def least(loss: Loss, start: Float[Array, "2"], steps: int = 20) -> Float[Array,
 def gradient_descent() -> Station:
     """One valley, three learning rates."""
     start = jnp.asarray(_START)
-    bends = np.linalg.eigvalsh(np.asarray(jax.jit(jax.hessian(valley))(start)))
+    bends = np.linalg.eigvalsh(np.asarray(compilation.jit(jax.hessian(valley))(start)))
     limit = 2 / float(bends[-1])
     rates = {name: share * limit for name, share in _RATES.items()}
-    found = jax.jit(jax.vmap(lambda rate: descend(valley, start, rate, _STEPS)))(
+    found = compilation.jit(jax.vmap(lambda rate: descend(valley, start, rate, _STEPS)))(
         jnp.asarray(list(rates.values()))
     )
     paths = {
@@ -173,7 +173,7 @@ def gradient_descent() -> Station:
 def stochastic_gradient_descent() -> Station:
     """The gradient of all examples against the gradient of one, on the loss of one neuron."""
     data_key, order_key = jax.random.split(jax.random.key(0))
-    points, labels = jax.jit(partial(noisy_examples, count=_EXAMPLES))(data_key)
+    points, labels = compilation.jit(partial(noisy_examples, count=_EXAMPLES))(data_key)
     loss = neuron_loss(points, labels)
     start = jnp.asarray(_DATA_START)
 
@@ -181,18 +181,18 @@ def stochastic_gradient_descent() -> Station:
         return loss(weights, jnp.arange(_EXAMPLES))
 
     passes = jax.random.split(order_key, _PASSES)
-    shuffle = jax.jit(jax.vmap(lambda key: jax.random.permutation(key, _EXAMPLES)))
+    shuffle = compilation.jit(jax.vmap(lambda key: jax.random.permutation(key, _EXAMPLES)))
     order = shuffle(passes).reshape(-1)
-    full = jax.jit(lambda: descend(over_all, start, _FULL_RATE, _FULL_STEPS))()
-    single = jax.jit(lambda: descend_by_example(loss, start, _SINGLE_RATE, order))()
-    best = jax.jit(lambda: least(over_all, jnp.zeros(2)))()
+    full = compilation.jit(lambda: descend(over_all, start, _FULL_RATE, _FULL_STEPS))()
+    single = compilation.jit(lambda: descend_by_example(loss, start, _SINGLE_RATE, order))()
+    best = compilation.jit(lambda: least(over_all, jnp.zeros(2)))()
     axes = np.linspace(-3, 4, 71, dtype=np.float32), np.linspace(-3, 3.4, 65, dtype=np.float32)
     names = {
         "full": f"gradient descent, α = {_FULL_RATE:g}: {_FULL_STEPS} steps",
         "single": f"SGD, α = {_SINGLE_RATE:g}: {len(order)} steps",
     }
     paths = {names["full"]: np.asarray(full), names["single"]: np.asarray(single)}
-    heights = jax.jit(jax.vmap(over_all))
+    heights = compilation.jit(jax.vmap(over_all))
     seen = {names["full"]: _EXAMPLES, names["single"]: 1}
     curves = {
         name: (np.arange(len(path)) * seen[name], np.asarray(heights(path)))
@@ -223,7 +223,9 @@ def _heights(
     loss: Loss, axes: tuple[Float[np.ndarray, "nx"], Float[np.ndarray, "ny"]]
 ) -> Float[np.ndarray, "ny nx"]:
     first, second = np.meshgrid(*axes)
-    return np.asarray(jax.jit(jax.vmap(jax.vmap(loss)))(jnp.stack([first, second], axis=-1)))
+    return np.asarray(
+        compilation.jit(jax.vmap(jax.vmap(loss)))(jnp.stack([first, second], axis=-1))
+    )
 
 
 def augmentation() -> Station:
@@ -254,7 +256,7 @@ def _augmented(
         changed, soft = augment.apply(calls, key, given, targets[: len(given)], epoch=number)
         return changed[0], soft[0]
 
-    drawn, soft = jax.jit(lambda: jax.lax.map(epoch, jnp.arange(_DRAWS)))()
+    drawn, soft = compilation.jit(lambda: jax.lax.map(epoch, jnp.arange(_DRAWS)))()
     pixels = np.asarray(jnp.round(255 * drawn)).astype(np.uint8)
     return {
         "text": text,

@@ -6,10 +6,10 @@ Here are also the two stations that look at trained networks: all stages of one 
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
+from cnn_jax import compilation
 from cnn_jax.analysis import predictions
 from cnn_jax.analysis.explain import feature_map_strips, feature_maps, layer_outputs
 from cnn_jax.analysis.figures import image_to_png, to_png
@@ -64,7 +64,7 @@ def network(trained: Trained) -> Station:
     """The first image of the trained network at each of its stages."""
     image = trained.images[0]
     given = trained.normalize(jnp.asarray(image[None], jnp.float32))
-    maps, outputs = jax.jit(
+    maps, outputs = compilation.jit(
         lambda images: (
             feature_maps(trained.network, images),
             layer_outputs(trained.network, images),

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from cnn_jax import ops
+from cnn_jax import compilation, ops
 from cnn_jax.analysis.figures import image_to_png, to_svg
 from cnn_jax.analysis.walkthrough import drawings, lecture
 from cnn_jax.analysis.walkthrough.lecture import Station, named
@@ -98,7 +98,7 @@ def convolution_() -> Station:
 
 
 def _convolve(image: Float[np.ndarray, "h w"], kernel: Float[np.ndarray, "kh kw"]) -> np.ndarray:
-    convolve = jax.jit(partial(convolution.conv2d, padding="VALID"))
+    convolve = compilation.jit(partial(convolution.conv2d, padding="VALID"))
     return np.asarray(convolve(image[None, :, :, None], kernel[:, :, None, None])[0, :, :, 0])
 
 
@@ -141,7 +141,7 @@ def activation() -> Station:
 
 def _both(function: Callable[[Array], Array], x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The values of a function and of its derivative."""
-    value, derivative = jax.jit(jax.vmap(jax.value_and_grad(function)))(x)
+    value, derivative = compilation.jit(jax.vmap(jax.value_and_grad(function)))(x)
     return np.asarray(value), np.asarray(derivative)
 
 

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from cnn_jax.errors import UsageError
+from cnn_jax.studies.run_directory import RunDirectory
 from cnn_jax.training import Trainer, checkpoints
 from cnn_jax.training.grid import Trial
 from cnn_jax.training.loop import Standing
 from cnn_jax.training.processes import from_first, is_first
 from cnn_jax.training.sweep import SweepState
-
-from .run_directory import RunDirectory
 
 CELLS = "cells"
 Made = TypeVar("Made")

@@ -1,45 +1,39 @@
 """Trains the cells of a sweep one after another, writing down all that a kill must not lose."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
 from cnn_jax import training
 from cnn_jax.analysis.pages import duration
+from cnn_jax.studies.planning import CellPlan, Prepared
+from cnn_jax.studies.sweep_directory import CellDirectory, CellResult
 from cnn_jax.training import Trainer
 from cnn_jax.training.grid import UNREAD, Trial, choose, partition
 from cnn_jax.training.loop import Standing, fitting
 from cnn_jax.training.sweep import SweepState, Vectorization
 
-from . import hosts
-from .study import CellPlan, Prepared
-from .sweep_directory import CellDirectory, CellResult
+# `(share of the work that is done, what goes on, the time left)`.
+Show = Callable[[float, str, str], None]
 
 
 class Board:
-    """The live progress of a sweep, a bar whose length is the work done.
+    """The live progress of a sweep.
 
     It says cells done, trials alive, the best so far and the time left. Work is counted in
     floating-point operations.
+
+    Args:
+        show: called with the share of the work that is done, what goes on, and the time left.
+        prepared: the cells.
     """
 
-    def __init__(self, console: Console, prepared: Prepared):
+    def __init__(self, show: Show, prepared: Prepared):
+        self._show = show
         self._variants, self._cells = prepared.study.grid.variants, len(prepared.plans)
         self._total = sum(plan.cost for plan in prepared.plans)
         self._done = self._worked = self._seconds = 0.0
         self._best: tuple[float, int] | None = None
-        columns = (
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            TextColumn("{task.fields[left]}"),
-            TimeElapsedColumn(),
-        )
-        self.progress = Progress(*columns, console=console, transient=True)
-        self._bar = self.progress.add_task("", total=self._total, left="")
 
     def show(self, cell: int, text: str) -> None:
         """Says what is going on in a cell."""
@@ -52,7 +46,7 @@ class Board:
         if self._worked:
             remaining = (self._total - self._done) * self._seconds / self._worked
             left = f"about {duration(remaining)} left"
-        self.progress.update(self._bar, description=description, completed=self._done, left=left)
+        self._show(self._done / self._total, description, left)
 
     def worked(self, cost: float, seconds: float) -> None:
         """Counts work that was done now."""
@@ -84,6 +78,7 @@ class CellRun:
     directory: CellDirectory
     board: Board
     prune: bool
+    must_stop: Callable[[], bool]
 
     def run(self, most: int | None, test: training.Examples) -> CellResult:
         """Trains all trials, chooses on validation, and only then reads the test split.
@@ -134,7 +129,7 @@ class CellRun:
             state, standing = end.state, end.standing
             if standing.epoch < epochs or len(members) < len(trials):
                 self.directory.save(number, state, standing)
-                if hosts.must_stop():
+                if self.must_stop():
                     raise KeyboardInterrupt
             self.board.show(
                 self.index,
@@ -151,22 +146,27 @@ def _trained(standing: Standing) -> int:
 
 
 def run_cells(
-    console: Console,
+    show: Show,
     sweep: Path,
     prepared: Prepared,
     vectorization: Vectorization,
     most: int | None,
     prune: bool,
+    *,
+    shard: bool = False,
+    must_stop: Callable[[], bool] = lambda: False,
 ) -> list[CellResult]:
     """Trains every cell that is not finished; the results of all, in order.
 
     Args:
-        console: where what goes on is shown.
+        show: what goes on, see `Board`.
         sweep: the folder in which each cell is written down.
         prepared: the cells.
         vectorization: how the trials of a program run.
         most: trials per program, or None for what the memory holds.
         prune: whether tuned values that fall behind are stopped.
+        shard: whether each device has its part of the data only.
+        must_stop: asked after every epoch.
 
     Raises:
         KeyboardInterrupt: when a process was told to stop, and all that was trained is written
@@ -174,24 +174,21 @@ def run_cells(
     """
     results = []
     where: object = None
-    board = Board(console, prepared)
-    with board.progress:
-        for index, plan in enumerate(prepared.plans):
-            directory = CellDirectory(sweep, index)
-            result = directory.result()
-            if result is not None:
-                board.skipped(plan.cost)
-            else:
-                if where != (plan.cell.data, plan.mesh):
-                    where, placed = (plan.cell.data, plan.mesh), plan.place()
-                trainer = Trainer(
-                    plan.run, placed.train, placed.validation, vectorization, plan.mesh
-                )
-                cell = CellRun(index, plan, trainer, directory, board, prune)
-                result = cell.run(most, placed.test)
-                directory.finish(result)
-                if hosts.must_stop():
-                    raise KeyboardInterrupt
-            board.finished(result.trials)
-            results.append(result)
+    board = Board(show, prepared)
+    for index, plan in enumerate(prepared.plans):
+        directory = CellDirectory(sweep, index)
+        result = directory.result()
+        if result is not None:
+            board.skipped(plan.cost)
+        else:
+            if where != (plan.cell.data, plan.mesh):
+                where, placed = (plan.cell.data, plan.mesh), plan.place(shard)
+            trainer = Trainer(plan.run, placed.train, placed.validation, vectorization, plan.mesh)
+            cell = CellRun(index, plan, trainer, directory, board, prune, must_stop)
+            result = cell.run(most, placed.test)
+            directory.finish(result)
+            if must_stop():
+                raise KeyboardInterrupt
+        board.finished(result.trials)
+        results.append(result)
     return results

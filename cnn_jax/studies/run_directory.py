@@ -1,68 +1,38 @@
 """The folder in which a run writes down all it knows."""
 
-import copy
-import itertools
 import json
+import math
 import os
 import platform
-import shlex
+import shutil
 import subprocess
-import sys
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import jax
-from absl import flags
 
 import cnn_jax
 from cnn_jax import compilation
 from cnn_jax.errors import UsageError
+from cnn_jax.extend import KEPT, ExtensionFile, loaded_files
 from cnn_jax.training import TrainState, checkpoints
+from cnn_jax.training.grid import with_nan
 from cnn_jax.training.processes import is_first
 
-from .. import command
-from ..flags import options
-
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint", "tensorflow-datasets")
-
-flags.DEFINE_string(
-    "workdir", None, "The folder to write to; if not given, a new one in runs/, named by the time."
-)
-flags.DEFINE_bool(
-    "resume",
-    False,
-    "Go on with what is in --workdir from its last checkpoint, to the same bits as if it had not "
-    "stopped. Flags that are not given are those it was started with.",
-)
-flags.DEFINE_bool(
-    "plan",
-    False,
-    "Compile, time one step, and print what would be trained and what it needs: parameters, "
-    "memory, operations, exchanges between devices, time. Trains nothing and writes nothing.",
-)
-
 # A network file system may remember for a while that a file was not there.
 _VISIBLE_SECONDS = 30
 
 FLAGS_FILE = "flags.txt"
 CONFIG_FILE = "config.json"
 REPORT_FILE = "report.html"
+HELD_OUT_FILE = "held_out.npz"
 CHECKPOINTS = "checkpoints"
-
-
-def flags_text(resolved: Mapping[str, float | str]) -> str:
-    """A flagfile that repeats a run: every flag that has a value, those resolved as they are."""
-    lines, defined = [], flags.FLAGS.flags_by_module_dict()[options.__name__]
-    without_effect = options.of_other_models(flags.FLAGS.model)
-    for flag in sorted(defined, key=lambda flag: flag.name):
-        if flag.name in resolved:
-            lines.append(f"--{flag.name}={resolved[flag.name]}")
-        elif flag.value is not None and flag.name not in without_effect:
-            lines.append(flag.serialize())
-    return "\n".join(lines) + "\n"
+# The checkpoint of the best epoch, beside that of the last.
+BEST = "best"
 
 
 def read_flags(path: Path, known: Collection[str]) -> dict[str, list[str]]:
@@ -83,7 +53,9 @@ def read_flags(path: Path, known: Collection[str]) -> dict[str, list[str]]:
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read {file}: {error}") from error
     stored: dict[str, list[str]] = {}
-    for line in filter(str.strip, lines):
+    for line in lines:
+        if not line.strip() or line.startswith("#"):
+            continue
         given, equals, text = line.strip().removeprefix("--").partition("=")
         name = given if given in known else given.removeprefix("no")
         if name not in known:
@@ -94,36 +66,13 @@ def read_flags(path: Path, known: Collection[str]) -> dict[str, list[str]]:
     return stored
 
 
-def adopt_flags(path: Path) -> None:
-    """Gives every flag that the command line left out the value it has in `path`/flags.txt.
-
-    Raises:
-        UsageError: if there is no such file, if it names an unknown flag or a value of the wrong
-            kind, or if the command line says otherwise.
-    """
-    file = path / FLAGS_FILE
-    if not file.is_file():
-        raise UsageError(f"--resume found no {FLAGS_FILE} in {path}; give the folder of a run")
-    for name, texts in read_flags(path, list(flags.FLAGS)).items():
-        flag = flags.FLAGS[name]
-        stored = copy.deepcopy(flag)
-        stored.unparse()
-        try:
-            stored.parse(texts if isinstance(flag, flags.MultiFlag) else texts[-1])
-        except (flags.Error, ValueError) as error:
-            raise UsageError(f"{file}: {error}") from error
-        if not flag.present:
-            flag.value, flag.using_default_value = stored.value, False
-        elif flag.serialize() != stored.serialize():
-            raise UsageError(
-                f"the run in {path} has {' '.join(f'--{name}={text}' for text in texts)}, but the "
-                f"flags say {' '.join(flag.serialize().split())}; leave the flag out to go on with "
-                "it"
-            )
+def planned_epochs(path: Path) -> int:
+    """How many epochs a run was last started for."""
+    return int(json.loads((path / CONFIG_FILE).read_text())["epochs"])
 
 
 def first_difference(
-    path: Path, choices: Mapping[str, Any], only_common: bool = False
+    path: Path, choices: Mapping[str, Any], only_common: bool = False, apart: Collection[str] = ()
 ) -> tuple[str, Any, Any] | None:
     """Where `path`/config.json and these choices differ: a name, its value there and here.
 
@@ -131,6 +80,7 @@ def first_difference(
         path: of a run or a sweep.
         choices: by name.
         only_common: whether names that one of them lacks are passed over.
+        apart: names that may differ, those inside of others too.
 
     Raises:
         UsageError: if the file cannot be read.
@@ -140,12 +90,46 @@ def first_difference(
         stored = dict(json.loads(file.read_text()))
     except (OSError, TypeError, ValueError) as error:
         raise UsageError(f"cannot read {file}: {error}; start the run anew") from error
-    wanted = json.loads(json.dumps(choices))
+    stored, wanted = _without(stored, apart), _without(json.loads(json.dumps(choices)), apart)
     names = stored.keys() & wanted.keys() if only_common else stored.keys() | wanted.keys()
     for name in sorted(names):
         if stored.get(name) != wanted.get(name):
             return name, stored.get(name), wanted.get(name)
     return None
+
+
+def strict_json(content: Any, indent: int | None = None) -> str:
+    """The content as JSON that every reader takes: null for a number that is not finite."""
+    return json.dumps(_finite(content), indent=indent, allow_nan=False)
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, float) and not math.isfinite(content):
+        return None
+    if isinstance(content, Mapping):
+        return {name: _finite(value) for name, value in content.items()}
+    return [*map(_finite, content)] if isinstance(content, (list, tuple)) else content
+
+
+def _without(value: Any, names: Collection[str]) -> Any:
+    if isinstance(value, dict):
+        return {name: _without(item, names) for name, item in value.items() if name not in names}
+    return [_without(item, names) for item in value] if isinstance(value, list) else value
+
+
+def _other_files(path: Path, stored: Mapping[str, str], wanted: Mapping[str, str]) -> str:
+    """What is wrong with the files of functions from outside."""
+    for name in stored.keys() & wanted.keys():
+        if stored[name] != wanted[name]:
+            return (
+                f"{name} is not what it was when the run in {path} was started; leave --extend "
+                f"out to go on with that, which is kept in {path / KEPT}"
+            )
+    more = wanted.keys() - stored.keys()
+    if more:
+        return f"the run in {path} was started without {', '.join(sorted(more))}; leave it out"
+    fewer = ", ".join(sorted(stored.keys() - wanted.keys()))
+    return f"the run in {path} was started with {fewer}, which is not in {path / KEPT} any more"
 
 
 class RunDirectory:
@@ -158,8 +142,20 @@ class RunDirectory:
         self.path = path
         self.checkpoints = path / CHECKPOINTS
 
-    def create(self, flags_content: str, choices: dict[str, Any]) -> None:
+    def create(
+        self,
+        flags_content: str,
+        choices: dict[str, Any],
+        command: str,
+        files: Sequence[ExtensionFile] | None = None,
+    ) -> None:
         """Makes the folder with what is known before the first step.
+
+        Args:
+            flags_content: a flagfile that repeats the run.
+            choices: what must be the same to go on with it.
+            command: that started it.
+            files: of functions from outside, to keep; those that were read if None.
 
         Raises:
             UsageError: if it can't be made.
@@ -172,7 +168,10 @@ class RunDirectory:
             raise UsageError(f"cannot make --workdir={self.path}: {error.strerror}") from error
         self.write(FLAGS_FILE, flags_content)
         self.write_json(CONFIG_FILE, choices)
-        self.write_json("environment.json", environment())
+        self.write_json("environment.json", environment(command))
+        folder = RunDirectory(self.path / KEPT)
+        for number, file in enumerate(loaded_files() if files is None else files):
+            folder.write(f"{number:02d}_{file.name}", file.text)
 
     def check_there(self) -> None:
         """Refuses to start on a host that does not see the folder that the first process made.
@@ -189,29 +188,40 @@ class RunDirectory:
                 )
             time.sleep(1)
 
-    def check_same(self, choices: dict[str, Any]) -> None:
+    def check_same(self, choices: dict[str, Any], apart: Collection[str] = ()) -> None:
         """Refuses to go on with a run that other choices began.
+
+        Args:
+            choices: by name.
+            apart: names that may differ.
 
         Raises:
             UsageError: naming what differs, or if it cannot be known.
         """
-        if difference := first_difference(self.path, choices):
+        if difference := first_difference(self.path, choices, apart=apart):
             name, stored, wanted = difference
+            if name == "extensions":
+                raise UsageError(_other_files(self.path, stored or {}, wanted or {}))
             raise UsageError(
                 f"the run in {self.path} has {name}={plain(stored)}, but the flags say "
                 f"{name}={plain(wanted)}; leave the flag out to go on with it"
             )
 
-    def restore(self, like: TrainState) -> TrainState | None:
+    def restore(self, like: TrainState, folder: str = CHECKPOINTS) -> TrainState | None:
         """The state of the last checkpoint, with the places of `like`, or None without one."""
-        path = checkpoints.latest(self.checkpoints)
+        path = checkpoints.latest(self.path / folder)
         return None if path is None else checkpoints.restore(path, like)
 
-    def save(self, state: TrainState) -> None:
+    def save(self, state: TrainState, folder: str = CHECKPOINTS) -> None:
         """Writes a checkpoint, all processes together."""
         if is_first():
-            self.checkpoints.mkdir(exist_ok=True)
-        checkpoints.save(self.checkpoints, state, int(state.epoch))
+            (self.path / folder).mkdir(exist_ok=True)
+        checkpoints.save(self.path / folder, state, int(state.epoch))
+
+    def forget(self, folder: str) -> None:
+        """Removes the checkpoints of a folder."""
+        if is_first():
+            shutil.rmtree(self.path / folder, ignore_errors=True)
 
     def history(self, name: str, epochs: int) -> list[dict[str, Any]]:
         """The lines of a file up to `epochs`; what was written after the checkpoint is dropped."""
@@ -220,18 +230,18 @@ class RunDirectory:
             return []
         lines = [line for line in file.read_text().splitlines() if line.endswith("}")]
         kept = [json.loads(line) for line in lines][:epochs]
-        self.write(name, "".join(json.dumps(record) + "\n" for record in kept))
-        return kept
+        self.write(name, "".join(strict_json(record) + "\n" for record in kept))
+        return [with_nan(record) for record in kept]
 
     def append(self, name: str, record: dict[str, Any]) -> None:
         """Adds one line to a file of lines."""
         if is_first():
             with (self.path / name).open("a") as file:
-                file.write(json.dumps(record) + "\n")
+                file.write(strict_json(record) + "\n")
 
     def write_json(self, name: str, content: Any) -> None:
         """Writes a JSON file."""
-        self.write(name, json.dumps(content, indent=2) + "\n")
+        self.write(name, strict_json(content, indent=2) + "\n")
 
     def write(self, name: str, content: str | bytes) -> None:
         """Writes a file, all or nothing, and its folder where there is none; text as UTF-8."""
@@ -242,40 +252,8 @@ class RunDirectory:
             part.replace(self.path / name)
 
 
-def open_directory(what: str, name: str) -> RunDirectory:
-    """The folder of --workdir, or a new one; with --resume its flags hold.
-
-    Args:
-        what: is in it, for messages: a run or a sweep.
-        name: of a new folder in runs/, before the time.
-
-    Raises:
-        UsageError: if there is nothing to go on with, or something where a new folder should be.
-    """
-    workdir = flags.FLAGS.workdir
-    if flags.FLAGS.resume:
-        if workdir is None:
-            raise UsageError(f"--resume needs the --workdir of the {what} to go on with")
-        adopt_flags(Path(workdir))
-    path = Path(workdir) if workdir else _new_path(name)
-    goes_on = flags.FLAGS.resume or flags.FLAGS.plan
-    if not goes_on and path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise UsageError(
-            f"--workdir={path} already exists; give a new folder, or --resume to go on with the "
-            "run in it"
-        )
-    return RunDirectory(path)
-
-
-def _new_path(name: str) -> Path:
-    """runs/<name>-<time>, a folder that is not there yet."""
-    first = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    others = (first.with_name(f"{first.name}-{again}") for again in itertools.count(2))
-    return next(path for path in itertools.chain([first], others) if not path.exists())
-
-
-def environment() -> dict[str, str]:
-    """What the run ran on."""
+def environment(command: str) -> dict[str, str]:
+    """What the run ran on, and the command that started it."""
     devices = jax.devices()
     options = " ".join(f"{name}={value}" for name, value in compilation.compiler_options().items())
     return {
@@ -288,7 +266,7 @@ def environment() -> dict[str, str]:
         "compiler options": options or "those of XLA",
         "devices": f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})"
         + (f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""),
-        "command": f"{command(Path(sys.argv[0]).stem)} {shlex.join(sys.argv[1:])}".rstrip(),
+        "command": command,
         "started": time.strftime("%Y-%m-%d %H:%M:%S %z"),
     }
 

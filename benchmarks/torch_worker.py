@@ -1,0 +1,71 @@
+"""Training steps in PyTorch, in a process of their own.
+
+The process may run another Python than what it is compared with. It prints the number of trained
+parameters once it is warm; then, for each line of standard input, a number, it takes so many steps
+and prints the CPU seconds that the process has used. Importing this needs PyTorch and NumPy only.
+"""
+
+import argparse
+import itertools
+import sys
+import time
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from benchmarks import torch_airnet, torch_networks
+
+CLASSES = 10
+BATCHES = 2
+
+
+def main() -> None:
+    """Trains as the arguments say, for as long as there are lines to read."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--network", required=True, help="a class of torch_networks, or AirNet")
+    parser.add_argument("--shape", required=True, help="height,width,channels")
+    parser.add_argument("--batch_size", type=int, required=True)
+    parser.add_argument("--learning_rate", type=float, required=True)
+    parser.add_argument("--momentum", type=float, required=True)
+    parser.add_argument("--bfloat16", action="store_true", help="autocast")
+    parser.add_argument("--compile", action="store_true", help="torch.compile")
+    arguments = parser.parse_args()
+
+    room = torch_airnet if arguments.network == "AirNet" else torch_networks
+    model: nn.Module = getattr(room, arguments.network)()
+    model = model.to(memory_format=torch.channels_last).train()
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.SGD(trained, arguments.learning_rate, momentum=arguments.momentum)
+    height, width, channels = map(int, arguments.shape.split(","))
+    random = np.random.default_rng(0)
+    shape = (BATCHES, arguments.batch_size, channels, height, width)
+    images = torch.from_numpy(random.normal(size=shape).astype(np.float32))
+    labels = torch.from_numpy(random.integers(0, CLASSES, shape[:2]))
+    batches = itertools.cycle(
+        [
+            (x.contiguous(memory_format=torch.channels_last), y)
+            for x, y in zip(images, labels, strict=True)
+        ]
+    )
+    forward = torch.compile(model) if arguments.compile else model
+
+    def step() -> None:
+        x, y = next(batches)
+        optimizer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=arguments.bfloat16):
+            loss = F.cross_entropy(forward(x), y)
+        loss.backward()
+        optimizer.step()
+
+    step()
+    print(sum(parameter.numel() for parameter in trained), flush=True)
+    for line in sys.stdin:
+        for _ in range(int(line)):
+            step()
+        print(time.process_time(), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,186 @@
+"""What the trials of a sweep say per row: means, comparisons, failures, tuned values."""
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from cnn_jax.analysis.ablation.failures import failed, symptoms
+from cnn_jax.analysis.ablation.records import (
+    DIVERGED,
+    FINISHED,
+    SweepRecord,
+    TrialRecord,
+    label,
+    place_of,
+    shown_trials,
+)
+from cnn_jax.analysis.statistics import (
+    BETTER,
+    WORSE,
+    Comparison,
+    SeedMean,
+    compare_all,
+    compare_to_baseline,
+    mean_over_seeds,
+)
+
+NO_RESULT = "no result"
+# An interval near 0 or 100% reaches further to one side; from this share on both ends are given.
+_LOPSIDED = 0.2
+
+
+class VariantSummary(NamedTuple):
+    """What the chosen trials of one variant say.
+
+    Attributes:
+        variant: its index in the record.
+        label: its values on the compared axes, in one line.
+        tuned: the chosen values; empty if nothing is tuned, or nothing could be chosen.
+        accuracies: test accuracy by seed, of the finished trials.
+        mean: of them; None where no trial finished.
+        trials: how many trials were chosen; without a choice, all that the variant has.
+        diverged: how many of those diverged.
+        comparison: with the baseline; None at the baseline itself, and without one.
+        symptoms: how many trials have what of `failures.symptoms`.
+        failed: how many trials did not learn.
+        best: whether it has a mean that was not shown to be worse than the highest.
+    """
+
+    variant: int
+    label: str
+    tuned: Mapping[str, float]
+    accuracies: Mapping[int, float]
+    mean: SeedMean | None
+    trials: int
+    diverged: int
+    comparison: Comparison | None
+    symptoms: Mapping[str, int]
+    failed: int
+    best: bool
+
+    @property
+    def verdict(self) -> str:
+        """That of the comparison; for a row without a number, why it has none."""
+        if self.mean is None:
+            lost = self.diverged and self.diverged == self.trials
+            return DIVERGED if lost else NO_RESULT
+        return self.comparison.verdict if self.comparison else ""
+
+
+def mean_text(mean: SeedMean) -> str:
+    """A mean accuracy in percent with its 95% interval: half of it, or the ends if they differ."""
+    text = f"{100 * mean.mean:.2f}"
+    if mean.low is None or mean.high is None:
+        return text
+    below, above = 100 * (mean.mean - mean.low), 100 * (mean.high - mean.mean)
+    if abs(above - below) < _LOPSIDED * max(above, below):
+        return f"{text} ± {(above + below) / 2:.2f}"
+    return f"{text} [{100 * mean.low:.2f}, {100 * mean.high:.2f}]"
+
+
+def summarize(record: SweepRecord) -> list[VariantSummary]:
+    """One summary per variant, the highest mean test accuracy first, those without one last."""
+    shown = [shown_trials(record, variant) for variant in range(len(record.variants))]
+    accuracies = [
+        {
+            trial.seed: trial.test_accuracy
+            for trial in trials
+            if trial.status == FINISHED and trial.chosen and trial.test_accuracy is not None
+        }
+        for trials in shown
+    ]
+    comparisons: list[Comparison | None] = [None] * len(shown)
+    if record.baseline is not None:
+        comparisons = compare_to_baseline(accuracies, record.baseline, record.equivalent_within)
+    best = _not_worse(accuracies, record.equivalent_within)
+    summaries = [
+        VariantSummary(
+            variant,
+            label(record, variant),
+            dict(trials[0].tuned) if trials and trials[0].chosen else {},
+            accuracies[variant],
+            mean_over_seeds(list(accuracies[variant].values())) if accuracies[variant] else None,
+            len(trials),
+            sum(trial.status == DIVERGED for trial in trials),
+            comparisons[variant],
+            symptoms(record, trials),
+            failed(record, trials),
+            variant in best,
+        )
+        for variant, trials in enumerate(shown)
+    ]
+    return sorted(summaries, key=lambda summary: -summary.mean.mean if summary.mean else math.inf)
+
+
+def _not_worse(accuracies: Sequence[Mapping[int, float]], within: float) -> set[int]:
+    """The rows not shown worse than the highest mean.
+
+    By Tukey's test, because which row is the highest was seen in the same numbers.
+    """
+    means = {row: sum(seen.values()) / len(seen) for row, seen in enumerate(accuracies) if seen}
+    if not means:
+        return set()
+    top = max(means, key=means.__getitem__)
+    pairs = compare_all(accuracies, within)
+    shown = {
+        first if second == top else second
+        for (first, second), pair in pairs.items()
+        if top in (first, second) and pair.verdict in (BETTER, WORSE)
+    }
+    return means.keys() - shown
+
+
+def compare_pairs(record: SweepRecord) -> list[tuple[VariantSummary, VariantSummary, Comparison]]:
+    """Every pair of rows with a number, the higher mean against the lower, by Tukey's test."""
+    found = [summary for summary in summarize(record) if summary.mean]
+    by_variant = sorted(found, key=lambda summary: summary.variant)
+    places = {summary.variant: place for place, summary in enumerate(by_variant)}
+    pairs = compare_all([s.accuracies for s in by_variant], record.equivalent_within)
+    return [
+        (first, second, pairs[key] if key in pairs else pairs[key[::-1]].reversed)
+        for first, second in itertools.combinations(found, 2)
+        for key in [(places[first.variant], places[second.variant])]
+    ]
+
+
+class Candidate(NamedTuple):
+    """The trials of one variant at one choice of the tuned values.
+
+    Attributes:
+        tuned: the values.
+        chosen: whether they were chosen.
+        trials: one per seed.
+        finished: last validation accuracies of the finished trials.
+    """
+
+    tuned: Mapping[str, float]
+    chosen: bool
+    trials: Sequence[TrialRecord]
+    finished: Sequence[float]
+
+    def number(self, status: str) -> int:
+        """How many of the trials have this status."""
+        return sum(trial.status == status for trial in self.trials)
+
+
+def summarize_tuning(record: SweepRecord, variant: int) -> list[Candidate]:
+    """The tuned values that a variant was trained with, in rising order."""
+    groups: dict[tuple[float, ...], list[TrialRecord]] = {}
+    for trial in sorted(record.trials, key=lambda trial: place_of(record, trial)):
+        if trial.variant == variant:
+            groups.setdefault(place_of(record, trial)[1], []).append(trial)
+    return [
+        Candidate(
+            trials[0].tuned,
+            any(trial.chosen for trial in trials),
+            trials,
+            [
+                row["validation_accuracy"]
+                for trial in trials
+                for row in trial.history[-1:]
+                if trial.status == FINISHED and "validation_accuracy" in row
+            ],
+        )
+        for trials in groups.values()
+    ]

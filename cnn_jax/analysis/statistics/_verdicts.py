@@ -1,0 +1,339 @@
+"""Means over seeds, and which rows of a sweep differ: verdicts with the intervals they come from.
+
+All rows are compared in one model with the seed as block: differences are paired by seed, their
+spread is learned from all rows together (`_spread`), and intervals are simultaneous (`_family`):
+Dunnett's against a baseline, Tukey's for all pairs.
+"""
+
+import bisect
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from cnn_jax.analysis.statistics._family import all_pairs, step_down
+from cnn_jax.analysis.statistics._spread import Spread, half_width, moderate, two_sided_p
+
+LEVEL = 0.05
+POWER = 0.8
+# Accuracies arrive as float32, whose spacing is 6e-8 near 1: closer values are the same.
+SAME = 1e-6
+# Differences of so many seeds and fewer have all their signs flipped; of more, that many draws.
+_FLIPS = 2**16
+# Two seeds that happen to agree show nothing.
+FEWEST_SEEDS = 3
+# Beyond so many seeds nobody will go.
+MOST_SEEDS = 1000
+
+BETTER = "better"
+WORSE = "worse"
+EQUIVALENT = "equivalent"
+UNDECIDED = "undecided"
+
+
+class SeedMean(NamedTuple):
+    """A mean over seeds; with one seed there is neither an interval nor a deviation.
+
+    Attributes:
+        n: how many seeds, at least 1.
+        mean: in [0, 1], as are low and high.
+        low: lower end of the 95% interval; None with one seed.
+        high: its upper end.
+        std: standard deviation over the seeds (divisor n - 1); None with one seed.
+    """
+
+    n: int
+    mean: float
+    low: float | None
+    high: float | None
+    std: float | None
+
+
+class Comparison(NamedTuple):
+    """One row against another, paired by the seeds that both finished.
+
+    Attributes:
+        n: how many common seeds.
+        difference: mean of row - other; None without a common seed.
+        low: lower end of its simultaneous 95% interval; None where there is no spread to judge by.
+        high: its upper end.
+        std: standard deviation of the differences; None with fewer than two common seeds.
+        p: two-sided, of this comparison alone; None where there is no spread to judge by.
+        p_corrected: over all comparisons. Below `LEVEL` exactly where the interval excludes 0.
+        p_sign_flip: of the exact test that flips the signs of the differences; None with fewer
+            than two common seeds. It assumes no distribution, and is not corrected.
+        verdict: BETTER, WORSE, EQUIVALENT or UNDECIDED.
+        seeds_to_decide: of an undecided comparison: the seeds with which it would be decided in
+            four cases of five, were the difference and the spread those seen here; None where it is
+            decided, where nothing is known, and beyond `MOST_SEEDS`.
+        identical: whether the values are the same in every seed. Such rows are not tested.
+    """
+
+    n: int
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    std: float | None = None
+    p: float | None = None
+    p_corrected: float | None = None
+    p_sign_flip: float | None = None
+    verdict: str = UNDECIDED
+    seeds_to_decide: int | None = None
+    identical: bool = False
+
+    @property
+    def assumes_normality(self) -> bool:
+        """Whether it is decided by seeds so few that no test without a distribution could."""
+        return self.verdict in (BETTER, WORSE) and smallest_exact_p(self.n) > LEVEL
+
+    @property
+    def reversed(self) -> "Comparison":
+        """The other row against this one."""
+        low, high, difference = (None if x is None else -x for x in (self.high, self.low, self[1]))
+        verdict = {BETTER: WORSE, WORSE: BETTER}.get(self.verdict, self.verdict)
+        return self._replace(low=low, high=high, difference=difference, verdict=verdict)
+
+
+def mean_over_seeds(values: Sequence[float]) -> SeedMean:
+    """The mean accuracy of several seeds with its 95% Student t interval.
+
+    The interval is drawn in log odds, around the mean's, so that it stays within [0, 1]; where it
+    is narrow it is the usual one. Equal values give an interval without width.
+
+    Args:
+        values: one accuracy in [0, 1] per seed, at least one.
+
+    Raises:
+        ValueError: there is no value, or one is not in [0, 1].
+    """
+    from scipy import special
+
+    array = np.asarray(values, float)
+    n = len(array)
+    if not n or not ((array >= 0) & (array <= 1)).all():
+        raise ValueError(f"values must be one or more numbers in [0, 1], got {list(values)}")
+    mean = float(array.mean())
+    if n == 1:
+        return SeedMean(n, mean, None, None, None)
+    if _all_same(array):
+        return SeedMean(n, mean, mean, mean, 0.0)
+    std = float(array.std(ddof=1))
+    width = _reach(LEVEL, n) * std / math.sqrt(n) / (mean * (1 - mean))
+    low, high = special.expit(special.logit(mean) + np.array([-width, width]))
+    return SeedMean(n, mean, float(low), float(high), std)
+
+
+def _reach(level: float, n: int) -> float:
+    """Half of a Student t interval of a mean of n seeds, in standard errors."""
+    from scipy import special
+
+    return float(special.stdtrit(n - 1, 1 - level / 2))
+
+
+def _all_same(values: np.ndarray) -> bool:
+    return bool(np.ptp(values) <= SAME)
+
+
+class _Pair(NamedTuple):
+    """The values of two rows at their common seeds."""
+
+    first: Float[np.ndarray, "seeds"]
+    second: Float[np.ndarray, "seeds"]
+
+    @property
+    def differences(self) -> Float[np.ndarray, "seeds"]:
+        return self.first - self.second
+
+    @property
+    def identical(self) -> bool:
+        """Whether both rows are the same; one or two seeds may be so by chance."""
+        enough = len(self.first) >= FEWEST_SEEDS
+        return enough and bool(np.abs(self.differences).max() <= SAME)
+
+    @property
+    def testable(self) -> bool:
+        """Whether there are seeds enough for a verdict, and a difference to judge."""
+        return len(self.first) >= FEWEST_SEEDS and not self.identical
+
+    @property
+    def variance(self) -> float:
+        return 0.0 if _all_same(self.differences) else float(self.differences.var(ddof=1))
+
+
+def compare_to_baseline(
+    groups: Sequence[Mapping[int, float]], baseline: int, equivalent_within: float = 0.002
+) -> list[Comparison | None]:
+    """Each row's accuracies against the baseline's, by Dunnett's test, step down.
+
+    A row is better or worse where its simultaneous interval excludes 0; equivalent where the
+    interval lies within the margin, which is two one-sided tests, corrected too.
+
+    Rows that are identical to the baseline in every seed are not tested; rows that are identical
+    to each other count once.
+
+    Args:
+        groups: per row its finished accuracies by seed, in [0, 1]; may be empty.
+        baseline: index of the row that the others are compared with.
+        equivalent_within: differences smaller than this do not matter.
+
+    Returns:
+        One comparison per row, None at the baseline itself.
+    """
+    pairs = {
+        index: _pair(group, groups[baseline])
+        for index, group in enumerate(groups)
+        if index != baseline
+    }
+    tested = _without_twins(pairs)
+    members = sorted(set(tested.values()))
+    found = _compare(pairs, members, step_down, 1.0, equivalent_within)
+    return [found.get(tested.get(index, index)) for index in range(len(groups))]
+
+
+def compare_all(
+    groups: Sequence[Mapping[int, float]], equivalent_within: float = 0.002
+) -> dict[tuple[int, int], Comparison]:
+    """Every pair of rows, by Tukey's test; otherwise as `compare_to_baseline`.
+
+    Returns:
+        By the indices of two rows, the lower one first, the first against the second.
+    """
+    pairs = {
+        (first, second): _pair(groups[first], groups[second])
+        for first, second in itertools.combinations(range(len(groups)), 2)
+    }
+    members = [key for key, pair in pairs.items() if pair.testable]
+    # Of rows that are identical, one stands for all.
+    copies = {second for (_, second), pair in pairs.items() if pair.identical}
+    rows = max(2, len({row for key in members for row in key} - copies))
+    # All pairs of n rows have the differences of n - 1 of them in common.
+    new = min(1.0, (rows - 1) / max(1, len(members)))
+    return _compare(pairs, members, partial(all_pairs, rows=rows), new, equivalent_within)
+
+
+def _pair(values: Mapping[int, float], others: Mapping[int, float]) -> _Pair:
+    seeds = sorted(values.keys() & others.keys())
+    return _Pair(*(np.array([side[seed] for seed in seeds], float) for side in (values, others)))
+
+
+def _without_twins(pairs: Mapping[int, _Pair]) -> dict[int, int]:
+    """Rows that can be tested, with the first row of the same values."""
+    found: dict[int, int] = {}
+    for index, pair in pairs.items():
+        if pair.testable:
+            twin = (
+                other
+                for other in found
+                if np.array_equal(pair.second, pairs[other].second)
+                and np.abs(pair.first - pairs[other].first).max() <= SAME
+            )
+            found[index] = next(twin, index)
+    return found
+
+
+def _compare(
+    pairs: Mapping, tested: Sequence, correct: Callable, independent: float, within: float
+) -> dict:
+    """The comparison of every pair.
+
+    Args:
+        pairs: by any key.
+        tested: the keys of those that can be tested.
+        correct: `(p, level) -> (corrected p, level of each interval)`.
+        independent: as in `moderate`.
+        within: the margin of equivalence.
+    """
+    found = {key: _untested(pair) for key, pair in pairs.items()}
+    members = [pairs[key] for key in tested]
+    variances = np.array([pair.variance for pair in members])
+    if not (variances > 0).any():
+        return found
+    seeds = np.array([len(pair.first) for pair in members])
+    means = np.array([pair.differences.mean() for pair in members])
+    accuracies = np.array([[side.mean() for side in pair] for pair in members])
+    spread = moderate(variances, seeds - 1, accuracies, independent)
+    p = two_sided_p(spread, means, seeds)
+    corrected, levels = correct(p, LEVEL)
+    for place, key in enumerate(tested):
+        row, level = spread.row(place), float(levels[place])
+        width = half_width(row, int(seeds[place]), level)
+        mean, decided = float(means[place]), bool(corrected[place] < LEVEL)
+        verdict = _verdict(mean, width, decided, within)
+        found[key] = found[key]._replace(
+            low=max(-1.0, mean - width),
+            high=min(1.0, mean + width),
+            p=float(p[place]),
+            p_corrected=float(corrected[place]),
+            verdict=verdict,
+            seeds_to_decide=_seeds_to_decide(found[key], row, level, within)
+            if verdict == UNDECIDED
+            else None,
+        )
+    return found
+
+
+def _untested(pair: _Pair) -> Comparison:
+    """What is known of a pair before any test."""
+    n = len(pair.first)
+    if not n:
+        return Comparison(0)
+    mean = float(pair.differences.mean())
+    if n == 1:
+        return Comparison(1, mean)
+    if pair.identical:
+        return Comparison(n, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, verdict=EQUIVALENT, identical=True)
+    std = math.sqrt(pair.variance)
+    return Comparison(n, mean, std=std, p_sign_flip=sign_flip_p(pair.differences))
+
+
+def _verdict(difference: float, width: float, decided: bool, within: float) -> str:
+    if decided:
+        return BETTER if difference > 0 else WORSE
+    return EQUIVALENT if abs(difference) + width <= within else UNDECIDED
+
+
+def sign_flip_p(differences: Float[np.ndarray, "seeds"]) -> float:
+    """Two-sided p of the test that flips the signs of paired differences.
+
+    It assumes only that a difference and its negative are equally likely if there is none. Fisher,
+    "The Design of Experiments", 1935, section 21. Exact up to 16 seeds, beyond by 65,536 draws.
+    """
+    n = len(differences)
+    if 2**n <= _FLIPS:
+        signs = 1 - 2 * (np.arange(2**n)[:, None] >> np.arange(n) & 1)
+    else:
+        signs = np.random.default_rng(0).choice([-1, 1], (_FLIPS, n))
+        signs[0] = 1
+    sums = np.abs(signs @ differences)
+    return float((sums >= abs(differences.sum()) - SAME * n).mean())
+
+
+def smallest_exact_p(n: int) -> float:
+    """The smallest p of `sign_flip_p` with n seeds: of the 2^n ways two are the most extreme."""
+    return min(1.0, 2.0 / 2**n)
+
+
+def _seeds_to_decide(pair: Comparison, spread: Spread, level: float, within: float) -> int | None:
+    """The fewest seeds, more than there are, with which the pair is decided in four cases of five.
+
+    Whether as better or worse, or as equivalent; at the corrected level.
+    """
+    from scipy import special
+
+    variance = float(spread.weights @ spread.variance[:, 0])
+    difference = abs(pair.difference or 0.0)
+
+    def enough(n: int) -> bool:
+        error, reach = math.sqrt(variance / n), _reach(level, n)
+        shown = special.ndtr(difference / error - reach)
+        room = within / error - reach
+        inside = special.ndtr(room - difference / error) - special.ndtr(-room - difference / error)
+        return max(shown, inside if room > 0 else 0.0) >= POWER
+
+    if not enough(MOST_SEEDS):
+        return None
+    return bisect.bisect_left(range(MOST_SEEDS), True, pair.n + 1, key=enough)

@@ -1,0 +1,325 @@
+"""Compares networks from Python: a grid of them, and its table, figure and report."""
+
+import atexit
+import csv
+import html
+import io
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cnn_jax.analysis.ablation import (
+    SweepRecord,
+    markdown_table,
+    render_ablation_report,
+    summary_csv,
+)
+from cnn_jax.api._arguments import (
+    ArgumentError,
+    check_compiler,
+    data_by_name,
+    named,
+    read_choices,
+    read_value,
+    share_devices,
+    used_files,
+)
+from cnn_jax.api._progress import progress_bar
+from cnn_jax.extend import KEPT, loaded_files
+from cnn_jax.studies.axes import Multiple, Study, make_study
+from cnn_jax.studies.cells import run_cells
+from cnn_jax.studies.data_record import write_records
+from cnn_jax.studies.planning import prepare
+from cnn_jax.studies.run_directory import FLAGS_FILE, RunDirectory, environment
+from cnn_jax.studies.sweep import COMPARISONS, sweep_choices, sweep_record
+from cnn_jax.training.grid import Axis, Value, split_axis
+from cnn_jax.training.sweep import default_vectorization
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from cnn_jax.data import Dataset
+
+_COMMAND = "from Python"
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """The rows of a comparison: shows as a table in a notebook, and prints as one.
+
+    Attributes:
+        rows: a mapping for each row, by column.
+        markdown: all of it as text.
+    """
+
+    rows: list[dict[str, Any]]
+    markdown: str
+
+    def to_pandas(self) -> Any:
+        """The rows as a `pandas.DataFrame`.
+
+        Raises:
+            ArgumentError: if there is no pandas.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise ArgumentError("there is no pandas here; pip install pandas") from error
+        return pandas.DataFrame(self.rows)
+
+    def __str__(self) -> str:
+        return self.markdown
+
+    def _repr_html_(self) -> str:
+        return "".join(map(_part, self.markdown.strip().split("\n\n")))
+
+
+def _part(text: str) -> str:
+    """A table or a paragraph of Markdown as HTML."""
+    if not text.startswith("|"):
+        return f"<p>{_inline(text)}</p>"
+    # A bar that is escaped is none.
+    cells = [re.split(r"(?<!\\)\|", line[1:-1]) for line in text.splitlines()]
+    head = "".join(f"<th>{_inline(cell)}</th>" for cell in cells[0])
+    rows = ("".join(f"<td>{_inline(cell)}</td>" for cell in row) for row in cells[2:])
+    return f"<table><tr>{head}</tr>{''.join(f'<tr>{row}</tr>' for row in rows)}</table>"
+
+
+def _inline(text: str) -> str:
+    """Words of the Markdown that `markdown_table` writes as HTML."""
+    words = re.sub(r"(?<!\\)\*\*(.*?)(?<!\\)\*\*", "\0\\1\1", text.strip())
+    words = re.sub(r"<sup>(.*?)</sup>", "\2\\1\3", words)
+    words = html.escape(re.sub(r"\\(.)", r"\1", words))
+    tags = {"\0": "<b>", "\1": "</b>", "\2": "<sup>", "\3": "</sup>"}
+    return "".join(tags.get(letter, letter) for letter in words)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison:
+    """Networks that were trained and compared.
+
+    Attributes:
+        record: all that the tables and the report say.
+        path: of the folder that they lie in.
+    """
+
+    record: SweepRecord
+    path: Path
+
+    def table(self) -> Table:
+        """A row for each variant: accuracy with its interval, and the difference to the first."""
+        rows = [dict(row) for row in csv.DictReader(io.StringIO(summary_csv(self.record)))]
+        return Table([{k: _number(v) for k, v in r.items()} for r in rows], self._markdown)
+
+    @property
+    def best(self) -> dict[str, Any]:
+        """The row of the highest mean test accuracy."""
+        rows = [row for row in self.table().rows if isinstance(row[_MEAN], float)]
+        if not rows:
+            raise ArgumentError("no network trained to its end")
+        return max(rows, key=lambda row: row[_MEAN])
+
+    def figure(self) -> "Figure":
+        """The mean of every row with its interval, and a dot for each seed."""
+        from cnn_jax.analysis.ablation import dot_plot
+
+        return dot_plot(self.record)
+
+    def report(self, path: str | Path) -> Path:
+        """Writes the page.
+
+        Raises:
+            ArgumentError: if it cannot be written.
+        """
+        try:
+            Path(path).write_text(render_ablation_report(self.record), encoding="utf-8")
+        except OSError as error:
+            raise ArgumentError(f"path: cannot write {path}: {error.strerror}") from error
+        return Path(path)
+
+    @cached_property
+    def _markdown(self) -> str:
+        return markdown_table(self.record)
+
+    def __repr__(self) -> str:
+        count = len(self.record.trials)
+        return f"<Comparison of {len(self.record.variants)} rows, {count} networks>"
+
+    def _repr_html_(self) -> str:
+        return self.table()._repr_html_()
+
+
+_MEAN = "mean_test_accuracy"
+
+
+def _number(text: str) -> Any:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def ablate(
+    data: "str | Path | tuple[Any, Any] | Dataset" = "mnist",
+    *,
+    vary: Mapping[str, Sequence[Any]] | None = None,
+    tune: Sequence[str] | Mapping[str, Sequence[Any]] = (),
+    seeds: int = 3,
+    baseline: Mapping[str, Any] | None = None,
+    prune: bool = False,
+    compare: str = "baseline",
+    equivalent_within: float = 0.2,
+    test: tuple[Any, Any] | None = None,
+    class_names: Sequence[str] | None = None,
+    workdir: str | Path | None = None,
+    progress: bool = True,
+    **choices: Any,
+) -> Comparison:
+    """Trains a grid of networks and compares them, as the program `ablate` does.
+
+    `cnn_jax.ablate("mnist", vary={"activation": ["relu", my_wave]}, tune=["learning_rate"])`
+
+    Args:
+        data: as in `train`.
+        vary: options with the values that they take in turn: names, functions, numbers, or texts
+            as the program takes them ("log:1e-3:1e-1:5", "x0.1" for a multiple of the default).
+        tune: numbers that every row has at its own best value, chosen on validation; with the
+            values to try, or else multiples of the default.
+        seeds: runs of every combination.
+        baseline: the row that the others are compared with; the first if not given.
+        prune: whether tuned values that fall behind are stopped.
+        compare: the rows with the "baseline" (Dunnett's test), or "all" pairs too (Tukey's).
+        equivalent_within: differences of test accuracy smaller than this, in percentage points, do
+            not matter.
+        test: as in `train`.
+        class_names: as in `train`.
+        workdir: a new folder to write to; one that goes with this process if not given.
+        progress: whether a bar is shown, in a terminal or a notebook.
+        **choices: what all networks share, as in `train`.
+
+    Returns:
+        The comparison: table, figure, report, best.
+
+    Raises:
+        ArgumentError: naming the argument that cannot be.
+    """
+    with data_by_name(data, test, class_names) as name, named():
+        check_compiler()
+        axes = [_axis(axis, values) for axis, values in (vary or {}).items()]
+        if isinstance(tune, Mapping):
+            axes += [_axis(axis, values) for axis, values in tune.items()]
+        if isinstance(tune, str):
+            raise ArgumentError(f"tune must be a list of names, got {tune!r}")
+        if not isinstance(seeds, int) or seeds < 1:
+            raise ArgumentError(f"seeds must be a positive whole number, got {seeds!r}")
+        fixed = {**read_choices(choices), "dataset": name}
+        if "dataset" in (vary or {}):
+            del fixed["dataset"]
+        wanted = {axis: _text(axis, value) for axis, value in (baseline or {}).items()}
+        study = make_study(axes, list(tune), seeds, fixed, wanted or None)
+        if compare not in COMPARISONS:
+            raise ArgumentError(f"compare must be {' or '.join(COMPARISONS)}, got {compare!r}")
+        if not equivalent_within >= 0:
+            raise ArgumentError(f"equivalent_within must be 0 or more, got {equivalent_within!r}")
+        if prune and not study.tuned:
+            raise ArgumentError("prune stops tuned values that fall behind, but nothing is tuned")
+        prepared = prepare(study, share_devices)
+        directory = _directory(workdir)
+        # What goes with this process need not be kept.
+        kept = workdir is not None
+        files = used_files([fixed, *_chosen(study)]) if kept else loaded_files()
+        shown = _flagfile(study, fixed, directory.path, [file.name for file in files])
+        shown += f"--compare={compare}\n--equivalent_within={equivalent_within:g}\n"
+        described = sweep_choices(prepared, prune, None, files)
+        directory.create(shown, described, _COMMAND, files)
+        write_records(directory, [loaded.record for loaded in prepared.loaded])
+        with progress_bar(progress) as show:
+            results = run_cells(
+                lambda share, text, left: show(share, f"{text} {left}"),
+                directory.path,
+                prepared,
+                default_vectorization(),
+                None,
+                prune,
+            )
+        shown = (directory.path / FLAGS_FILE).read_text()
+        record = sweep_record(
+            prepared,
+            results,
+            shown,
+            environment(_COMMAND),
+            equivalent_within=equivalent_within / 100,
+            all_pairs=compare == "all",
+        )
+        return Comparison(record, directory.path)
+
+
+def _axis(name: str, values: Sequence[Any]) -> Axis:
+    if isinstance(values, str):
+        _, texts = split_axis(f"{name}={values}")
+        values = texts
+    try:
+        items = list(values)
+    except TypeError as error:
+        raise ArgumentError(f"vary: {name} must have a list of values, got {values!r}") from error
+    if not items:
+        raise ArgumentError(f"vary: {name} has no values")
+    found = tuple(Value(_text(name, item), _value(name, item)) for item in items)
+    texts = [value.text for value in found]
+    for text in texts:
+        if texts.count(text) > 1:
+            raise ArgumentError(f"vary: {name} has {text} more than once")
+    return Axis(name, found)
+
+
+def _value(name: str, item: Any) -> Any:
+    if isinstance(item, str) and item.startswith("x") and item[1:].replace(".", "").isdecimal():
+        return Multiple(float(item[1:]))
+    try:
+        number = float(item) if isinstance(item, str) else item
+    except ValueError:
+        number = item
+    return read_value(name, number)
+
+
+def _text(name: str, item: Any) -> str:
+    """How a value is written in a table."""
+    if isinstance(item, tuple | list):
+        return "+".join(map(str, item)) or "none"
+    value = item if isinstance(item, str) else read_value(name, item)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _chosen(study: Study) -> list[dict[str, Any]]:
+    return [{axis.name: value.value} for axis in study.axes for value in axis.values]
+
+
+def _flagfile(study: Study, fixed: Mapping[str, Any], path: Path, files: list[str]) -> str:
+    """A flagfile that repeats a sweep, where its data have a name."""
+    lines = [f"--extend={path / KEPT}/{i:02d}_{file}" for i, file in enumerate(files)]
+    for name, value in sorted(fixed.items()):
+        text = ",".join(map(str, value)) if isinstance(value, tuple | list) else value
+        lines.append(f"--{name}={text}")
+    lines += [
+        f"--vary={axis.name}={','.join(value.text for value in axis.values)}" for axis in study.axes
+    ]
+    lines += [f"--tune={','.join(study.tuned)}"] if study.tuned else []
+    lines.append(f"--seeds={len(study.seeds)}")
+    return "\n".join(lines) + "\n"
+
+
+def _directory(workdir: str | Path | None) -> RunDirectory:
+    """The new folder, or a temporary one that goes with this process."""
+    if workdir is None:
+        folder = tempfile.mkdtemp(prefix="cnn_jax-ablate-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        return RunDirectory(Path(folder))
+    path = Path(workdir)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise ArgumentError(f"workdir={path} already exists; give a new folder")
+    return RunDirectory(path)

@@ -1,0 +1,225 @@
+"""What arguments mean as choices: names or functions, names or arrays."""
+
+import contextlib
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jaxlib
+
+from cnn_jax import compilation, extend
+from cnn_jax.data import DATASETS, Dataset
+from cnn_jax.data.arrays import as_dataset
+from cnn_jax.data.registry import MULTI_LABEL
+from cnn_jax.errors import FieldError, UsageError, did_you_mean
+from cnn_jax.extend import EXTENSIONS, ExtensionFile
+from cnn_jax.models import MODELS, NORMALIZATIONS
+from cnn_jax.ops import ACTIVATIONS, LOSSES, PARAMETRIC_ACTIVATIONS, POOLINGS
+from cnn_jax.ops.augment import AUGMENTATIONS
+from cnn_jax.ops.hyperparameters import is_number
+from cnn_jax.studies.choices import DATA, FIELDS, known_choices
+from cnn_jax.training import OPTIMIZERS, SCHEDULES, known_hyperparameters
+from cnn_jax.training.devices import MeshShape, best_shape
+
+# What arrays are called as a data set.
+ARRAYS = "arrays"
+# The choices that may be functions: of which kind, and the functions that have a name already.
+_FUNCTIONS: dict[str, tuple[Callable[..., Any], Callable[[], Mapping[str, Any]]]] = {
+    "activation": (
+        extend.activation,
+        lambda: ACTIVATIONS | {name: it.function for name, it in PARAMETRIC_ACTIVATIONS.items()},
+    ),
+    "loss": (extend.loss, lambda: LOSSES),
+    "schedule": (extend.schedule, lambda: SCHEDULES),
+    "optimizer": (
+        extend.optimizer, lambda: {name: item.build for name, item in OPTIMIZERS.items()}
+    ),
+    "normalization": (extend.normalization, lambda: NORMALIZATIONS),
+    "pooling": (extend.pooling, lambda: POOLINGS),
+    "model": (extend.network, lambda: {name: item.build for name, item in MODELS.items()}),
+    "augment": (
+        extend.augmentation, lambda: {name: item.function for name, item in AUGMENTATIONS.items()}
+    ),
+}  # fmt: skip
+# The kind of extension that each of them is.
+_KINDS = {name: name for name in _FUNCTIONS} | {"model": "network", "augment": "augmentation"}
+
+
+class ArgumentError(UsageError):
+    """An argument that cannot be, by its name, and what would be right."""
+
+
+@contextlib.contextmanager
+def named() -> Iterator[None]:
+    """Turns what the engine refuses into an error that names arguments, and no flags."""
+    try:
+        yield
+    except ArgumentError:
+        raise
+    except FieldError as error:
+        raise ArgumentError(error.named("")) from error
+    except UsageError as error:
+        raise ArgumentError(re.sub(r"--(?=[a-z])", "", str(error))) from error
+
+
+def read_choices(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments as choices; functions are registered, and stand by their names.
+
+    Raises:
+        ArgumentError: if there is no such argument or it cannot have such a value.
+    """
+    choices = {}
+    for name, value in given.items():
+        known = known_choices() | _numbers_of(given)
+        if name not in known:
+            hint = did_you_mean(name, known)
+            raise ArgumentError(f"{name} is not an argument{hint or '; see help(cnn_jax.train)'}")
+        if value is not None:
+            choices[name] = read_value(name, value)
+    return choices
+
+
+def _numbers_of(given: Mapping[str, Any]) -> set[str]:
+    """The numbers of functions among the arguments, which are registered for it."""
+    for name, value in given.items():
+        if name in _FUNCTIONS and callable(value):
+            read_value(name, value)
+    return known_choices()
+
+
+def read_value(name: str, value: Any) -> Any:
+    """One argument as a choice.
+
+    Raises:
+        ArgumentError: if it cannot have such a value.
+    """
+    if name in _FUNCTIONS:
+        return _augment(value) if name == "augment" else _name_of(name, value)
+    if name == "init_from":
+        folder = Path(getattr(getattr(value, "saved", None), "path", value))
+        if not folder.is_dir():
+            raise ArgumentError(f"init_from must be the folder of a run, or a run in one: {folder}")
+        return str(folder)
+    default = (DATA | FIELDS).get(name)
+    if name in known_hyperparameters() or isinstance(default, float):
+        if not is_number(value) and not hasattr(value, "__float__"):
+            raise ArgumentError(f"{name} must be a number, got {value!r}")
+        return float(value)
+    if isinstance(default, bool | tuple):
+        return value
+    whole = isinstance(default, int) or name in ("image_size", "train_examples", "seed", "patience")
+    if whole and (not hasattr(value, "__index__") or isinstance(value, bool)):
+        raise ArgumentError(f"{name} must be a whole number, got {value!r}")
+    if whole and int(value) < (0 if name in ("seed", "split_seed") else 1):
+        raise ArgumentError(f"{name} must be positive, got {value!r}")
+    return int(value) if whole else value
+
+
+def _name_of(name: str, value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if not callable(value):
+        raise ArgumentError(f"{name} must be a name or a function, got {value!r}")
+    register, registered = _FUNCTIONS[name]
+    for (kind, own), extension in EXTENSIONS.items():
+        if kind == _KINDS[name] and extension.function is value:
+            return own
+    for own, function in registered().items():
+        if function is value:
+            return own
+    try:
+        register(value)
+    except UsageError as error:
+        raise ArgumentError(f"{name}: {error}") from error
+    return str(value.__name__)
+
+
+def _augment(value: Any) -> str:
+    parts = value if isinstance(value, list | tuple) else [value]
+    return ",".join(_name_of("augment", part) for part in parts)
+
+
+def used_files(choices: Collection[Mapping[str, Any]]) -> list[ExtensionFile]:
+    """The files of functions from outside that runs of these choices are to keep.
+
+    Raises:
+        ExtensionError: if a function of this session cannot be written down.
+    """
+    names = {
+        (_KINDS[field], name.partition(":")[0])
+        for chosen in choices
+        for field, value in chosen.items()
+        if field in _KINDS
+        for name in (re.split(r"[,+]", value) if field == "augment" else [value])
+    }
+    used = [EXTENSIONS[key] for key in EXTENSIONS if key in names]
+    captured = extend.capture([each for each in used if each.file is None])
+    return [*extend.loaded_files(), *([captured] if captured else [])]
+
+
+@contextlib.contextmanager
+def data_by_name(
+    data: Any, test: Any = None, class_names: Any = None, multi_label: bool | None = None
+) -> Iterator[str]:
+    """The name of a data set inside, which may be given as arrays.
+
+    Args:
+        data: a name, a folder, `(images, labels)`, a `Dataset`, or a function that returns arrays.
+        test: `(images, labels)`, where `data` is.
+        class_names: of arrays.
+        multi_label: whether images have several labels; seen from the labels if None.
+
+    Raises:
+        ArgumentError: if it is none of these.
+    """
+    if isinstance(data, str | Path):
+        if test is not None or class_names is not None:
+            raise ArgumentError("test and class_names are for arrays; a data set by name has both")
+        yield str(data)
+        return
+    with named():
+        found = _dataset(data, test, class_names)
+    before = DATASETS.get(ARRAYS)
+    DATASETS[ARRAYS] = lambda cache_dir: found
+    (MULTI_LABEL.add if found.multi_label else MULTI_LABEL.discard)(ARRAYS)
+    try:
+        yield ARRAYS
+    finally:
+        MULTI_LABEL.discard(ARRAYS)
+        del DATASETS[ARRAYS]
+        if before is not None:
+            DATASETS[ARRAYS] = before
+
+
+def _dataset(data: Any, test: Any, class_names: Any) -> Dataset:
+    if isinstance(data, Dataset):
+        return data
+    if callable(data):
+        return as_dataset(ARRAYS, data())
+    if not isinstance(data, tuple | list) or len(data) != 2:
+        raise ArgumentError(
+            "data must be the name of a data set, a folder, or (images, labels), got "
+            f"{type(data).__name__}"
+        )
+    parts = (*data, class_names) if test is None else (tuple(data), test, class_names)
+    return as_dataset(ARRAYS, parts)
+
+
+def share_devices(trials: int, together: int) -> MeshShape:
+    """All devices, as the programs share them."""
+    return best_shape(jax.device_count(), trials, together)
+
+
+def check_compiler() -> None:
+    """Refuses a compiler that computes wrong numbers.
+
+    Raises:
+        ArgumentError: naming what would be right.
+    """
+    if wrong := compilation.untrusted():
+        raise ArgumentError(
+            f"jaxlib {jaxlib.__version__} computes wrong numbers on this CPU ({'; '.join(wrong)}); "
+            f"install {' or '.join(compilation.TESTED)}"
+        )

@@ -1,0 +1,377 @@
+"""Trains one network from Python, and what it gives: a run, trained now or loaded."""
+
+import html
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float
+
+from cnn_jax import compilation
+from cnn_jax.analysis import pictures
+from cnn_jax.api._arguments import (
+    ArgumentError,
+    check_compiler,
+    data_by_name,
+    named,
+    read_choices,
+    share_devices,
+    used_files,
+)
+from cnn_jax.api._progress import progress_bar
+from cnn_jax.extend import KEPT
+from cnn_jax.studies.axes import lone_study
+from cnn_jax.studies.choices import DATA, FIELDS, every_choice, of_other_models, value_of
+from cnn_jax.studies.data_record import write_records
+from cnn_jax.studies.lone_run import (
+    METRICS_FILE,
+    TIMINGS_FILE,
+    Keep,
+    LoneRun,
+    Tested,
+    read_test_split,
+    write_result,
+)
+from cnn_jax.studies.planning import CellPlan, prepare
+from cnn_jax.studies.run_directory import BEST, CHECKPOINTS, REPORT_FILE, RunDirectory, environment
+from cnn_jax.studies.saved_run import SavedRun
+from cnn_jax.studies.saved_run import load_run as load_saved_run
+from cnn_jax.training import Config, TrainState
+from cnn_jax.training.config import AUGMENT_PREFIX
+
+if TYPE_CHECKING:
+    from cnn_jax.data import Dataset
+
+_COMMAND = "from Python"
+# The choices of a run that are neither of its data nor fields of its config.
+_OF_RUN = ("augment", "seed", "init_from", "keep_epoch", "patience")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class TrainedRun:
+    """A trained network, with all that is needed to use it.
+
+    Attributes:
+        saved: the network and what it remembers of its data.
+        history: one record an epoch: epoch, learning_rate, train_loss, train_accuracy and, where
+            examples are held out, validation_loss and validation_accuracy; accuracies in [0, 1].
+        result: what has come of it on the test split, as result.json has it; empty where a loaded
+            run has not ended.
+    """
+
+    saved: SavedRun
+    history: tuple[Mapping[str, float], ...]
+    result: Mapping[str, Any]
+    _tested: Tested | None = None
+
+    @property
+    def accuracy(self) -> float:
+        """On the test split, in [0, 1]; of several labels, the mean over them."""
+        return float(self._of_result("test_accuracy"))
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95% interval of the accuracy."""
+        low, high = self._of_result("test_accuracy_interval_95")
+        return low, high
+
+    @property
+    def config(self) -> Config:
+        """Its static choices."""
+        return self.saved.config
+
+    @property
+    def hyperparameters(self) -> dict[str, float]:
+        """Its numbers."""
+        return self.saved.hparams
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """One for each output."""
+        return self.saved.class_names
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader should know of its data and, unless it was loaded, its batches."""
+        batches = [] if self._tested is None else self._tested.lone.notes()
+        return (*self.saved.record.notes, *batches)
+
+    @property
+    def state(self) -> TrainState:
+        """All that was trained."""
+        return self.saved.state
+
+    def predict(self, images: Any) -> Float[np.ndarray, "n classes"]:
+        """The probability of each class, or of each label.
+
+        Args:
+            images: uint8 `n h w c`, `n h w` of gray ones, or a single one; or a picture file, or a
+                list of them, of any size.
+
+        Raises:
+            ArgumentError: if they do not fit the network, or a file cannot be read.
+        """
+        batch = self._images(images)
+        predict = compilation.jit(
+            lambda state, images: self.saved.probabilities(self.saved.run.predict(state, images))
+        )
+        return np.asarray(predict(self.saved.state, batch))
+
+    def report(self, path: str | Path) -> Path:
+        """Writes the page of the run.
+
+        Raises:
+            ArgumentError: if it cannot be written, or the run has none.
+        """
+        if self._tested is not None:
+            shown = flagfile(self.saved.choices, self.config, self.hyperparameters)
+            page = self._tested.report(shown, environment(_COMMAND))
+        else:
+            stored = self.saved.path / REPORT_FILE
+            if not stored.is_file():
+                raise ArgumentError(f"the run in {self.saved.path} has no report: it has not ended")
+            page = stored.read_text(encoding="utf-8")
+        try:
+            Path(path).write_text(page, encoding="utf-8")
+        except OSError as error:
+            raise ArgumentError(f"path: cannot write {path}: {error.strerror}") from error
+        return Path(path)
+
+    def save(self, workdir: str | Path) -> Path:
+        """Writes the folder of the run, as the program would, for any of the programs to use.
+
+        Raises:
+            ArgumentError: if there is something already, or a function of this session cannot be
+                kept.
+        """
+        if self._tested is None or self.saved.path.is_dir():
+            raise ArgumentError(f"the run lies in {self.saved.path} already; copy that folder")
+        directory = _new_directory(workdir)
+        _begin(directory, self.saved.choices, self._tested.lone)
+        for metrics, timing in zip(self.history, self._tested.timings, strict=True):
+            directory.append(METRICS_FILE, dict(metrics))
+            directory.append(TIMINGS_FILE, timing)
+        directory.save(self.state, BEST if Keep.of(self.saved.choices).best else CHECKPOINTS)
+        _end(directory, self)
+        return directory.path
+
+    def __repr__(self) -> str:
+        return f"<TrainedRun {'; '.join(self._facts())}>"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{record['epoch']:.0f}</td>"
+            + "".join(f"<td>{_shown(name, record[name])}</td>" for name in self._columns())
+            + "</tr>"
+            for record in self.history
+        )
+        heads = "".join(f"<th>{name.replace('_', ' ')}</th>" for name in self._columns())
+        facts = html.escape("; ".join(self._facts()))
+        notes = "".join(f"<br>{html.escape(note)}" for note in self.notes)
+        return f"<p><b>{facts}</b>{notes}</p><table><tr><th>epoch</th>{heads}</tr>{rows}</table>"
+
+    def _columns(self) -> list[str]:
+        first = self.history[0] if self.history else {}
+        return [name for name in first if name.startswith(("train_", "validation_"))]
+
+    def _facts(self) -> list[str]:
+        facts = [f"{self.config.architecture.model} on {self.saved.record.name}"]
+        if self.result:
+            low, high = self.interval
+            facts.append(
+                f"test accuracy {self.accuracy:.2%} (95% interval {low:.2%} to {high:.2%})"
+            )
+        facts.append(f"{int(self.state.epoch)} epochs")
+        diverged = self.result.get("status") == "diverged"
+        return [*facts, *(["the loss is not finite"] if diverged else [])]
+
+    def _of_result(self, name: str) -> Any:
+        if not self.result:
+            raise ArgumentError(
+                f"the run in {self.saved.path} has not ended, and read no test split"
+            )
+        return self.result[name]
+
+    def _images(self, images: Any) -> np.ndarray:
+        shape = self.saved.task.image_shape
+        files = [images] if isinstance(images, str | Path) else images
+        if isinstance(files, list | tuple) and files and isinstance(files[0], str | Path):
+            return np.stack([self._picture(Path(file)) for file in files])
+        found = np.asarray(images)
+        if found.shape == shape or (shape[2] == 1 and found.shape == shape[:2]):
+            found = found[None]
+        if found.ndim == 3 and shape[2] == 1:
+            found = found[..., None]
+        if found.dtype != np.uint8 or found.shape[1:] != shape or not len(found):
+            size = "x".join(map(str, shape))
+            raise ArgumentError(
+                f"images are {found.dtype} of shape {found.shape}, expected uint8 of {size} each, "
+                "or picture files"
+            )
+        return found
+
+    def _picture(self, path: Path) -> np.ndarray:
+        style, rule = self.saved.record.style, self.saved.record.rule
+        try:
+            picture = pictures.read_picture(path, style.shape[2], rule)
+            return pictures.fit_picture(picture, style, how=rule.resize).image
+        except ValueError as error:
+            raise ArgumentError(f"images: {path}: {error}") from error
+
+
+def _shown(name: str, value: float) -> str:
+    return f"{value:.2%}" if name.endswith("accuracy") else f"{value:.4f}"
+
+
+def train(
+    data: "str | Path | tuple[Any, Any] | Dataset" = "mnist",
+    *,
+    test: tuple[Any, Any] | None = None,
+    class_names: Sequence[str] | None = None,
+    workdir: str | Path | None = None,
+    progress: bool = True,
+    **choices: Any,
+) -> TrainedRun:
+    """Trains one network: `cnn_jax.train("mnist", model="lenet5", activation=my_wave, epochs=3)`.
+
+    The same engine, defaults and seeds as the program `train`, and so the same numbers.
+
+    Args:
+        data: a name or a folder, as --dataset takes it; `(images, labels)`, uint8 `n h w c` and
+            whole numbers; or a `cnn_jax.data.Dataset`.
+        test: `(images, labels)`; of arrays without, a fifth is kept for testing.
+        class_names: of arrays; their numbers if not given.
+        workdir: a new folder to write the run to; nothing is written if not given.
+        progress: whether a bar is shown, in a terminal or a notebook.
+        **choices: every flag of the program that says what is computed: model, activation, loss,
+            optimizer, learning_rate, epochs, batch_size, augment, seed, ... Where a name is asked
+            for, a function will do.
+
+    Returns:
+        The run: accuracy, interval, history, predict, report, save. Where the loss is not finite
+        any more, training stops; its `result["status"]` then is "diverged".
+
+    Raises:
+        ArgumentError: naming the argument that cannot be.
+    """
+    with data_by_name(data, test, class_names) as name, named():
+        check_compiler()
+        given = {**read_choices(choices), "dataset": name}
+        directory = None if workdir is None else _new_directory(workdir)
+        start = given.get("init_from")
+        source = None if start is None else load_saved_run(Path(start))
+        prepared = prepare(lone_study(given), share_devices, init_from=source)
+        (lone,) = prepared.plans
+        (trial,) = lone.cell.trials
+        place = Path("not saved") if directory is None else directory.path
+        parts = place, given, lone.cell.config, trial.hparams, lone.loaded.record, lone.run
+        if directory is not None:
+            _begin(directory, given, lone)
+        placed = lone.place()
+        run = LoneRun(lone, placed, directory, keep=Keep.of(given))
+        with progress_bar(progress) as show:
+            show(0, "compiling")
+            for end in run.fit():
+                show(run.done / run.epochs, _line(end.metrics, run.epochs))
+        tested = read_test_split(run, placed)
+        saved = SavedRun(*parts, tested.state, {})
+        trained = TrainedRun(saved, run.trial.history, tested.to_json(), tested)
+        if directory is not None:
+            _end(directory, trained)
+        return trained
+
+
+def _line(metrics: Mapping[str, float], epochs: int) -> str:
+    name = "validation_accuracy" if "validation_accuracy" in metrics else "train_accuracy"
+    done = f"epoch {metrics['epoch']:.0f} of {epochs}"
+    return f"{done}, {name.replace('_', ' ')} {metrics[name]:.2%}"
+
+
+def load_run(path: str | Path, *, data: Any = None) -> TrainedRun:
+    """A run from its folder, whoever trained it.
+
+    Args:
+        path: of the folder.
+        data: where its data are now, by name or folder, if not where they were; predicting needs
+            none.
+
+    Raises:
+        ArgumentError: if the folder holds no run, or one that cannot be restored.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        raise ArgumentError(f"path={folder} is not a folder; give the folder of a run")
+    with named():
+        saved = load_saved_run(folder, {} if data is None else {"dataset": str(data)})
+    lines = (folder / METRICS_FILE).read_text().splitlines()
+    history = tuple(json.loads(line) for line in lines if line.endswith("}"))
+    file = folder / "result.json"
+    result = json.loads(file.read_text()) if file.is_file() else {}
+    return TrainedRun(saved, history[: int(saved.state.epoch)], result)
+
+
+def flagfile(
+    choices: Mapping[str, Any],
+    config: Config,
+    hparams: Mapping[str, float],
+    kept: Sequence[Path] = (),
+) -> str:
+    """A flagfile that repeats a run, where its data have a name.
+
+    Args:
+        choices: that were given.
+        config: what they say.
+        hparams: likewise.
+        kept: the files of functions from outside.
+    """
+    unread = of_other_models(config.architecture.model)
+    names = (*DATA, *FIELDS, *_OF_RUN)
+    values = {name: value_of(choices, name) for name in names}
+    values |= dict(hparams) | {"loss": config.loss} | dict(config.architecture.numbers)
+    lines = [f"--extend={path}" for path in kept]
+    for name, value in sorted(values.items()):
+        if value is None or name in unread or name.startswith(AUGMENT_PREFIX):
+            continue
+        if isinstance(value, bool):
+            lines.append(f"--{'' if value else 'no'}{name}")
+        elif isinstance(value, tuple | list):
+            lines.append(f"--{name}={','.join(map(_item, value))}")
+        else:
+            lines.append(f"--{name}={value}")
+    return "\n".join(lines) + "\n"
+
+
+def _item(value: Any) -> str:
+    return ":".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
+
+
+def _new_directory(workdir: str | Path) -> RunDirectory:
+    path = Path(workdir)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise ArgumentError(f"workdir={path} already exists; give a new folder")
+    return RunDirectory(path)
+
+
+def _begin(directory: RunDirectory, choices: dict[str, Any], lone: CellPlan) -> None:
+    """Writes what is known before the first step."""
+    (trial,), config = lone.cell.trials, lone.cell.config
+    with named():
+        files = used_files([choices])
+        kept = [directory.path / KEPT / f"{i:02d}_{file.name}" for i, file in enumerate(files)]
+        directory.create(
+            flagfile(choices, config, trial.hparams, kept),
+            every_choice(choices, config, trial.hparams, files),
+            _COMMAND,
+            files,
+        )
+    write_records(directory, [lone.loaded.record])
+
+
+def _end(directory: RunDirectory, run: TrainedRun) -> None:
+    """Writes what has come of it."""
+    assert run._tested is not None
+    write_result(directory, run._tested)
+    run.report(directory.path / REPORT_FILE)

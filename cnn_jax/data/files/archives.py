@@ -1,0 +1,146 @@
+"""Archives of data sets, unpacked where no path leaves the target and sizes are bounded."""
+
+import os
+import shutil
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import IO, NamedTuple
+
+from cnn_jax.data.cache import default_folder, fingerprint, progress
+from cnn_jax.errors import UsageError
+
+SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+# Pictures hardly shrink, and arrays seldom to less than a hundredth.
+_MOST_TIMES = 200
+_ALWAYS_FINE = 2 << 30
+_MOST_FILES = 5_000_000
+_CHUNK = 1 << 20
+
+
+class _Member(NamedTuple):
+    """A file in an archive: its path, its size as stated, and how it is opened."""
+
+    path: str
+    size: int
+    open: Callable[[], IO[bytes] | None]
+
+
+def is_archive(name: str) -> bool:
+    """Whether a file's name is that of an archive."""
+    return name.lower().endswith(SUFFIXES)
+
+
+def stem(name: str) -> str:
+    """An archive's name without its ending."""
+    ending = max((each for each in SUFFIXES if name.lower().endswith(each)), key=len, default="")
+    return name[: len(name) - len(ending)] or name
+
+
+def unpack(path: Path, cache_dir: str | os.PathLike[str] | None) -> Path:
+    """The folder that an archive was unpacked to; once, in the cache.
+
+    Args:
+        path: the archive.
+        cache_dir: of the cache; default: see `default_folder`.
+
+    Raises:
+        UsageError: it is damaged, has a path that leads out of the folder, or unpacks to far more
+            than it is.
+    """
+    status = path.stat()
+    key = fingerprint(str(path.resolve()), status.st_size, status.st_mtime_ns)
+    cache = Path(cache_dir).expanduser() if cache_dir else default_folder()
+    folder = cache / "unpacked" / key / stem(path.name)
+    if folder.is_dir():
+        return folder
+    folder.parent.parent.mkdir(parents=True, exist_ok=True)
+    # Unpacked beside its place and then renamed: nobody ever sees half of it.
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent.parent))
+    try:
+        (temporary / folder.name).mkdir()
+        _unpack(path, temporary / folder.name, status.st_size)
+        os.replace(temporary, folder.parent)
+    except (OSError, EOFError, RuntimeError, NotImplementedError, zlib.error, zipfile.BadZipFile,
+            tarfile.TarError, ValueError) as error:  # fmt: skip
+        if folder.is_dir():
+            return folder
+        if isinstance(error, UsageError):
+            raise
+        raise UsageError(f"cannot unpack {path}: {' '.join(str(error).split())}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return folder
+
+
+def _unpack(path: Path, target: Path, packed: int) -> None:
+    most = max(_ALWAYS_FINE, _MOST_TIMES * packed)
+    free = shutil.disk_usage(target).free
+    written = 0
+    with _members(path) as members:
+        listed = list(members)
+        total = sum(member.size for member in listed)
+        if total > most or len(listed) > _MOST_FILES:
+            raise UsageError(
+                f"{path} has {packed:,} bytes and would unpack to {total:,} in {len(listed):,} "
+                "files, which is no data set; unpack it by hand if it is"
+            )
+        if total > free:
+            raise UsageError(
+                f"{path} unpacks to {total:,} bytes, but {target} has {free:,} left; set "
+                "CNN_JAX_CACHE to a folder with room"
+            )
+        with progress(f"Unpacking {path.name}", len(listed)) as advance:
+            for member in listed:
+                written += _write(path, member, target, most - written)
+                advance(1)
+
+
+def _write(path: Path, member: _Member, target: Path, most: int) -> int:
+    place = target / _safe(path, member.path)
+    source = member.open()
+    if source is None:
+        return 0
+    place.parent.mkdir(parents=True, exist_ok=True)
+    written = 0
+    # What an archive states of sizes need not be true.
+    with source, place.open("wb") as file:
+        while chunk := source.read(_CHUNK):
+            written += len(chunk)
+            if written > most:
+                raise UsageError(f"{path} unpacks to far more than it is, which is no data set")
+            file.write(chunk)
+    return written
+
+
+def _safe(archive: Path, name: str) -> PurePosixPath:
+    path = PurePosixPath(name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or ":" in (path.parts or ("",))[0]:
+        raise UsageError(f"{archive} holds {name}, a path that leads out of the folder")
+    return path
+
+
+@contextmanager
+def _members(path: Path) -> Iterator[Iterator[_Member]]:
+    """The files in an archive; links and devices in it are not unpacked."""
+    if path.name.lower().endswith(".zip"):
+        with zipfile.ZipFile(path) as zipped:
+            if any(info.flag_bits & 1 for info in zipped.infolist()):
+                raise UsageError(f"{path} is encrypted; unpack it by hand")
+            yield (
+                _Member(info.filename, info.file_size, partial(zipped.open, info))
+                for info in zipped.infolist()
+                if not info.is_dir()
+            )
+    else:
+        with tarfile.open(path) as tarred:
+            yield (
+                _Member(info.name, info.size, partial(tarred.extractfile, info))
+                for info in tarred
+                if info.isreg()
+            )

@@ -1,0 +1,356 @@
+"""Tables of labels as people have them: a class a row, or several labels of zeros and ones.
+
+The first line names the columns. One column holds the pictures, by their paths, with or without
+ending, with slashes or backslashes; where its name is one of `_FILE_COLUMNS` the file is a table
+of labels. A column called label, class or the like (`_CLASS_COLUMNS`), or the only other one, holds
+the class of each picture; otherwise every other column is a label that is there or not.
+"""
+
+import csv
+import io
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from cnn_jax.data.folders._natural import natural
+from cnn_jax.data.folders._scan import File, Folder
+from cnn_jax.errors import FIELD, FieldError, UsageError
+
+# Of both, the first that a table has.
+_FILE_COLUMNS = (
+    "file", "filename", "filepath", "path", "imagepath", "imagefile", "imagename", "imageid",
+    "image", "img", "imgname", "imgid", "name", "id",
+)  # fmt: skip
+_CLASS_COLUMNS = (
+    "label", "class", "classname", "category", "target", "breed", "species", "diagnosis", "dx",
+    "labels", "classes", "tags", "tag", "y",
+)  # fmt: skip
+_MANY = frozenset({"labels", "classes", "tags"})
+_SPLIT_COLUMNS = ("split", "subset", "partition")
+_SEPARATORS = "|;,"
+_SUFFIXES = (".csv", ".tsv")
+_BY_NAME = ("labels.csv", "_classes.csv")
+_TRUE, _FALSE = frozenset({"true", "yes"}), frozenset({"false", "no"})
+
+# How labels are found where a folder can be read in several ways.
+LABELS = ("auto", "folders", "one", "several")
+
+
+class Table(NamedTuple):
+    """What a table says.
+
+    Attributes:
+        file: the table.
+        several: whether a picture has any number of labels.
+        names: of the labels; of the classes that occur, in natural order.
+        files: the picture of each row.
+        labels: of each row: the name of its class, or a zero or one for each label.
+        splits: of each row what a column for it says; empty without one.
+        missing: pictures that it names and that are not there.
+        notes: what a reader should know.
+    """
+
+    file: File
+    several: bool
+    names: tuple[str, ...]
+    files: list[File]
+    labels: list
+    splits: list[str]
+    missing: list[str]
+    notes: tuple[str, ...]
+
+
+class _Columns(NamedTuple):
+    """The header of a table, by what its columns hold."""
+
+    picture: int
+    names: tuple[str, ...]
+    places: tuple[int, ...]
+    split: int | None
+
+
+def is_table(root: Path, file: File) -> bool:
+    """Whether a file is one of labels, by its name or by the columns that its first line names."""
+    name = file.name.lower()
+    if not name.endswith(_SUFFIXES):
+        return False
+    if name in _BY_NAME:
+        return True
+    try:
+        rows = _read_rows(root / file.path, lines=1)
+    except UsageError:
+        return False
+    return bool(rows) and _columns(rows[0]) is not None
+
+
+def _plain(name: str) -> str:
+    return "".join(letter for letter in name.casefold() if letter.isalnum())
+
+
+def _columns(header: Sequence[str]) -> _Columns | None:
+    plain = [_plain(name) for name in header]
+    pictures = [plain.index(name) for name in _FILE_COLUMNS if name in plain]
+    if not pictures or len(header) < 2:
+        return None
+    splits = [plain.index(name) for name in _SPLIT_COLUMNS if name in plain]
+    # pandas numbers rows in a column without a name.
+    numbering = {place for place, name in enumerate(plain) if name in ("", "unnamed0")}
+    if header[-1].strip() == "" and len(header) > 2:
+        numbering.discard(len(header) - 1)
+    others = [
+        place
+        for place in range(len(header))
+        if place != pictures[0] and place not in numbering and place not in splits[:1]
+    ]
+    names = tuple(header[place].strip() for place in others)
+    split = splits[0] if splits and others else None
+    return _Columns(pictures[0], names, tuple(others), split) if others else None
+
+
+def _read_rows(path: Path, lines: int | None = None) -> list[list[str]]:
+    try:
+        content = path.read_bytes() if lines is None else _first_line(path)
+        text = _decode(content)
+        first = text.splitlines()[0] if text.strip() else ""
+        delimiter = max(",;\t|", key=first.count)
+        rows = [row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if any(row)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"cannot read {path}: {' '.join(str(error).split())}") from error
+    return rows
+
+
+def _first_line(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.readline(1 << 16)
+
+
+def _decode(content: bytes) -> str:
+    """As spreadsheets write text: UTF-8, UTF-16 with its mark, or else Windows' code page."""
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return content.decode("utf-16", errors="ignore")
+    if b"\0" in content:
+        raise UnicodeDecodeError("utf-8", content[:1], 0, 1, "it is no text")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("cp1252", errors="replace")
+
+
+def read_table(root: Path, file: File, folders: Iterable[Folder], labels: str) -> Table:
+    """Reads a table of labels.
+
+    Args:
+        root: of the data.
+        file: the table.
+        folders: where its pictures may lie, the likeliest first.
+        labels: one of `LABELS`: "one" or "several" where both are possible.
+
+    Raises:
+        UsageError: it is not laid out as above, or can be read in two ways.
+    """
+    path = root / file.path
+    rows = _read_rows(path)
+    columns = _columns([name.strip() for name in rows[0]]) if rows else None
+    if columns is None or len(rows) < 2:
+        raise UsageError(
+            f"{path} must begin with a line file,LABEL,LABEL,... and have a line for each picture"
+        )
+    if len(set(columns.names)) < len(columns.names) or "" in columns.names:
+        raise UsageError(
+            f"{path} must give every label a name of its own, got {', '.join(columns.names)}"
+        )
+    width = len(rows[0])
+    for row in rows[1:]:
+        if len(row) != width:
+            raise _bad_row(path, columns, row)
+    cells = [[row[place].strip() for place in columns.places] for row in rows[1:]]
+    several, names, values, notes = _read_cells(path, columns, rows[1:], cells, labels)
+    return _with_pictures(file, folders, columns, rows[1:], several, names, values, notes)
+
+
+def _with_pictures(
+    file: File, folders: Iterable[Folder], columns: _Columns, rows: list[list[str]],
+    several: bool, names: tuple[str, ...], values: list, notes: list[str],
+) -> Table:  # fmt: skip
+    index = _Index(folders)
+    files, kept, splits, missing = [], [], [], []
+    for row, value in zip(rows, values, strict=True):
+        found = index.find(row[columns.picture])
+        if found is None:
+            missing.append(row[columns.picture])
+            continue
+        files.append(found)
+        kept.append(value)
+        splits.append("" if columns.split is None else row[columns.split].strip())
+    twice = [path for path, count in Counter(each.path for each in files).items() if count > 1]
+    if twice:
+        said = defaultdict(set)
+        for each, value in zip(files, kept, strict=True):
+            said[each.path].add(str(value))
+        unlike = sum(len(said[path]) > 1 for path in twice)
+        notes.append(
+            f"{file.path} names {len(twice):,} pictures more than once ({twice[0]}), {unlike:,} of "
+            "them with different labels: read for every line"
+        )
+    return Table(file, several, names, files, kept, splits, missing, tuple(notes))
+
+
+def _bad_row(path: Path, columns: _Columns, row: Sequence[str]) -> UsageError:
+    values = [cell for place, cell in enumerate(row) if place != columns.picture]
+    name = row[columns.picture] if columns.picture < len(row) else ""
+    return UsageError(
+        f"{path}: the line of {name} must have {len(columns.names)} zeros or ones after the file, "
+        f"got {','.join(values)}; a single column of class names must be called label"
+    )
+
+
+def _number(cell: str) -> int | None:
+    """0, 1 or -1, however it is written, or None."""
+    text = cell.casefold()
+    if text in _TRUE or text in _FALSE:
+        return int(text in _TRUE)
+    try:
+        value = float(text.replace(",", "."))
+    except ValueError:
+        return None
+    return int(value) if value in (-1, 0, 1) else None
+
+
+def _read_cells(
+    path: Path, columns: _Columns, rows: list[list[str]], cells: list[list[str]], labels: str
+) -> tuple[bool, tuple[str, ...], list, list[str]]:
+    """Whether there are several labels, their names (or those of classes), values and notes."""
+    plain = [_plain(name) for name in columns.names]
+    named = next((plain.index(name) for name in _CLASS_COLUMNS if name in plain), None)
+    if labels == "several" and named is not None and plain[named] not in _MANY:
+        named = None
+    only = 0 if len(plain) == 1 else named
+    numbers = [[_number(cell) for cell in row] for row in cells]
+    flags = all(value is not None for row in numbers for value in row)
+    if only is not None and (named is not None or not flags or labels == "one"):
+        column = [row[only] for row in cells]
+        return _read_one(path, columns.names, only, column, rows, columns, labels)
+    if not flags:
+        bad = next(place for place, row in enumerate(numbers) if None in row)
+        raise _bad_row(path, columns, rows[bad])
+    if labels == "one":
+        return _one_hot(path, columns, rows, numbers)
+    return True, columns.names, _zeros_and_ones(path, columns, rows, numbers), []
+
+
+def _read_one(
+    path: Path, names: tuple[str, ...], only: int, column: list[str], rows: list[list[str]],
+    columns: _Columns, labels: str,
+) -> tuple[bool, tuple[str, ...], list, list[str]]:  # fmt: skip
+    name, others = names[only], [other for other in names if other != names[only]]
+    notes = [f"{path.name}: the class is column {name}, not {', '.join(others)}"] if others else []
+    for row, cell in zip(rows, column, strict=True):
+        if not cell and _plain(name) not in _MANY:
+            raise UsageError(f"{path}: the line of {row[columns.picture]} has no {name}")
+    flags = {cell.casefold() for cell in column} <= {"0", "1", "-1", "true", "false", "0.0", "1.0"}
+    if flags and labels == "auto":
+        raise FieldError(
+            f"{path}: {name} is 0 or 1, which can be two classes ({FIELD.labels}=one) or one label "
+            f"that is there or not ({FIELD.labels}=several); say which"
+        )
+    if _plain(name) in _MANY and labels != "one":
+        separator = next((each for each in _SEPARATORS if any(each in c for c in column)), None)
+        if separator is None and any(" " in cell for cell in column):
+            if labels == "auto":
+                raise FieldError(
+                    f"{path}: {name} has values like {next(c for c in column if ' ' in c)!r}, "
+                    f"which can be one class ({FIELD.labels}=one) or several labels "
+                    f"({FIELD.labels}=several); say which"
+                )
+            separator = " "
+        if separator or labels == "several":
+            parts = [
+                {part.strip() for part in cell.split(separator or ",") if part.strip()}
+                for cell in column
+            ]
+            found = tuple(sorted(set().union(*parts), key=natural))
+            return True, found, [[int(each in part) for each in found] for part in parts], notes
+    column = _whole(column)
+    return False, tuple(sorted(set(column), key=natural)), column, notes
+
+
+def _whole(column: list[str]) -> list[str]:
+    """Classes that pandas wrote as 3.0 are 3 again."""
+    heads = [cell.removesuffix(".0") for cell in column]
+    return heads if all(head.lstrip("-").isdecimal() for head in heads) else column
+
+
+def _one_hot(
+    path: Path, columns: _Columns, rows: list[list[str]], numbers: list
+) -> tuple[bool, tuple[str, ...], list, list[str]]:
+    chosen = []
+    for row, values in zip(rows, numbers, strict=True):
+        if sum(value == 1 for value in values) != 1:
+            raise FieldError(
+                f"{path}: the line of {row[columns.picture]} says {','.join(map(str, values))}, "
+                f"expected exactly one 1 with {FIELD.labels}=one"
+            )
+        chosen.append(columns.names[values.index(1)])
+    return False, columns.names, chosen, []
+
+
+def _zeros_and_ones(
+    path: Path, columns: _Columns, rows: list[list[str]], numbers: list
+) -> list[list[int]]:
+    found = {value for row in numbers for value in row}
+    if {-1, 0} <= found:
+        raise UsageError(
+            f"{path} has 0 and -1: -1 can mean that a label is not there (then write 0) or that it "
+            "is not known (then leave such lines out)"
+        )
+    return [[max(value, 0) for value in row] for row in numbers]
+
+
+class _Index:
+    """Finds the file that a name in a table means."""
+
+    def __init__(self, folders: Iterable[Folder]):
+        self.folders = list(folders)
+        self.exact: dict[str, File] = {}
+        self.by_name: dict[str, dict[str, File]] = defaultdict(dict)
+        for folder in self.folders:
+            for file in folder.walk():
+                self.exact.setdefault(file.path, file)
+                self.by_name[file.name.casefold()][file.path] = file
+                stem = file.name.rpartition(".")[0].casefold()
+                if stem:
+                    self.by_name[f"{stem}."][file.path] = file
+
+    def find(self, name: str) -> File | None:
+        """The file, or None where there is none or several that could be meant."""
+        parts = [
+            part for part in name.strip().replace("\\", "/").split("/") if part not in ("", ".")
+        ]
+        if not parts or ".." in parts:
+            return None
+        for folder in self.folders:
+            path = "/".join([*filter(None, [folder.path]), *parts])
+            if path in self.exact:
+                return self.exact[path]
+        last = parts[-1].casefold()
+        found = list((self.by_name.get(last) or self.by_name.get(f"{last}.") or {}).values())
+        folders = [part.casefold() for part in parts[:-1]]
+        best = max((_shared(file, folders) for file in found), default=0)
+        nearest = [file for file in found if _shared(file, folders) == best]
+        for folder in self.folders:
+            inside = [each for each in nearest if each.path.startswith(f"{folder.path}/")]
+            direct = [each for each in inside if each.path.count("/") == folder.path.count("/") + 1]
+            for candidates in (direct, inside):
+                if len(candidates) == 1:
+                    return candidates[0]
+        return nearest[0] if len(nearest) == 1 else None
+
+
+def _shared(file: File, folders: list[str]) -> int:
+    """How many of the folders right above a file are those named."""
+    above = file.path.casefold().split("/")[:-1]
+    count = 0
+    while count < min(len(above), len(folders)) and above[-1 - count] == folders[-1 - count]:
+        count += 1
+    return count

@@ -1,0 +1,144 @@
+"""The source of functions that were registered from Python, as a file that a run can keep.
+
+A function of a notebook is written down with what it refers to: modules as imports, plain values as
+they are, other functions and classes of the notebook by their source too.
+"""
+
+import ast
+import hashlib
+import inspect
+import symtable
+import sys
+import sysconfig
+import textwrap
+import types
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from cnn_jax.extend._files import ExtensionFile, adopt
+from cnn_jax.extend._registry import Extension, ExtensionError, rehearsing
+
+_FILE = "from_python.py"
+_PLAIN = (bool, int, float, str, bytes, type(None))
+
+
+def capture(extensions: Iterable[Extension]) -> ExtensionFile | None:
+    """A file that registers these again, or None for none.
+
+    Raises:
+        ExtensionError: if one refers to something that cannot be written down.
+    """
+    chosen = list(extensions)
+    if not chosen:
+        return None
+    lines: dict[str, str] = {"cnn_jax": "import cnn_jax"}
+    calls = []
+    for extension in chosen:
+        try:
+            name = _write(extension.function, lines)
+        except (OSError, TypeError, ValueError, SyntaxError) as error:
+            raise ExtensionError(
+                f"{extension.kind} {extension.name} cannot be kept with the run: {error}; put it "
+                "into a file and give that to cnn_jax.extend.load_file"
+            ) from error
+        options = {"name": extension.name} | dict(extension.options)
+        text = "".join(f", {key}={value!r}" for key, value in options.items())
+        calls.append(f"cnn_jax.{extension.kind}({name}{text})")
+    head = [text for text in lines.values() if text.startswith(("import", "from"))]
+    body = [text for text in lines.values() if not text.startswith(("import", "from"))]
+    text = "\n".join(head) + "\n\n\n" + "\n\n\n".join([*body, "\n".join(calls)]) + "\n"
+    file = ExtensionFile(_FILE, text, hashlib.sha256(text.encode()).hexdigest())
+    _rehearse(file)
+    adopt(file, chosen)
+    return file
+
+
+def _write(function: Any, lines: dict[str, str]) -> str:
+    """Adds the source of a function or class and of all that it refers to; gives its name."""
+    name = function.__name__
+    if name == "<lambda>":
+        raise ValueError("it is a lambda; give it a name with def")
+    if imported := _import_of(function, name):
+        lines[name] = imported
+        return name
+    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    (definition,) = tree.body
+    assert isinstance(definition, ast.FunctionDef | ast.ClassDef)
+    definition.decorator_list = [
+        item for item in definition.decorator_list if not ast.unparse(item).startswith("cnn_jax.")
+    ]
+    used = set(_free_names(symtable.symtable(ast.unparse(definition), name, "exec")))
+    known = _surroundings(function)
+    lines.setdefault(name, "")
+    for other in sorted(used & known.keys() - {name}):
+        _refer(other, known[other], lines)
+    # After all that it refers to.
+    lines.pop(name)
+    lines[name] = ast.unparse(definition)
+    return name
+
+
+def _free_names(scope: symtable.SymbolTable) -> Iterator[str]:
+    """The names that code takes from around it, those of annotations and defaults too."""
+    outside = scope.get_type() == "module"
+    for symbol in scope.get_symbols():
+        if symbol.is_global() or (outside and not symbol.is_assigned()):
+            yield symbol.get_name()
+    for inner in scope.get_children():
+        yield from _free_names(inner)
+
+
+def _surroundings(function: Any) -> dict[str, Any]:
+    """All that a name can mean inside of a function or class of a notebook or a module."""
+    if inspect.isclass(function):
+        return dict(vars(sys.modules[function.__module__]))
+    held = inspect.getclosurevars(function).nonlocals
+    return function.__globals__ | dict(held)
+
+
+def _refer(name: str, value: Any, lines: dict[str, str]) -> None:
+    if name in lines or name == "__builtins__":
+        return
+    if isinstance(value, types.ModuleType):
+        lines[name] = f"import {value.__name__} as {name}"
+    elif isinstance(value, _PLAIN) or (
+        isinstance(value, tuple) and all(isinstance(item, _PLAIN) for item in value)
+    ):
+        lines[name] = f"{name} = {value!r}"
+    elif imported := _import_of(value, name):
+        lines[name] = imported
+    elif inspect.isfunction(value) or inspect.isclass(value):
+        own = _write(value, lines)
+        if own != name:
+            lines[name] = f"{name} = {own}"
+    else:
+        raise ValueError(f"it refers to {name}, a {type(value).__name__}")
+
+
+def _import_of(value: Any, name: str) -> str | None:
+    """How something is imported from an installed package, if it can be."""
+    module = sys.modules.get(getattr(value, "__module__", None) or "")
+    own = getattr(value, "__qualname__", getattr(value, "__name__", name))
+    if module is None or "." in own or getattr(module, own, None) is not value:
+        return None
+    file = getattr(module, "__file__", None)
+    places = [sysconfig.get_path(key) for key in ("purelib", "platlib", "stdlib")]
+    ours = module.__name__.partition(".")[0] == "cnn_jax"
+    if not ours and (file is None or not any(file.startswith(place) for place in places)):
+        return None
+    return f"from {module.__name__} import {own} as {name}"
+
+
+def _rehearse(file: ExtensionFile) -> None:
+    """Runs a file without registering anything, to see that it stands alone."""
+    run: Callable[..., Any] = exec
+    rehearsing.append(file.name)
+    try:
+        run(compile(file.text, file.name, "exec"), {"__name__": "cnn_jax_rehearsal"})
+    except Exception as error:
+        raise ExtensionError(
+            f"functions of this session cannot be kept with the run: {error}; put them into a "
+            "file and give that to cnn_jax.extend.load_file"
+        ) from error
+    finally:
+        rehearsing.pop()

@@ -1,0 +1,190 @@
+"""Axes of a study: what is compared, tuned and repeated, as the grid of its trials.
+
+A lone run is the study of one trial: nothing varies.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from cnn_jax.errors import FIELD, FieldError, did_you_mean
+from cnn_jax.studies import choices as of_run
+from cnn_jax.studies.choices import Choices
+from cnn_jax.training import OPTIMIZERS, Config, hyperparameters, known_hyperparameters
+from cnn_jax.training.grid import Axis, Cell, Grid, Resolved, Trial, Value, make_grid
+
+# The multiples of its default that a tuned number is tried at when it is given no values.
+_MULTIPLES = (0.1, 0.3, 1, 3, 10)
+# What cannot vary in a study.
+NOT_AXES = frozenset(
+    {"seed", "split_seed", "data_dir", "download", "init_from", "keep_epoch", "patience"}
+)
+
+
+class Multiple(NamedTuple):
+    """A number as a multiple of its default, which may depend on the optimizer."""
+
+    factor: float
+
+
+class Study(NamedTuple):
+    """What is compared, tuned and repeated.
+
+    Attributes:
+        axes: every axis, tuned ones included.
+        tuned: names of those that are tuned.
+        seeds: of every combination.
+        grid: all of it, split into cells.
+        baseline: index of the variant that the others are compared with.
+    """
+
+    axes: tuple[Axis, ...]
+    tuned: tuple[str, ...]
+    seeds: tuple[int, ...]
+    grid: Grid
+    baseline: int = 0
+
+    @property
+    def compared(self) -> tuple[Axis, ...]:
+        """The axes that are rows of the table."""
+        return tuple(axis for axis in self.axes if axis.name not in self.tuned)
+
+
+def lone_study(choices: Choices) -> Study:
+    """The study of one trial.
+
+    Args:
+        choices: options that were given, by name.
+
+    Raises:
+        UsageError: if one has no effect with the others, or is out of range.
+    """
+    config = of_run.read_config(choices)
+    seed = choices.get("seed", 0)
+    trial = Trial(0, {}, seed, of_run.read_hparams(config, choices))
+    cell = Cell(of_run.data_choices(choices), config, (trial,))
+    return Study((), (), (seed,), Grid(({},), (cell,)))
+
+
+def make_study(
+    axes: Sequence[Axis],
+    tune: Sequence[str],
+    seeds: int,
+    fixed: Choices,
+    baseline: Mapping[str, str] | None = None,
+) -> Study:
+    """The grid over axes.
+
+    Args:
+        axes: options with their values.
+        tune: names of hyperparameters to tune; those that are no axis get multiples of their
+            default.
+        seeds: how many, counted from the fixed `seed`.
+        fixed: options given once for all trials.
+        baseline: the variant to compare with, by its values; the first if None.
+
+    Raises:
+        UsageError: for an unknown or doubled axis, an impossible value, or one that has no effect.
+    """
+    axes = list(axes)
+    names = [axis.name for axis in axes]
+    for name in ("keep_epoch", "patience"):
+        if name in fixed:
+            raise FieldError(f"{FIELD[name]} is for one run: a sweep trains all equally long")
+    for name in names:
+        if names.count(name) > 1:
+            raise FieldError(f"{FIELD.vary}={name} is given twice; put all its values into one")
+        check_axis(name)
+        if name in fixed:
+            raise FieldError(f"{FIELD[name]} is fixed and an axis of the sweep too; give it once")
+    for name in tune:
+        if name not in known_hyperparameters():
+            raise FieldError(
+                f"{FIELD.tune}={name}: only numbers can be tuned: "
+                f"{', '.join(known_hyperparameters())}"
+            )
+        if name in fixed:
+            raise FieldError(f"{FIELD[name]} is fixed, so it cannot be tuned; give it once")
+        if name not in names:
+            axes.append(Axis(name, tuple(Value(f"x{m:g}", Multiple(m)) for m in _MULTIPLES)))
+    if not axes:
+        raise FieldError(
+            f"nothing varies; give an axis, such as {FIELD.vary}=activation=relu,tanh, or "
+            f"{FIELD.tune}"
+        )
+    first = fixed.get("seed", 0)
+    numbers = tuple(range(first, first + seeds))
+    grid = make_grid(axes, tune, numbers, lambda values: _resolve(values, fixed, axes))
+    study = Study(tuple(axes), tuple(tune), numbers, grid)
+    return study._replace(baseline=find_variant(baseline, study)) if baseline else study
+
+
+def check_axis(name: str) -> None:
+    """Refuses what cannot vary.
+
+    Raises:
+        UsageError: naming the nearest that can.
+    """
+    if name == "seed":
+        raise FieldError(
+            f"{FIELD.vary}=seed: say how many seeds with {FIELD.seeds}, and the first with "
+            f"{FIELD.seed}"
+        )
+    known = of_run.known_choices() - NOT_AXES
+    if name not in known:
+        hint = did_you_mean(name, known) or "; any option of train is one"
+        raise FieldError(f"{FIELD.vary}={name}: it is not an option that can vary{hint}")
+
+
+def find_variant(wanted: Mapping[str, str], study: Study) -> int:
+    """The index of the variant that has these values.
+
+    Raises:
+        UsageError: if it is none or more than one.
+    """
+    text = ",".join(f"{name}={value}" for name, value in wanted.items())
+    variants = study.grid.variants
+    names = [axis.name for axis in study.compared]
+    for name, value in wanted.items():
+        if name not in names:
+            raise FieldError(
+                f"{FIELD.baseline}={text}: {name} is not a compared axis: {', '.join(names)}"
+            )
+        if not any(variant[name] == value for variant in variants):
+            values = ", ".join(dict.fromkeys(variant[name] for variant in variants))
+            raise FieldError(
+                f"{FIELD.baseline}={text} is not in the grid; {name} is one of {values}"
+            )
+    found = [index for index, variant in enumerate(variants) if wanted.items() <= variant.items()]
+    if len(found) != 1:
+        rest = ", ".join(name for name in names if name not in wanted)
+        raise FieldError(
+            f"{FIELD.baseline}={text} fits {len(found)} of the {len(variants)} variants"
+            + (f"; give {rest} too" if rest else "")
+        )
+    return found[0]
+
+
+def _resolve(values: Mapping[str, Any], fixed: Choices, axes: Sequence[Axis]) -> Resolved:
+    choices = {**fixed, **values}
+    unread = of_run.without_effect(choices)
+    if OPTIMIZERS[choices.get("optimizer", Config.optimizer)].full_batch:
+        # The size of a micro-batch changes the memory, not the result.
+        unread |= {"batch_size"} & values.keys()
+    choices = {name: value for name, value in choices.items() if name not in unread}
+    config = of_run.read_config(choices)
+    if any(axis.name == "dropout_rate" for axis in axes):
+        # One program for all rates: at rate 0 the dropout layers pass everything.
+        config = replace(config, architecture=replace(config.architecture, dropout=True))
+    defaults = hyperparameters(config)
+    for name, value in choices.items():
+        if isinstance(value, Multiple):
+            if defaults[name] == 0:
+                raise FieldError(
+                    f"{FIELD[name]} is 0 by default, which has no multiples; give its values with "
+                    f"{FIELD.vary}={name}"
+                )
+            choices[name] = float(f"{defaults[name] * value.factor:.4g}")
+    return Resolved(
+        of_run.data_choices(choices), config, of_run.read_hparams(config, choices), unread
+    )

@@ -1,0 +1,155 @@
+"""What lies in a folder of runs and sweeps, and what is known of several runs at once."""
+
+import json
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cnn_jax.analysis.compare import ComparedRun, Pair, compare_answers
+from cnn_jax.errors import UsageError
+from cnn_jax.studies.data_record import read_record
+from cnn_jax.studies.lone_run import ANSWERS_FILE, METRICS_FILE
+from cnn_jax.studies.run_directory import CONFIG_FILE, plain
+
+# Choices that say where things are, and not what they are.
+_PLACES = frozenset({"data_dir", "extensions"})
+
+
+class Entry(NamedTuple):
+    """A run or a sweep in a folder.
+
+    Attributes:
+        path: of it.
+        config: what must stay the same of it.
+        result: what has come of a run; empty where it has not ended, and of a sweep.
+        started: when.
+    """
+
+    path: Path
+    config: dict[str, Any]
+    result: dict[str, Any]
+    started: str
+
+    @property
+    def sweep(self) -> bool:
+        """Whether it is a sweep."""
+        return "rows" in self.config
+
+    def choices(self) -> dict[str, str]:
+        """Those of a run, as text."""
+        given = {
+            name: plain(value)
+            for name, value in self.config.items()
+            if name not in _PLACES and not isinstance(value, dict)
+        }
+        # Its numbers are choices of their own.
+        names = [name for name, _ in self.config.get("augment", ())]
+        # A name may mean another function: files are told apart by what is in them.
+        files = self.config.get("extensions", {}).items()
+        held = {"extensions": ", ".join(f"{name} {sha256[:8]}" for name, sha256 in files)}
+        return given | {"augment": ",".join(names) or "none"} | (held if files else {})
+
+
+def find_entries(folder: Path) -> list[Entry]:
+    """The runs and sweeps below a folder, those that were started last first."""
+    found = [read_entry(path.parent) for path in folder.rglob(CONFIG_FILE)]
+    return sorted(found, key=lambda entry: (entry.started, str(entry.path)), reverse=True)
+
+
+def read_entry(path: Path) -> Entry:
+    """The run or sweep in a folder.
+
+    Raises:
+        UsageError: if there is none, or its files are damaged.
+    """
+    if not (path / CONFIG_FILE).is_file():
+        raise UsageError(f"{path} is not the folder of a run: it has no {CONFIG_FILE}")
+    parts = [_json(path / name) for name in (CONFIG_FILE, "result.json", "environment.json")]
+    return Entry(path, parts[0], parts[1], str(parts[2].get("started", "")))
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(file.read_text())) if file.is_file() else {}
+    except (OSError, TypeError, ValueError) as error:
+        raise UsageError(f"cannot read {file}: {error}") from error
+
+
+def differing(entries: Sequence[Entry]) -> list[dict[str, str]]:
+    """Of each run its choices that are not the same in all; – where one has none of that name."""
+    chosen = [entry.choices() for entry in entries]
+    names = list(dict.fromkeys(name for each in chosen for name in each))
+    varied = [name for name in names if len({each.get(name) for each in chosen}) > 1]
+    return [{name: each.get(name, "–") for name in varied} for each in chosen]
+
+
+def compare_runs(paths: Sequence[Path]) -> tuple[list[ComparedRun], list[Pair]]:
+    """What a page says of runs side by side.
+
+    Args:
+        paths: of their folders, at least two.
+
+    Raises:
+        UsageError: if one is none.
+    """
+    entries = [read_entry(path) for path in paths]
+    for entry in entries:
+        if entry.sweep:
+            raise UsageError(f"{entry.path} is a sweep, which compares its networks in its report")
+    names = _names(paths)
+    runs = []
+    for entry, name, differs in zip(entries, names, differing(entries), strict=True):
+        interval = entry.result.get("test_accuracy_interval_95")
+        runs.append(
+            ComparedRun(
+                name,
+                entry.result.get("test_accuracy"),
+                None if interval is None else tuple(interval),
+                differs,
+                list(_history(entry.path)),
+            )
+        )
+    answers = [_answers(path) for path in paths]
+    pairs = [
+        Pair(names[one], names[two], _paired(answers[one], answers[two]))
+        for one, two in combinations(range(len(paths)), 2)
+    ]
+    return runs, pairs
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """The folders' names, with as many of those above them as tell them apart."""
+    for length in range(1, 9):
+        names = ["/".join(path.resolve().parts[-length:]) for path in paths]
+        if len(set(names)) == len(names):
+            return names
+    return list(map(str, paths))
+
+
+def _history(path: Path) -> Iterator[dict[str, float]]:
+    file = path / METRICS_FILE
+    for line in file.read_text().splitlines() if file.is_file() else ():
+        if line.endswith("}"):
+            yield json.loads(line)
+
+
+def _answers(path: Path) -> dict[int, bool]:
+    """Whether a run has each test image right, by the hash of the image."""
+    record, file = read_record(path), path / ANSWERS_FILE
+    if record is None or not file.is_file():
+        return {}
+    with np.load(file, allow_pickle=False) as arrays:
+        right = arrays["right"].tolist()
+    return dict(zip(record.splits["test"].hashes.tolist(), right, strict=True))
+
+
+def _paired(first: dict[int, bool], second: dict[int, bool]) -> Any:
+    common = [value for value in first if value in second]
+    if not common:
+        return None
+    return compare_answers(
+        np.array([first[value] for value in common]), np.array([second[value] for value in common])
+    )

@@ -1,0 +1,211 @@
+"""A study with its data and a plan of every cell: all it needs to start."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from cnn_jax import data, training
+from cnn_jax.errors import FIELD, FieldError
+from cnn_jax.models import ParameterRow, build_abstract, count_parameters, multiplications
+from cnn_jax.studies.axes import Study
+from cnn_jax.studies.choices import divide, read_pool, read_task
+from cnn_jax.studies.data_record import DataRecord, describe, read_record
+from cnn_jax.studies.saved_run import SavedRun
+from cnn_jax.training.devices import MeshShape, make_mesh
+from cnn_jax.training.grid import Cell
+from cnn_jax.training.step import Weights
+
+# A training step goes through the network forward, and back for two gradients.
+PASSES_PER_STEP = 3
+# A multiplication comes with an addition.
+_OPERATIONS_PER_MULTIPLICATION = 2
+
+# What an epoch may leave out without a word, as a share of the training set.
+_MUCH = 0.02
+
+# `(trials that train together, examples of a step) -> the devices that they share`.
+Share = Callable[[int, int], MeshShape]
+
+
+class Loaded(NamedTuple):
+    """A data set as the cells that use it share it."""
+
+    dataset: data.Dataset
+    validation: data.Split
+    task: training.Task
+    record: DataRecord
+
+
+class Placed(NamedTuple):
+    """The splits on the devices; None where nothing is held out."""
+
+    train: training.Examples
+    validation: training.Examples | None
+    test: training.Examples
+
+
+class CellPlan(NamedTuple):
+    """A cell that has all it needs to start, and what is known of it before.
+
+    Attributes:
+        cell: its trials and static choices.
+        loaded: its data.
+        run: the functions of one trial.
+        together: the most trials that share a program.
+        mesh: the devices of its programs, or None for a single one.
+        rows: the parameters of its network, by layer.
+        state_bytes: of one trial's parameters, statistics and optimizer state.
+        operations: floating-point operations to train one trial.
+    """
+
+    cell: Cell
+    loaded: Loaded
+    run: training.Run
+    together: int
+    mesh: Mesh | None
+    rows: list[ParameterRow]
+    state_bytes: int
+    operations: float
+
+    def notes(self, before: str = "") -> list[str]:
+        """What is to be said of its batches: smaller than asked for, or leaving out much.
+
+        Args:
+            before: the name of an option: -- makes a flag of it.
+        """
+        asked, config, examples = self.cell.config, self.config, len(self.loaded.dataset.train)
+        found = []
+        if config.batch_size < asked.batch_size:
+            found.append(
+                f"batches of {config.batch_size}, not {asked.batch_size}: there are {examples:,} "
+                "training images"
+            )
+        left = examples % config.batch_size
+        if left > _MUCH * examples and not training.OPTIMIZERS[config.optimizer].full_batch:
+            sizes = range(1, config.batch_size + 1)
+            even = max(size for size in sizes if examples % size <= _MUCH * examples)
+            found.append(
+                f"every epoch leaves out {left:,} of {examples:,} training images "
+                f"({left / examples:.0%}, others each time), which fill no batch; "
+                f"{before}batch_size={even} leaves out {examples % even:,}"
+            )
+        return found
+
+    @property
+    def parameters(self) -> int:
+        """Of its network."""
+        return sum(row.counted for row in self.rows)
+
+    @property
+    def config(self) -> training.Config:
+        """The static choices of its trials, with a batch no larger than the training set."""
+        return training.fit_batch(self.cell.config, len(self.loaded.dataset.train))
+
+    @property
+    def cost(self) -> float:
+        """Operations of all its trials."""
+        return self.operations * len(self.cell.trials)
+
+    def place(self, shard: bool = False) -> Placed:
+        """Its data, on its devices; with `shard` each has its part only."""
+        dataset, validation, *_ = self.loaded
+
+        def put(split: data.Split) -> training.Examples:
+            return training.to_device(split, self.mesh, shard)
+
+        return Placed(
+            put(dataset.train), put(validation) if len(validation) else None, put(dataset.test)
+        )
+
+
+class Prepared(NamedTuple):
+    """A study that has all it needs to start."""
+
+    study: Study
+    plans: list[CellPlan]
+
+    @property
+    def loaded(self) -> list[Loaded]:
+        """Its data sets, each once."""
+        return list({id(plan.loaded): plan.loaded for plan in self.plans}.values())
+
+
+def prepare(
+    study: Study,
+    share: Share,
+    most: int | None = None,
+    *,
+    init_from: SavedRun | None = None,
+    resumed: Path | None = None,
+) -> Prepared:
+    """Reads the data and plans every cell; refuses what cannot run.
+
+    Args:
+        study: what is trained.
+        share: which devices trials and batches share.
+        most: trials that share a program, or None for what the memory holds.
+        init_from: the run whose weights all networks start from, if any.
+        resumed: the folder that it goes on in: what it began with is not needed any more.
+
+    Raises:
+        UsageError: for whatever cannot work.
+    """
+    loaded = {}
+    for key in dict.fromkeys(cell.data for cell in study.grid.cells):
+        pool = read_pool(dict(key))
+        dataset, validation = divide(pool, dict(key))
+        task = _task(read_task(dataset), init_from, resumed)
+        record = describe(pool, dataset, validation, task)
+        loaded[key] = Loaded(dataset, validation, task, record)
+    if study.tuned and not all(len(item.validation) for item in loaded.values()):
+        raise FieldError(
+            f"{FIELD.tune} chooses on the validation split, but {FIELD.validation_fraction}=0 "
+            "leaves none"
+        )
+    start = None
+    if init_from is not None:
+        params, statistics = jax.device_get(init_from.state.weights)
+        start = Weights(params, statistics, init_from.task.num_classes)
+    return Prepared(
+        study, [_plan(cell, loaded[cell.data], share, most, start) for cell in study.grid.cells]
+    )
+
+
+def _task(task: training.Task, init_from: SavedRun | None, resumed: Path | None) -> training.Task:
+    """A task with the normalization that its weights were trained with."""
+    source = None if init_from is None else init_from.task
+    before = None if resumed is None else read_record(resumed)
+    if before is not None:
+        source = before.task
+    if source is None or len(source.mean) != len(task.mean):
+        return task
+    return task._replace(mean=source.mean, std=source.std)
+
+
+def _plan(
+    cell: Cell, loaded: Loaded, share: Share, most: int | None, start: Weights | None
+) -> CellPlan:
+    task, examples = loaded.task, len(loaded.dataset.train)
+    config = training.fit_batch(cell.config, examples)
+    trials = min(most or len(cell.trials), len(cell.trials))
+    mesh = make_mesh(share(trials, training.examples_together(config)))
+    run = training.make_run(config, task, mesh, start)
+    model = build_abstract(config.architecture, task.image_shape, task.num_classes)
+    rows = count_parameters(model, task.image_shape)
+    hparams = {name: jnp.float32(value) for name, value in cell.trials[0].hparams.items()}
+    state = jax.eval_shape(run.init, hparams, jax.random.key(0))
+    images = config.epochs * (PASSES_PER_STEP * examples + len(loaded.validation))
+    return CellPlan(
+        cell,
+        loaded,
+        run,
+        trials,
+        mesh,
+        rows,
+        sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)),
+        float(_OPERATIONS_PER_MULTIPLICATION * multiplications(model, task.image_shape) * images),
+    )

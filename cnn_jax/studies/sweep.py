@@ -1,0 +1,106 @@
+"""A sweep as a whole: what must stay the same of it, and what its report is made from."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from cnn_jax.analysis.ablation.records import SweepRecord
+from cnn_jax.extend import ExtensionFile
+from cnn_jax.studies.choices import every_choice
+from cnn_jax.studies.planning import Prepared
+from cnn_jax.studies.sweep_directory import CellResult
+
+# What rows are compared with: the baseline by Dunnett's test, or every other by Tukey's too.
+COMPARISONS = ("baseline", "all")
+
+
+def sweep_choices(
+    prepared: Prepared,
+    prune: bool,
+    vectorization: str | None,
+    files: Sequence[ExtensionFile] | None = None,
+) -> dict[str, Any]:
+    """What must be the same to go on with a sweep: its rows, and its trials cell by cell.
+
+    Args:
+        prepared: the study with its data.
+        prune: whether tuned values that fall behind are stopped.
+        vectorization: how trials of a program run, where that was chosen.
+        files: of functions from outside; those that were read if None.
+    """
+    study, grid = prepared.study, prepared.study.grid
+    described: dict[str, Any] = {
+        "rows": grid.variants,
+        "baseline": study.baseline,
+        "prune": prune,
+        "vectorization": vectorization,
+    }
+    for index, cell in enumerate(grid.cells, start=1):
+        described[f"cell {index}"] = {
+            "choices": every_choice(dict(cell.data), cell.config, {}, files),
+            "trials": [[trial.variant, trial.seed, trial.hparams] for trial in cell.trials],
+        }
+    return described
+
+
+def sweep_record(
+    prepared: Prepared,
+    results: Sequence[CellResult],
+    flags: str,
+    environment: dict[str, str],
+    *,
+    equivalent_within: float,
+    all_pairs: bool,
+) -> SweepRecord:
+    """What the tables and the report of a sweep are made from.
+
+    Args:
+        prepared: the study with its data.
+        results: of all its cells.
+        flags: the flagfile that repeats it, as shown.
+        environment: what it ran on, likewise.
+        equivalent_within: a difference of accuracy that does not matter, as a fraction.
+        all_pairs: whether every pair of rows is compared too.
+    """
+    study, grid, loaded = prepared.study, prepared.study.grid, prepared.loaded
+    trials = [trial for result in results for trial in result.trials]
+    rows = range(len(grid.variants))
+    spent = [sum(trial.seconds for trial in trials if trial.variant == row) for row in rows]
+    of_row = {trial.variant: result.parameters for result in results for trial in result.trials}
+    return SweepRecord(
+        dataset=" / ".join(dict.fromkeys(item.dataset.name for item in loaded)),
+        model=" / ".join(dict.fromkeys(c.config.architecture.model for c in grid.cells)),
+        axes={
+            axis.name: list(dict.fromkeys(variant[axis.name] for variant in grid.variants))
+            for axis in study.compared
+        },
+        variants=grid.variants,
+        tuned={
+            name: sorted({trial.tuned[name] for trial in trials if name in trial.tuned})
+            for name in study.tuned
+        },
+        seeds=study.seeds,
+        baseline=study.baseline if len(grid.variants) > 1 else None,
+        trials=trials,
+        seconds=spent,
+        test_examples=len(loaded[0].dataset.test),
+        validation_examples=len(loaded[0].validation),
+        programs=sum(result.programs for result in results),
+        total_seconds=sum(spent) + sum(result.compile_seconds for result in results),
+        parameters=[of_row[row] for row in rows],
+        flags=flags,
+        environment=environment,
+        initialization=" / ".join(dict.fromkeys(c.config.architecture.init for c in grid.cells)),
+        chance=_chance(loaded[0].dataset.test.labels),
+        equivalent_within=equivalent_within,
+        all_pairs=all_pairs,
+    )
+
+
+def _chance(labels: np.ndarray) -> float:
+    """Accuracy of always giving the most frequent class, or for each label the more frequent."""
+    if labels.ndim == 1:
+        return float(np.bincount(labels).max() / len(labels))
+    share = labels.mean(0)
+    return float(np.maximum(share, 1 - share).mean())

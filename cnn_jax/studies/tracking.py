@@ -1,0 +1,164 @@
+"""What trackers of experiments are told of a run, each through its own client.
+
+A client is imported only when it is asked for. Where and whether it sends anything is its own
+affair: `WANDB_MODE=offline`, `MLFLOW_TRACKING_URI`, `TRACKIO_DIR`.
+"""
+
+import importlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple, Protocol
+
+from cnn_jax.errors import FIELD, FieldError, check_choice
+
+PROJECT = "cnn_jax"
+_PACKAGES = {"wandb": "wandb", "trackio": "trackio", "mlflow": "mlflow-skinny"}
+
+
+class Told(NamedTuple):
+    """What is known of a run before it trains.
+
+    Attributes:
+        name: of the run.
+        folder: of the run.
+        choices: every choice by name, and the hyperparameters.
+    """
+
+    name: str
+    folder: Path
+    choices: Mapping[str, Any]
+
+
+class Tracker(Protocol):
+    """Is told of every epoch, and of the end."""
+
+    def epoch(self, metrics: Mapping[str, float]) -> None:
+        """The metrics of an epoch, its number among them."""
+
+    def end(self, accuracy: float, interval: tuple[float, float], report: Path) -> None:
+        """The accuracy on the test split with its 95% interval, and the page of the report."""
+
+    def close(self, failed: bool) -> None:
+        """Nothing more comes: the run has ended, or has failed."""
+
+
+def _result(accuracy: float, interval: tuple[float, float]) -> dict[str, float]:
+    return dict(zip(("test_accuracy", "test_low", "test_high"), (accuracy, *interval), strict=True))
+
+
+class _TensorBoard:
+    def __init__(self, told: Told):
+        from tensorboardX import SummaryWriter
+
+        self._board = SummaryWriter(str(told.folder / "tensorboard"))
+        self._board.add_text("choices", json.dumps(told.choices, indent=2))
+
+    def epoch(self, metrics: Mapping[str, float]) -> None:
+        for name, value in metrics.items():
+            self._board.add_scalar(name, value, int(metrics["epoch"]))
+
+    def end(self, accuracy: float, interval: tuple[float, float], report: Path) -> None:
+        for name, value in _result(accuracy, interval).items():
+            self._board.add_scalar(name, value)
+
+    def close(self, failed: bool) -> None:
+        self._board.close()
+
+
+class _Wandb:
+    def __init__(self, told: Told):
+        self._client = _client("wandb")
+        self._run = self._client.init(
+            project=PROJECT, name=told.name, config=dict(told.choices), dir=str(told.folder)
+        )
+
+    def epoch(self, metrics: Mapping[str, float]) -> None:
+        self._run.log(dict(metrics), step=int(metrics["epoch"]))
+
+    def end(self, accuracy: float, interval: tuple[float, float], report: Path) -> None:
+        self._run.summary.update(_result(accuracy, interval))
+        artifact = self._client.Artifact("report", type="report")
+        artifact.add_file(str(report))
+        self._run.log_artifact(artifact)
+
+    def close(self, failed: bool) -> None:
+        self._run.finish(exit_code=int(failed))
+
+
+class _Trackio:
+    def __init__(self, told: Told):
+        self._client = _client("trackio")
+        self._client.init(project=PROJECT, name=told.name, config=dict(told.choices), embed=False)
+
+    def epoch(self, metrics: Mapping[str, float]) -> None:
+        self._client.log(dict(metrics), step=int(metrics["epoch"]))
+
+    def end(self, accuracy: float, interval: tuple[float, float], report: Path) -> None:
+        self._client.log(_result(accuracy, interval))
+        self._client.save(str(report), project=PROJECT)
+
+    def close(self, failed: bool) -> None:
+        self._client.finish()
+
+
+class _Mlflow:
+    def __init__(self, told: Told):
+        self._client = _client("mlflow")
+        self._client.set_experiment(PROJECT)
+        self._client.start_run(run_name=told.name)
+        self._client.log_params(dict(told.choices))
+
+    def epoch(self, metrics: Mapping[str, float]) -> None:
+        self._client.log_metrics(dict(metrics), step=int(metrics["epoch"]))
+
+    def end(self, accuracy: float, interval: tuple[float, float], report: Path) -> None:
+        self._client.log_metrics(_result(accuracy, interval))
+        self._client.log_artifact(str(report))
+
+    def close(self, failed: bool) -> None:
+        self._client.end_run("FAILED" if failed else "FINISHED")
+
+
+TRACKERS: Mapping[str, Callable[[Told], Tracker]] = {
+    "tensorboard": _TensorBoard,
+    "wandb": _Wandb,
+    "trackio": _Trackio,
+    "mlflow": _Mlflow,
+}
+
+
+def check(names: Sequence[str]) -> None:
+    """Refuses what cannot track.
+
+    Raises:
+        FieldError: naming what can, or how the package is installed.
+    """
+    for name in names:
+        check_choice("track", name, TRACKERS)
+        if name in _PACKAGES:
+            _client(name)
+
+
+@contextmanager
+def tracking(names: Sequence[str], told: Told) -> Iterator[Sequence[Tracker]]:
+    """The trackers of these names, told of a run; closed at the end, whatever ends it."""
+    with ExitStack() as opened:
+        trackers: list[Tracker] = []
+        for name in names:
+            tracker = TRACKERS[name](told)
+            opened.push(lambda kind, *_, tracker=tracker: tracker.close(kind is not None))
+            trackers.append(tracker)
+        yield trackers
+
+
+def _client(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise FieldError(
+            f"{FIELD.track}={name} needs a package that is not installed: "
+            f"pip install {_PACKAGES[name]}"
+        ) from None

@@ -1,0 +1,59 @@
+"""Writes a trained network for other programs: `python -m experiments.export --run=DIR`.
+
+--to=stablehlo writes an artifact that JAX alone runs, on CPU, GPU and TPU; --to=onnx a model for
+ONNX runtimes; --to=safetensors the weights by name. The first two take images as bytes, in batches
+of any size, and give logits: normalization is inside.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from cnn_jax.errors import UsageError
+from cnn_jax.studies.exporting import EXPORTERS
+
+from .launch import launch, terminal
+from .runs import saved_run
+
+FLAGS = flags.FLAGS
+for _name in ("run", "out", "extend"):
+    flags.declare_key_flag(_name)
+flags.DEFINE_enum("to", "stablehlo", list(EXPORTERS), "The format of the file.")
+
+_USE = {
+    "stablehlo": """import jax.export, numpy as np
+model = jax.export.deserialize(bytearray(open("{path}", "rb").read()))
+logits = model.call(np.zeros((2, {shape}), np.uint8))""",
+    "onnx": """import onnxruntime, numpy as np
+model = onnxruntime.InferenceSession("{path}")
+(logits,) = model.run(None, {{model.get_inputs()[0].name: np.zeros((2, {shape}), np.uint8)}})""",
+    "safetensors": """from safetensors.numpy import load_file
+weights = load_file("{path}")
+print({{name: array.shape for name, array in weights.items()}})""",
+}
+
+
+def main() -> None:
+    """Exports as the flags say."""
+    saved_run.check_flags(main)
+    saved = saved_run.load()
+    path = Path(FLAGS.out or saved.path / f"model.{FLAGS.to}")
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"--out={path}: there is no folder {path.parent}")
+    console = terminal()
+    with console.status("exporting"):
+        content = EXPORTERS[FLAGS.to](saved)
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}; give another --out") from error
+    console.print(f"{FLAGS.to}: {path} ({len(content) / 1e6:.1f} MB); what runs it:\n")
+    shape = ", ".join(map(str, saved.task.image_shape))
+    # As it is: brackets are no markup.
+    console.print(_USE[FLAGS.to].format(path=path, shape=shape), markup=False)
+    if FLAGS.to != "safetensors":
+        console.print(f"\nThe classes are {', '.join(saved.class_names)}.", markup=False)
+
+
+if __name__ == "__main__":
+    launch(main)

@@ -1,0 +1,79 @@
+"""Lists runs and sweeps: `python -m experiments.overview [DIR]`.
+
+Name, data, model, accuracy with its interval, when it was started, and which choices tell the runs
+apart; the last one first. --json prints all that is known.
+"""
+
+import json
+from pathlib import Path
+
+from absl import flags
+from rich import box
+from rich.table import Column, Table
+from rich.text import Text
+
+from cnn_jax.errors import UsageError
+from cnn_jax.studies.overview import Entry, differing, find_entries
+
+from .launch import launch, terminal
+from .runs import saved_run
+
+FLAGS = flags.FLAGS
+flags.declare_key_flag("json")
+flags.DEFINE_integer("most", 50, "How many to list.", lower_bound=1)
+
+# Choices that have a column of their own.
+_SHOWN = ("dataset", "model")
+
+
+def main(paths: list[str]) -> None:
+    """Lists as the flags say."""
+    saved_run.check_flags(main)
+    if len(paths) > 1:
+        raise UsageError(f"give one folder, got {len(paths)}")
+    folder = Path(paths[0] if paths else "runs")
+    if not folder.is_dir():
+        raise UsageError(f"there is no folder {folder}")
+    entries = find_entries(folder)[: FLAGS.most]
+    if FLAGS.json:
+        records = [entry._asdict() | {"path": str(entry.path)} for entry in entries]
+        print(json.dumps(records, indent=2))
+        return
+    if not entries:
+        print(f"{folder} holds no run and no sweep")
+        return
+    table = Table(
+        "name", "data", "model", Column("test accuracy", justify="right"), "95% interval",
+        "started", "what differs", box=box.SIMPLE_HEAD, pad_edge=False,
+    )  # fmt: skip
+    runs = [entry for entry in entries if not entry.sweep]
+    differs = {entry.path: each for entry, each in zip(runs, differing(runs), strict=True)}
+    for entry in entries:
+        table.add_row(*map(Text, _row(entry, folder, differs.get(entry.path, {}))))
+    terminal().print(table, soft_wrap=False)
+
+
+def _row(entry: Entry, folder: Path, differs: dict[str, str]) -> list[str]:
+    name = str(entry.path.relative_to(folder))
+    if entry.sweep:
+        rows = len(entry.config["rows"])
+        cells = [value for key, value in entry.config.items() if key.startswith("cell ")]
+        shared = [dict(cell["choices"]) for cell in cells]
+        data, model = (
+            " / ".join(dict.fromkeys(str(Path(str(each[key])).name) for each in shared))
+            for key in _SHOWN
+        )
+        return [name, data, model, f"sweep of {rows} rows", "", entry.started, ""]
+    accuracy, interval = "not ended", ""
+    if entry.result:
+        low, high = entry.result["test_accuracy_interval_95"]
+        accuracy = f"{entry.result['test_accuracy']:.2%}"
+        interval = f"{low:.2%} to {high:.2%}"
+    rest = {key: value for key, value in differs.items() if key not in _SHOWN and value != "–"}
+    data, model = Path(str(entry.config["dataset"])).name, str(entry.config["model"])
+    text = " ".join(f"{key}={value}" for key, value in rest.items())
+    return [name, data, model, accuracy, interval, entry.started, text]
+
+
+if __name__ == "__main__":
+    launch(main, takes_paths=True)

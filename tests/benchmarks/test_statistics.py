@@ -1,0 +1,44 @@
+"""The simulation of sweeps tests what the sweeps themselves are judged by."""
+
+import numpy as np
+
+from benchmarks import statistics
+from cnn_jax.analysis.statistics import LEVEL, UNDECIDED, compare_to_baseline
+
+
+def test_many_tables_at_once_are_judged_as_one_by_one():
+    kind = statistics.spreads(4)["growing as accuracy falls"]
+    accuracies, truth = statistics.draw(kind, np.random.default_rng(0), 12, 4, effect=2.0)
+    found = statistics.by_model(accuracies, truth)
+    for table, means, decided, covered in zip(
+        accuracies, truth, found.decided, found.covered, strict=True
+    ):
+        pairs = compare_to_baseline([dict(enumerate(row)) for row in table], 0)[1:]
+        assert [pair.p_corrected < LEVEL for pair in pairs] == decided.tolist()
+        held = [p.low <= t <= p.high for p, t in zip(pairs, means[1:] - means[0], strict=True)]
+        assert held == covered.tolist()
+
+
+def test_errors_and_power_are_about_those_of_the_document():
+    rng = np.random.default_rng(0)
+    kind = statistics.spreads(5)["equal"]
+    nothing = statistics.draw(kind, rng, 400, 3)
+    found = statistics.by_model(*nothing)
+    assert found.wrong.any(-1).mean() < 0.06
+    assert found.covered.all(-1).mean() > 0.93
+    something = statistics.draw(kind, rng, 200, 3, statistics.EFFECTS[3])
+    power = [
+        test(*something).decided.mean()
+        for test in (statistics.by_model, statistics.by_paired_tests)
+    ]
+    assert power[0] > 1.8 * power[1]
+
+
+def test_twelve_seeds_are_five_rows_of_counts():
+    rows = statistics.twelve_seeds()
+    assert list(rows) == ["relu", "selu", "gelu", "silu", "mish"]
+    assert {len(row) for row in rows.values()} == {12}
+    (first, *_) = statistics.replicated(3)
+    assert first[:3] == ["3", "selu", "equivalent"]
+    verdicts = statistics.paired_verdicts(list(rows.values()))
+    assert len(verdicts) == 4 and UNDECIDED in verdicts

@@ -1,0 +1,71 @@
+"""How kernels begin: gains by the activation, and that what passes through keeps its size."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from scipy import integrate, stats
+
+from cnn_jax.errors import FieldError
+from cnn_jax.models import Architecture, build
+from cnn_jax.models.initialization import INITIALIZATIONS, gain
+from cnn_jax.ops import ACTIVATIONS, PARAMETRIC_ACTIVATIONS
+
+
+@pytest.mark.parametrize("name", sorted(ACTIVATIONS))
+def test_a_gain_is_the_root_of_the_mean_square_of_normal_inputs(name: str):
+    def mean_square(z: float) -> float:
+        return float(ACTIVATIONS[name](jnp.float32(z))) ** 2 * stats.norm.pdf(z)
+
+    expected = integrate.quad(mean_square, -8, 8, points=[0.0], epsabs=1e-6)[0] ** -0.5
+    np.testing.assert_allclose(gain(name), expected, rtol=5e-3)
+
+
+def test_known_gains():
+    # PyTorch's calculate_gain; of tanh it says 5/3, for a fixed point of many layers.
+    np.testing.assert_allclose(gain("relu"), np.sqrt(2), rtol=5e-3)
+    np.testing.assert_allclose(gain("leaky_relu"), np.sqrt(2 / (1 + 0.01**2)), rtol=5e-3)
+    np.testing.assert_allclose(gain("prelu"), np.sqrt(2 / (1 + 0.25**2)), rtol=5e-3)
+    np.testing.assert_allclose(gain("identity"), 1, rtol=1e-5)
+    # Self-normalizing by design (Klambauer et al. 2017).
+    np.testing.assert_allclose(gain("selu"), 1, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["relu", "tanh", "silu", "prelu", "step"])
+@pytest.mark.parametrize("init", ["auto", "orthogonal"])
+def test_layers_keep_the_size_of_what_passes_through(name: str, init: str):
+    x = jax.random.normal(jax.random.key(0), (64, 256))
+    function = ACTIVATIONS.get(name)
+    if function is None:
+        found = PARAMETRIC_ACTIVATIONS[name]
+        function = lambda z: found.function(z, jnp.float32(found.initial))  # noqa: E731
+    for key in jax.random.split(jax.random.key(1), 5):
+        x = function(x @ INITIALIZATIONS[init](name)(key, (256, 256)))
+    assert 0.4 < float(jnp.sqrt(jnp.mean(x**2))) < 2.5
+
+
+@pytest.mark.parametrize(("init", "deviation"), [("lecun", 1.0), ("he", 2**0.5), ("auto", 2**0.5)])
+def test_hidden_kernels_begin_as_asked_and_the_output_as_always(init: str, deviation: float):
+    architecture = Architecture("cnn", filters=(64, 64), hidden=(64,), init=init)
+    model = build(architecture, (8, 8, 1), 10, jax.random.key(0))
+    kernels = {
+        "/".join(map(str, path)): value
+        for path, value in nnx.to_flat_state(nnx.state(model, nnx.Param))
+        if value[...].ndim > 1
+    }
+    for path, kernel in kernels.items():
+        inputs = np.prod(kernel[...].shape[:-1])
+        expected = 1.0 if "output" in path else deviation
+        np.testing.assert_allclose(np.std(kernel[...]) * np.sqrt(inputs), expected, rtol=0.15)
+
+
+def test_airnet_begins_as_its_recipe_says():
+    with pytest.raises(FieldError, match="init"):
+        Architecture("airnet", init="he")
+
+
+def test_gains_are_found_inside_of_a_compiled_program():
+    found = jax.jit(lambda key: INITIALIZATIONS["auto"]("mish")(key, (8, 8)))(jax.random.key(0))
+    plain = INITIALIZATIONS["auto"]("mish")(jax.random.key(0), (8, 8))
+    np.testing.assert_allclose(found, plain, rtol=1e-5)
