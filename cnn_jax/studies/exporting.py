@@ -8,6 +8,8 @@ import importlib.util
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import reduce
+from operator import add, mul
 from typing import Any
 
 import jax
@@ -45,7 +47,7 @@ def logits_function(
         ]
         if len(found) == 1:
             return found[0]
-        return sum(weight * each for weight, each in zip(weights, found, strict=True))
+        return reduce(add, map(mul, weights, found))
 
     return logits
 

@@ -17,7 +17,7 @@ from cnn_jax.studies.data_record import DataRecord, describe, read_record
 from cnn_jax.studies.saved_run import SavedRun
 from cnn_jax.training.devices import MeshShape, make_mesh
 from cnn_jax.training.grid import Cell
-from cnn_jax.training.step import Weights
+from cnn_jax.training.weights import Weights
 
 # A training step goes through the network forward, and back for two gradients.
 PASSES_PER_STEP = 3
@@ -60,6 +60,7 @@ class CellPlan(NamedTuple):
         rows: the parameters of its network, by layer.
         state_bytes: of one trial's parameters, statistics and optimizer state.
         operations: floating-point operations to train one trial.
+        start: the weights that its networks start from, or None.
     """
 
     cell: Cell
@@ -70,15 +71,18 @@ class CellPlan(NamedTuple):
     rows: list[ParameterRow]
     state_bytes: int
     operations: float
+    start: Weights | None
 
     def notes(self, before: str = "") -> list[str]:
-        """What is to be said of its batches: smaller than asked for, or leaving out much.
+        """What is to be said of its batches, smaller than asked for or leaving out much, and start.
 
         Args:
             before: the name of an option: -- makes a flag of it.
         """
         asked, config, examples = self.cell.config, self.config, len(self.loaded.dataset.train)
         found = []
+        if self.start is not None and self.start.outputs is None:
+            found.append(f"the run of {before}init_from tells other classes apart: last layer new")
         if config.batch_size < asked.batch_size:
             found.append(
                 f"batches of {config.batch_size}, not {asked.batch_size}: there are {examples:,} "
@@ -166,13 +170,8 @@ def prepare(
             f"{FIELD.tune} chooses on the validation split, but {FIELD.validation_fraction}=0 "
             "leaves none"
         )
-    start = None
-    if init_from is not None:
-        params, statistics = jax.device_get(init_from.state.weights)
-        start = Weights(params, statistics, init_from.task.num_classes)
-    return Prepared(
-        study, [_plan(cell, loaded[cell.data], share, most, start) for cell in study.grid.cells]
-    )
+    plans = [_plan(cell, loaded[cell.data], share, most, init_from) for cell in study.grid.cells]
+    return Prepared(study, plans)
 
 
 def _task(task: training.Task, init_from: SavedRun | None, resumed: Path | None) -> training.Task:
@@ -187,12 +186,16 @@ def _task(task: training.Task, init_from: SavedRun | None, resumed: Path | None)
 
 
 def _plan(
-    cell: Cell, loaded: Loaded, share: Share, most: int | None, start: Weights | None
+    cell: Cell, loaded: Loaded, share: Share, most: int | None, init_from: SavedRun | None
 ) -> CellPlan:
     task, examples = loaded.task, len(loaded.dataset.train)
     config = training.fit_batch(cell.config, examples)
     trials = min(most or len(cell.trials), len(cell.trials))
     mesh = make_mesh(share(trials, training.examples_together(config)))
+    start = None
+    if init_from is not None:
+        weights = jax.device_get(init_from.state.weights)
+        start = Weights.of(weights, init_from.class_names, loaded.record.class_names)
     run = training.make_run(config, task, mesh, start)
     model = build_abstract(config.architecture, task.image_shape, task.num_classes)
     rows = count_parameters(model, task.image_shape)
@@ -208,4 +211,5 @@ def _plan(
         rows,
         sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)),
         float(_OPERATIONS_PER_MULTIPLICATION * multiplications(model, task.image_shape) * images),
+        start,
     )

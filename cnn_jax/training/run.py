@@ -33,7 +33,6 @@ from cnn_jax.training.step import (
     Setting,
     TracedHparams,
     TrainState,
-    Weights,
     accumulate,
     forward,
     is_frozen,
@@ -58,6 +57,7 @@ from cnn_jax.training.task import (
     steps_per_epoch,
     task_of,
 )
+from cnn_jax.training.weights import Weights, last_layer
 
 EVALUATION_BATCH = 500
 # The training images that data-dependent initialization looks at.
@@ -154,7 +154,9 @@ def _init(
     model = build(config.architecture, shape, classes, streams(key).init, hparams)
     params, statistics = split_variables(model)
     if setting.start is not None:
-        params, statistics = setting.start.into((params, statistics), classes)
+        params, statistics = setting.start.into(
+            (params, statistics), last_layer(config.architecture, shape, classes)
+        )
     elif examples is not None:
         first = normalize(task, examples.images[: min(INITIALIZATION_IMAGES, len(examples))])
         statistics = initialize_from_data(config.architecture, statistics, first)
@@ -289,7 +291,8 @@ def _check_layers(config: Config, task: Task, start: Weights | None) -> None:
     shape, classes = task.image_shape, task.num_classes
     drawn = split_variables(build_abstract(config.architecture, shape, classes))
     if start is not None:
-        jax.eval_shape(lambda *parts: start.into(parts, classes), *drawn)
+        last = last_layer(config.architecture, shape, classes)
+        jax.eval_shape(lambda *parts: start.into(parts, last), *drawn)
     paths = [path for path, _ in jax.tree_util.tree_flatten_with_path(drawn[0])[0]]
     layers = ", ".join(dict.fromkeys(layer_names(path)[0] for path in paths))
     for pattern in config.freeze:

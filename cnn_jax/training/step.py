@@ -16,9 +16,7 @@ from jax import lax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from cnn_jax.errors import FIELD, FieldError
 from cnn_jax.models import Architecture, Mode, Structure, build_abstract, split_variables
-from cnn_jax.models.layers import HYPER
 from cnn_jax.ops import LOSSES, Number, apply_updates, augment
 from cnn_jax.ops.hyperparameters import read_by
 from cnn_jax.training.config import AUGMENT_PREFIX, Config
@@ -34,6 +32,7 @@ from cnn_jax.training.optimizers import (
 )
 from cnn_jax.training.schedules import SCHEDULES, factor
 from cnn_jax.training.task import Examples, Labeling, Size, Task, labeling, normalize, shrink
+from cnn_jax.training.weights import Weights
 
 TracedHparams = dict[str, Float[Array, ""]]
 
@@ -51,68 +50,12 @@ class Setting(NamedTuple):
     config: Config
     task: Task
     mesh: Mesh | None
-    start: "Weights | None" = None
+    start: Weights | None = None
 
     @property
     def labels(self) -> Labeling:
         """What labels mean here."""
         return labeling(self.config.loss, self.task.multi_label)
-
-
-class Weights(NamedTuple):
-    """What another run was trained to.
-
-    Attributes:
-        params: its parameters, a nested dict by layer.
-        statistics: what else it keeps, likewise.
-        classes: how many it tells apart.
-    """
-
-    params: PyTree
-    statistics: PyTree
-    classes: int
-
-    def into(self, drawn: tuple[PyTree, PyTree], classes: int) -> tuple[PyTree, PyTree]:
-        """The weights of a new network with these in it.
-
-        Where they differ in the number of classes, the last layer is as it was drawn; so are
-        hyperparameters of layers' functions.
-
-        Args:
-            drawn: parameters and statistics of the new network, its arrays or their shapes.
-            classes: that it tells apart.
-
-        Raises:
-            FieldError: if it is another network.
-        """
-        held = dict(_by_path((self.params, self.statistics)))
-        new = dict(_by_path(drawn))
-        if missing := sorted(new.keys() ^ held.keys()):
-            raise FieldError(
-                f"{FIELD.init_from} is of another network: only one of them has {missing[0]}"
-            )
-
-        def choose(path: Any, leaf: Array) -> Array:
-            name = jax.tree_util.keystr(path)
-            other = held[name]
-            if HYPER in name:
-                return leaf
-            if other.shape == leaf.shape:
-                return jnp.asarray(other, leaf.dtype)
-            heads = (*other.shape[:-1], classes), (*leaf.shape[:-1], classes)
-            if heads[0] == heads[1] == leaf.shape and other.shape[-1] == self.classes:
-                return leaf
-            raise FieldError(
-                f"{FIELD.init_from} is of another network: it has {name} of shape {other.shape}, "
-                f"this one {leaf.shape}"
-            )
-
-        return jax.tree_util.tree_map_with_path(choose, drawn)
-
-
-def _by_path(tree: PyTree) -> list[tuple[str, Array]]:
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return [(jax.tree_util.keystr(path), leaf) for path, leaf in leaves]
 
 
 class TrainState(NamedTuple):

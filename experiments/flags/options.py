@@ -96,8 +96,8 @@ flags.DEFINE_integer(
 flags.DEFINE_string(
     "init_from",
     None,
-    "The folder of a run to start from its weights, and to normalize images as it did; with "
-    "another number of classes the last layer is new.",
+    "The folder of a run to start from its weights, and to normalize images as it did. Classes are "
+    "matched by name; where they are others, the last layer is new.",
 )
 flags.DEFINE_enum(
     "keep_epoch",

@@ -93,9 +93,9 @@ def print_notes(console: Console, dataset: data.Dataset) -> None:
 
 
 def print_batches(console: Console, plan: CellPlan) -> None:
-    """Says where batches are smaller than asked for, and if an epoch leaves out much."""
+    """Says where batches are smaller than asked for, and what else is not as one might think."""
     for note in plan.notes("--"):
-        console.print(f"  {note}")
+        console.print(Text(f"  {note}"), soft_wrap=True)
 
 
 @contextlib.contextmanager

@@ -115,6 +115,28 @@ def test_fine_tuning_a_small_folder_beats_training_from_scratch(source: Path, tm
     assert np.mean(gains) > 0.01
 
 
+def test_classes_in_another_order_keep_what_was_learned_of_them(source: Path, tmp_path: Path):
+    images, labels, test = part((0, 1, 2, 3, 4), 40)
+    still = {
+        "model": "lenet5", "normalization": "batch", "epochs": 1, "batch_size": 10,
+        "learning_rate": 1e-8, "freeze": ("conv*", "norm*", "dense*"), "progress": False,
+    }  # fmt: skip
+    turned = cnn_jax.train(
+        (images, 4 - labels), test=(test[0], 4 - test[1]), class_names=tuple("43210"),
+        init_from=source, **still,
+    )  # fmt: skip
+    before = cnn_jax.load_run(source)
+    np.testing.assert_allclose(
+        turned.predict(test[0][:50])[:, ::-1], before.predict(test[0][:50]), atol=1e-3
+    )
+    assert "last layer new" not in str(turned.notes)
+    # The same number of classes, but others: nothing is known of them.
+    new = cnn_jax.train((images, labels), class_names=tuple("abcde"), init_from=source, **still)
+    assert "the run of init_from tells other classes apart: last layer new" in new.notes
+    kernels = [each.state.params["network"]["output"]["kernel"] for each in (new, before)]
+    assert np.abs(kernels[0] - kernels[1]).max() > 0.01
+
+
 def leaves(tree: Any) -> list[np.ndarray]:
     return list(map(np.asarray, jax.tree.leaves(tree)))
 
@@ -134,6 +156,7 @@ def test_frozen_layers_stay(program, source: Path, digits: Path, tmp_path: Path)
     dense = [each.state.params["network"]["dense1"]["kernel"] for each in (before, after)]
     assert not np.array_equal(*dense)
     # Five classes there, four here: the last layer is new.
+    assert "the run of --init_from tells other classes apart: last layer new" in outcome.out
     assert after.state.params["network"]["output"]["bias"].shape == (4,)
     assert after.saved.task.mean == before.saved.task.mean
     # It needs the other run no more.
