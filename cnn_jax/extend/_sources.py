@@ -13,7 +13,8 @@ import sysconfig
 import textwrap
 import types
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from dataclasses import fields, is_dataclass
+from typing import Annotated, Any, get_origin
 
 from cnn_jax.extend._files import ExtensionFile, adopt
 from cnn_jax.extend._registry import Extension, ExtensionError, rehearsing
@@ -100,11 +101,7 @@ def _refer(name: str, value: Any, lines: dict[str, str]) -> None:
     if name in lines or name == "__builtins__":
         return
     if isinstance(value, types.ModuleType):
-        lines[name] = f"import {value.__name__} as {name}"
-    elif isinstance(value, _PLAIN) or (
-        isinstance(value, tuple) and all(isinstance(item, _PLAIN) for item in value)
-    ):
-        lines[name] = f"{name} = {value!r}"
+        lines[name] = f"import {value.__name__}" + _as(value.__name__, name)
     elif imported := _import_of(value, name):
         lines[name] = imported
     elif inspect.isfunction(value) or inspect.isclass(value):
@@ -112,7 +109,36 @@ def _refer(name: str, value: Any, lines: dict[str, str]) -> None:
         if own != name:
             lines[name] = f"{name} = {own}"
     else:
-        raise ValueError(f"it refers to {name}, a {type(value).__name__}")
+        try:
+            lines[name] = f"{name} = {_expression(value, lines)}"
+        except ValueError as error:
+            raise ValueError(f"it refers to {name}, {error}") from error
+
+
+def _expression(value: Any, lines: dict[str, str]) -> str:
+    """A value as an expression; what that refers to is added."""
+
+    def all_of(values: Iterable[Any]) -> str:
+        return ", ".join(_expression(each, lines) for each in values)
+
+    if isinstance(value, _PLAIN):
+        return repr(value)
+    if isinstance(value, list | tuple):
+        return f"[{all_of(value)}]" if isinstance(value, list) else f"tuple([{all_of(value)}])"
+    if isinstance(value, dict):
+        return f"dict([{all_of(value.items())}])"
+    if get_origin(value) is Annotated:
+        _refer("Annotated", Annotated, lines)
+        return f"Annotated[{all_of((value.__origin__, *value.__metadata__))}]"
+    if getattr(value, "__module__", None) == "builtins":
+        return value.__name__
+    if inspect.isfunction(value) or inspect.isclass(value):
+        _refer(value.__name__, value, lines)
+        return value.__name__
+    if is_dataclass(value):
+        held = [getattr(value, field.name) for field in fields(value)]
+        return f"{_expression(type(value), lines)}({all_of(held)})"
+    raise ValueError(f"a {type(value).__name__}")
 
 
 def _import_of(value: Any, name: str) -> str | None:
@@ -126,7 +152,11 @@ def _import_of(value: Any, name: str) -> str | None:
     ours = module.__name__.partition(".")[0] == "cnn_jax"
     if not ours and (file is None or not any(file.startswith(place) for place in places)):
         return None
-    return f"from {module.__name__} import {own} as {name}"
+    return f"from {module.__name__} import {own}" + _as(own, name)
+
+
+def _as(own: str, name: str) -> str:
+    return "" if own == name else f" as {name}"
 
 
 def _rehearse(file: ExtensionFile) -> None:

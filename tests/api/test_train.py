@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,10 +18,12 @@ from cnn_jax.extend import EXTENSIONS, forget, loaded_files
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"filters": (4,), "hidden": (8,), "epochs": 2, "batch_size": 16, "progress": False}
 SCALE = 2.0
+PARTS = {"phase": (0.0, [1]), "of": len}
+Frequency = Annotated[float, cnn_jax.ops.Interval("(0, inf)"), "of the wave"]
 
 
-def my_wave(x, *, frequency=1.0):
-    return helped(x) * jnp.sin(frequency * x)
+def my_wave(x, *, frequency: Frequency = 1.0):
+    return helped(x) * jnp.sin(frequency * x + PARTS["phase"][0])
 
 
 def helped(x):
@@ -119,6 +122,8 @@ def test_functions_are_arguments_and_kept_with_the_run(arrays, tmp_path: Path):
     np.testing.assert_allclose(np.load(tmp_path / "out.npy"), here, rtol=1e-5)
     text = (tmp_path / "run" / "extensions" / "00_from_python.py").read_text()
     assert "SCALE = 2.0" in text
+    assert "Frequency = Annotated[float, Interval('(0, inf)'), 'of the wave']" in text
+    assert "PARTS = dict([tuple(['phase', tuple([0.0, [1]])]), tuple(['of', len])])" in text
     assert text.index("def helped") < text.index("def my_wave")
     # A function that means something else now is not taken for the one of the run.
     EXTENSIONS["activation", "my_wave"].remove()

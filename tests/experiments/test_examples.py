@@ -1,13 +1,16 @@
 """The files of examples/: trained, swept, resumed, predicted with and explained."""
 
+import importlib.util
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from saved_runs import starter
 
+import cnn_jax
 from cnn_jax.extend import EXTENSIONS, forget, loaded_files
 from experiments import evaluate, explain, predict
 
@@ -102,15 +105,20 @@ def test_swept(sweep, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert "in 2 programs" in outcome.out
 
 
-@pytest.mark.usefixtures("quick_pages")
-@pytest.mark.parametrize("name", ["my_activation", "my_network"])
-def test_explained(program, digits: Path, tmp_path: Path, monkeypatch, name: str):
-    flags = (f"--extend={EXAMPLES / name}.py", f"--dataset={digits}", *SMALL, *CASES[name][0])
-    assert program(f"--workdir={tmp_path / 'run'}", *flags).code == 0
+@pytest.fixture
+def shallow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Explanations that take few samples."""
     from cnn_jax.analysis.explain.sections import Depth
 
-    quick = Depth(samples=2, overlap=1, ascent=2)
-    monkeypatch.setattr(explain, "Subject", lambda *parts, **more: SUBJECT(*parts, quick, **more))
+    quick, subject = Depth(samples=2, overlap=1, ascent=2), explain.Subject
+    monkeypatch.setattr(explain, "Subject", lambda *parts, **more: subject(*parts, quick, **more))
+
+
+@pytest.mark.usefixtures("quick_pages", "shallow")
+@pytest.mark.parametrize("name", CASES)
+def test_explained(program, digits: Path, tmp_path: Path, name: str):
+    flags = (f"--extend={EXAMPLES / name}.py", f"--dataset={digits}", *SMALL, *CASES[name][0])
+    assert program(f"--workdir={tmp_path / 'run'}", *flags).code == 0
     outcome = starter(program, explain.main, takes_paths=True)(
         f"--run={tmp_path / 'run'}", "--count=1"
     )
@@ -123,7 +131,46 @@ def test_explained(program, digits: Path, tmp_path: Path, monkeypatch, name: str
     assert "Saliency" in page
 
 
-SUBJECT = explain.Subject
+# What the flags of CASES say, as arguments; a function is given where a file adds one.
+PYTHON = {
+    "my_activation": ({"activation": "my_wave"}, "relu"),
+    "my_loss": ({"loss": "my_margin_loss"}, "hinge"),
+    "my_network": ({"model": "my_network"}, "lenet5"),
+    "my_optimizer": ({"optimizer": "my_adan", "schedule": "my_fall"}, "adam"),
+}
+
+
+@pytest.mark.usefixtures("quick_pages", "shallow")
+@pytest.mark.parametrize("name", PYTHON)
+def test_the_same_from_python(program, digits: Path, tmp_path: Path, picture: Path, name: str):
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    names, other = PYTHON[name]
+    functions = {field: getattr(module, function) for field, function in names.items()}
+    small = {"epochs": 1, "batch_size": 12, "seed": 3, "image_size": 28, "progress": False}
+    small |= {} if name == "my_network" else {"filters": (4,), "hidden": (8,)}
+    where = tmp_path / "run"
+    run = cnn_jax.train(digits, workdir=where, **functions, **small)
+    # One axis over the function, and what else belongs to it as it is.
+    field = next(iter(names))
+    rest = {key: value for key, value in functions.items() if key != field}
+    small.pop("seed")
+    study = cnn_jax.ablate(digits, vary={field: [other, functions[field]]}, **rest, **small)
+    assert {row[field] for row in study.table().rows} == {other, names[field]}
+    predicted = run.predict(picture)
+    del sys.modules[name]
+    for extension in list(EXTENSIONS.values()):
+        extension.remove()
+    # What the folder keeps of the functions is enough for whoever goes on.
+    loaded = cnn_jax.load_run(where)
+    np.testing.assert_allclose(loaded.predict(picture), predicted, rtol=1e-5)
+    outcome = program(f"--workdir={where}", "--resume", "--epochs=2")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert [record["epoch"] for record in lines(where / "metrics.jsonl")] == [1, 2]
+    outcome = starter(program, explain.main, takes_paths=True)(f"--run={where}", "--count=1")
+    assert (outcome.code, outcome.err) == (0, "")
 
 
 def refused(outcome, message: str) -> None:
