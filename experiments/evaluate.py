@@ -25,6 +25,7 @@ from rich.text import Text
 from cnn_jax import compilation, data, training
 from cnn_jax.analysis.evaluate import EVEN, Evaluation, as_json, calibrate, render_evaluation
 from cnn_jax.analysis.evaluate import evaluate as measure
+from cnn_jax.display import shown
 from cnn_jax.errors import UsageError
 from cnn_jax.studies.choices import PLACE, data_choices, divide, read_pool
 from cnn_jax.studies.data_record import Found, find
@@ -155,7 +156,7 @@ def _own(saved: SavedRun, split: data.Split, differences: list[str]) -> Evaluati
             f"The data are not what they were: {'; '.join(differences)}. These are the examples "
             "and the names that the run knows."
         )
-        print(f"note: {notes[0]}", file=sys.stderr)
+        print(f"note: {shown(notes[0])}", file=sys.stderr)
     if FLAGS.split == "train":
         notes.append("These are the examples that the run was trained on.")
     if FLAGS.split == "validation":

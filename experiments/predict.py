@@ -11,7 +11,7 @@ import itertools
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +26,7 @@ from cnn_jax.analysis import figures, pictures
 from cnn_jax.analysis.predictions import Guess, ranked, there
 from cnn_jax.analysis.statistics import wilson_interval
 from cnn_jax.data.cache import progress
+from cnn_jax.display import cell
 from cnn_jax.errors import UsageError
 from cnn_jax.studies.saved_run import SavedRun
 
@@ -201,22 +202,26 @@ def print_csv(predictions: Iterator[Prediction], saved: SavedRun, thresholds: Th
     Of several labels an image, those that are said to be there and the probability of each.
     """
     writer = csv.writer(sys.stdout, lineterminator="\n")
+
+    def write(values: Iterable[object]) -> None:
+        writer.writerow(cell(each) if isinstance(each, str) else each for each in values)
+
     done = ["inverted", "centered"]
     if thresholds is None:
         ranks = range(1, min(FLAGS.top, len(saved.class_names)) + 1)
         guesses = [f"{what}_{rank}" for rank in ranks for what in ("guess", "probability")]
-        writer.writerow(["path", "label", *done, *guesses])
+        write(["path", "label", *done, *guesses])
     else:
-        writer.writerow(["path", *done, "labels", *thresholds])
+        write(["path", *done, "labels", *thresholds])
     for prediction in predictions:
         fitted = map(str, prediction.fitted[1:])
         if thresholds is None:
             values = [value for guess in prediction.guesses for value in guess]
-            writer.writerow([prediction.path, prediction.label or "", *fitted, *values])
+            write([str(prediction.path), prediction.label or "", *fitted, *values])
         else:
             there = ";".join(guess.name for guess in prediction.guesses)
             row = prediction.probabilities.tolist()
-            writer.writerow([prediction.path, *fitted, there, *row])
+            write([str(prediction.path), *fitted, there, *row])
 
 
 def print_bars(

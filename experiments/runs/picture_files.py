@@ -9,6 +9,7 @@ from absl import flags
 
 from cnn_jax.analysis import pictures
 from cnn_jax.data.folders import PICTURE_SUFFIXES, is_picture, scan
+from cnn_jax.display import shown
 from cnn_jax.errors import UsageError
 from cnn_jax.studies.data_record import DataRecord
 from cnn_jax.studies.saved_run import SavedRun
@@ -42,9 +43,9 @@ class Skipped:
     def tell(self) -> None:
         """Prints what has been noted since the last time."""
         for reason in self.reasons[self.told :]:
-            print(f"skipped {reason}", file=sys.stderr)
+            print(f"skipped {shown(reason)}", file=sys.stderr)
         for what in self.others:
-            print(f"left out {what}", file=sys.stderr)
+            print(f"left out {shown(what)}", file=sys.stderr)
         self.told, self.others = len(self.reasons), []
 
     def fail(self) -> NoReturn:

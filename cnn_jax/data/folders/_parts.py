@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from cnn_jax.data.account import shown
 from cnn_jax.data.dataset import PixelRule
 from cnn_jax.data.folders._natural import natural
 from cnn_jax.data.folders._pixels import PICTURE_SUFFIXES, is_picture
 from cnn_jax.data.folders._scan import File, Folder, Scan
 from cnn_jax.data.folders._splits import SPLITS, Base, filled, locate, split_of
 from cnn_jax.data.folders._tables import Table, is_table, read_table
+from cnn_jax.display import shown
 from cnn_jax.errors import FIELD, FieldError, UsageError
 
 _USUAL_TABLES = ("labels", "metadata", "classes")
