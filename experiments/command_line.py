@@ -196,7 +196,9 @@ def _program(module: str) -> str:
     return Path(module).stem if module.endswith(".py") else module.rpartition(".")[2]
 
 
-def _with_files(arguments: Iterable[str], own: set[str], inside: tuple[Path, ...] = ()) -> list[str]:
+def _with_files(
+    arguments: Iterable[str], own: set[str], inside: tuple[Path, ...] = ()
+) -> list[str]:
     """The arguments, with what is in a file in the place of a flagfile or a preset.
 
     Args:
@@ -226,7 +228,9 @@ def _with_files(arguments: Iterable[str], own: set[str], inside: tuple[Path, ...
                 return [*found, *words]
             continue
         if place in inside:
-            raise UsageError(f"the flagfile {place} is read by itself; leave it out of {inside[-1]}")
+            raise UsageError(
+                f"the flagfile {place} is read by itself; leave it out of {inside[-1]}"
+            )
         if place is not None:
             found += _with_files(_lines(place), own, (*inside, place))
     return found
@@ -258,7 +262,7 @@ def _line(place: str, line: str) -> str:
     name, gap, value = re.split(r"(\s*=\s*|\s+|$)", line, maxsplit=1)
     if not gap:
         return name
-    if "\\" == value[-1:]:
+    if value[-1:] == "\\":
         raise UsageError(f"{place} ends in a backslash, but no line goes on in the next one")
     others = [word for word in re.findall(r"\s--?(\w+)=", value) if word in FLAGS]
     if others:

@@ -62,6 +62,8 @@ def start(main: Callable[..., None], takes_paths: bool = False) -> None:
             they are refused.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # A terminal that has no letter for a name shows which one it is.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -92,9 +94,17 @@ def start(main: Callable[..., None], takes_paths: bool = False) -> None:
         _fail(str(loss), processes.LOST)
     except jax.errors.JaxRuntimeError as error:
         lost = processes.loss(error)
-        if lost is None:
+        if lost is not None:
+            _fail(str(lost), processes.LOST)
+        if not str(error).startswith("RESOURCE_EXHAUSTED"):
             raise
-        _fail(str(lost), processes.LOST)
+        _fail(f"there is not enough memory: {str(error).splitlines()[0]}", 2)
+    except MemoryError as error:
+        _fail(f"there is not enough memory: {error or 'an allocation failed'}", 2)
+    except OSError as error:
+        if error.filename is None or error.strerror is None:
+            raise
+        _fail(f"cannot use {os.fsdecode(error.filename)}: {error.strerror}", 2)
     except KeyboardInterrupt as interruption:
         _fail(str(interruption) or "interrupted", INTERRUPTED)
 

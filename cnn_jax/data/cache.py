@@ -89,7 +89,9 @@ def cached(
         # What lies in a file takes no memory that others need.
         return _read(path, check=False)
     except OSError as error:
-        logging.warning("%s is not cached, so the next start decodes it again: %s", shown(name), error)
+        logging.warning(
+            "%s is not cached, so the next start decodes it again: %s", shown(name), error
+        )
     return dataset
 
 

@@ -24,7 +24,7 @@ from cnn_jax.data._names import nearest, resolve
 from cnn_jax.data._repeats import repeats
 from cnn_jax.data.cache import cached, file_stamps, fingerprint, progress
 from cnn_jax.data.dataset import Dataset, Split
-from cnn_jax.data.folders import resize
+from cnn_jax.data.folders import check_room, resize
 from cnn_jax.errors import FIELD, FieldError, UsageError
 
 _INSTALL = "pip install 'cnn_jax[prepare]'"
@@ -332,6 +332,8 @@ def _read_split(
                     image = example[image_key]
                     if builder.name in _TRANSPOSED:
                         image = image.swapaxes(0, 1)
+                    if index == 0 and image_size:
+                        check_room(builder.name, (count, image_size, image_size, image.shape[2]))
                     image = resize(image, image_size, how)
                     if index == 0:
                         images = np.empty((count, *image.shape), np.uint8)

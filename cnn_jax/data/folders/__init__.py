@@ -7,13 +7,13 @@ from cnn_jax.data.folders._parts import Options
 from cnn_jax.data.folders._pixels import (
     FORMATS, PICTURE_SUFFIXES, Range, decode, is_picture, to_bytes,
 )
-from cnn_jax.data.folders._resize import RESIZE, resize, resize_dataset
+from cnn_jax.data.folders._resize import RESIZE, check_room, resize, resize_dataset
 from cnn_jax.data.folders._scan import File, Folder, Scan, scan
 from cnn_jax.data.folders._tables import LABELS
 from cnn_jax.data.folders._natural import natural
 
 __all__ = [
     "FORMATS", "LABELS", "PICTURE_SUFFIXES", "RESIZE", "File", "Folder", "Options", "Range", "Scan",
-    "decode", "has_several_labels", "is_picture", "load_pictures", "match_classes", "natural",
-    "resize", "resize_dataset", "scan", "to_bytes",
+    "check_room", "decode", "has_several_labels", "is_picture", "load_pictures", "match_classes",
+    "natural", "resize", "resize_dataset", "scan", "to_bytes",
 ]

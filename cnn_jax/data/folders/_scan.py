@@ -92,6 +92,8 @@ def scan(root: Path) -> Scan:
         UsageError: it cannot be opened.
     """
     left: dict[str, str] = {}
+    if root.resolve() == Path(root.resolve().anchor):
+        raise UsageError(f"{root} is all that is on this machine; give a folder of pictures")
     try:
         # A link to a folder that the root lies in leads back too.
         above = [os.stat(folder) for folder in root.resolve().parents]
