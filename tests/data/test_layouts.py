@@ -227,7 +227,7 @@ def test_no_path_leaves_the_target(tmp_path: Path, own_cache: Path, ending: str,
 
 
 def test_what_unpacks_to_far_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("cnn_jax.data.files.archives._ALWAYS_FINE", 1000)
+    monkeypatch.setattr("cnn_jax.data.files._growth._ALWAYS_FINE", 1000)
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as zipped:
         zipped.writestr("a/0.png", bytes(10**6))
     with pytest.raises(UsageError, match="would unpack to 1,000,000"):

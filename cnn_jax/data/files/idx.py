@@ -23,6 +23,7 @@ from jaxtyping import UInt8
 
 from cnn_jax.data.dataset import Dataset
 from cnn_jax.data.files._assemble import Arrays, assemble
+from cnn_jax.data.files._growth import check_growth
 from cnn_jax.data.folders import File, Scan
 from cnn_jax.data.tfds import CLASS_NAMES
 from cnn_jax.errors import UsageError
@@ -145,14 +146,12 @@ def read_idx(path: Path, ndim: int) -> UInt8[np.ndarray, "..."]:
     Raises:
         UsageError: the file cannot be read, is not IDX, or is shorter or longer than it states.
     """
+    header = 4 + 4 * ndim
     try:
-        content = path.read_bytes()
-        if path.suffix.lower() == ".gz":
-            content = gzip.decompress(content)
+        content = _content(path, header, ndim)
     except (OSError, EOFError, zlib.error) as error:
         raise UsageError(f"cannot read {path}: {error}") from error
     magic = bytes([0, 0, _UNSIGNED_BYTE, ndim])
-    header = 4 + 4 * ndim
     if content[:4] != magic:
         raise UsageError(
             f"{path} begins with {content[:4].hex() or 'nothing'}, expected the IDX magic number "
@@ -160,7 +159,7 @@ def read_idx(path: Path, ndim: int) -> UInt8[np.ndarray, "..."]:
         )
     if len(content) < header:
         raise UsageError(f"{path} is truncated: its header has {len(content)} of {header} bytes")
-    shape = tuple(map(int, np.frombuffer(content, ">u4", ndim, offset=4)))
+    shape = _shape(content, ndim)
     expected = header + math.prod(shape)
     if len(content) != expected:
         problem = "truncated" if len(content) < expected else "too long"
@@ -168,3 +167,20 @@ def read_idx(path: Path, ndim: int) -> UInt8[np.ndarray, "..."]:
             f"{path} is {problem}: {len(content)} bytes, but a shape of {shape} takes {expected}"
         )
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape).copy()
+
+
+def _shape(content: bytes, ndim: int) -> tuple[int, ...]:
+    return tuple(map(int, np.frombuffer(content, ">u4", ndim, offset=4)))
+
+
+def _content(path: Path, header: int, ndim: int) -> bytes:
+    """A file as it is; of what it may unpack to, no more than one byte beyond what it states."""
+    if path.suffix.lower() != ".gz":
+        return path.read_bytes()
+    with gzip.open(path) as file:
+        head = file.read(header)
+        if len(head) < header:
+            return head
+        stated = math.prod(_shape(head, ndim))
+        check_growth(path, stated)
+        return head + file.read(stated + 1)
