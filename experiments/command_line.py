@@ -96,6 +96,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "hosts": (
         "distributed",
         "coordinator_address",
+        "coordinator_bind_address",
         "num_processes",
         "process_id",
         "coordinator_timeout",

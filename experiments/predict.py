@@ -50,6 +50,7 @@ _DRAWINGS = (".pdf", ".png", ".svg")
 # Up to this many pictures have bars; of more, each has a line.
 _IN_FULL = 20
 _NONE = "no label reaches its threshold"
+_TRUNCATED = "truncated: gray stands for what is missing"
 
 
 class Prediction(NamedTuple):
@@ -190,6 +191,7 @@ def print_json(predictions: Iterator[Prediction], saved: SavedRun, thresholds: T
             "calibrated": saved.calibrated,
             "inverted": prediction.fitted.inverted,
             "centered": prediction.fitted.centered,
+            "truncated": prediction.fitted.truncated,
         }
         print(before + json.dumps(record), end="")
         before = ",\n"
@@ -206,7 +208,7 @@ def print_csv(predictions: Iterator[Prediction], saved: SavedRun, thresholds: Th
     def write(values: Iterable[object]) -> None:
         writer.writerow(cell(each) if isinstance(each, str) else each for each in values)
 
-    done = ["inverted", "centered"]
+    done = ["inverted", "centered", "truncated"]
     if thresholds is None:
         ranks = range(1, min(FLAGS.top, len(saved.class_names)) + 1)
         guesses = [f"{what}_{rank}" for rank in ranks for what in ("guess", "probability")]
@@ -237,7 +239,8 @@ def print_bars(
             guesses = ", ".join(
                 f"{guess.name} {guess.probability:.1%}" for guess in prediction.guesses
             )
-            console.print(Text(f"{prediction.path}  {guesses or _NONE}"), soft_wrap=True)
+            cut = f" ({_TRUNCATED})" if prediction.fitted.truncated else ""
+            console.print(Text(f"{prediction.path}{cut}  {guesses or _NONE}"), soft_wrap=True)
         else:
             _print_in_full(console, prediction, thresholds)
     if known > 1:
@@ -257,6 +260,8 @@ def _print_in_full(console: Console, prediction: Prediction, thresholds: Thresho
         done.append("light and dark exchanged")
     if prediction.fitted.centered:
         done.append("cut out and centered as the training images are")
+    if prediction.fitted.truncated:
+        done.append(_TRUNCATED)
     if done:
         heading.append(f"  {'; '.join(done)}", style="not bold dim")
     console.print(heading)

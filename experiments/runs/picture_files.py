@@ -95,8 +95,9 @@ def read_fitted(path: Path, record: DataRecord) -> pictures.Fitted | str:
     """The picture in the style of the training images, or what is wrong with it."""
     invert = {"auto": None, "yes": True, "no": False}[FLAGS.invert]
     try:
-        picture = pictures.read_picture(path, record.style.shape[2], record.rule)
-        return pictures.fit_picture(picture, record.style, invert, record.rule.resize)
+        found = pictures.read_picture(path, record.style.shape[2], record.rule)
+        fitted = pictures.fit_picture(found.image, record.style, invert, record.rule.resize)
+        return fitted._replace(truncated=found.truncated)
     except ValueError as error:
         return str(error)
 

@@ -32,7 +32,7 @@ HOSTILE = (
     "x" * 300, "x" * 5000, "/" + "y" * 300, "a/" * 600 + "b", "..", ".", "/", "~", "~nobody/x",
     "/dev/null", "/dev/full", "/proc/self/mem", "/proc", "/proc/1/x", "\udcff", "a\udc80b",
     "nul\0byte", "\x1b[31mred\x1b[0m", "bell\a", "line\nbreak", "\r", "\t", "\u202egnp",
-    "\u200b", "é", "日本語", "🙂", "%s%n", "{}", "{0.__class__}", "{class}", "$(touch pwned)", "`id`",
+    "\u200b", "é", "日本語", "🙂", "%s%n", "{}", "{0.__class__}", "{class}", "$(touch pwned)",
     "../../etc/passwd", "<script>alert(1)</script>", "\\", "'", '"', "'unclosed", "[", "]", "[a]",
     "*", "**", "?", "--", "-", "--epochs", "@file", "=1+1", "s3://bucket/x", "http://127.0.0.1/",
     "mnist", "mnist:9.9.9", "mnist/", "mnist:", "cifar10/x:1", "faces", "5/6:7", "a.b.c",
