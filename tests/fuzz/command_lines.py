@@ -1,7 +1,9 @@
 """Hostile command lines, drawn by a seed, and what every program must answer.
 
-Every line runs in a process of its own, forked from one that has imported the programs already, in
-an empty folder. None of the values names a place outside of it that could be written to.
+`python tests/fuzz/command_lines.py 0 1000` runs the lines of a thousand seeds and says which are
+answered wrongly. Every line runs in a process of its own, forked from one that has imported the
+program already, in an empty folder. None of the values names a place outside of it that could be
+written to.
 """
 
 import importlib
@@ -11,6 +13,7 @@ import os
 import random
 import re
 import resource
+import shlex
 import signal
 import subprocess
 import sys
@@ -20,6 +23,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from absl import flags
 
 ROOT = Path(__file__).parents[2]
@@ -44,6 +48,23 @@ HOSTILE = (
     "16:2,24:3", "4:99999999999", "8:1", "conv*", "127.0.0.1:1", "127.0.0.1:99999", "nowhere:x",
 )  # fmt: skip
 
+# Files that lines name as anything.
+FILES = {
+    "binary.flags": bytes(range(256)) * 20,
+    "latin.flags": "--workdir=é".encode("latin-1"),
+    "utf16.flags": "--epochs=1".encode("utf-16"),
+    "nul.flags": b"--workdir=a\0b",
+    "long.flags": b"--seed=" + b"1" * 100_000,
+    "empty.flags": b"",
+    "help.flags": b"--help",
+    "junk.py": b"this is no python",
+    "exit.py": b"raise SystemExit(7)",
+    "raise.py": b"1 / 0",
+    "cut.png": b"\x89PNG\r\n\x1a\n" + bytes(50),
+    "cut.npz": b"PK\3\4" + b"\xff" * 50,
+    "cut.zip": b"PK\3\4" + b"\xff" * 50,
+    "cut.mat": bytes(200),
+}
 # Of absl, for who looks into a program: a traceback or a debugger is what they ask for.
 _DEBUGGING = ("pdb", "profil", "test_", "xml", "helpfull", "only_check_args")
 # What keeps a line that is accepted small. It stands first, so that what is hostile holds.
@@ -224,32 +245,72 @@ def wrong(line: Line, answer: Answer) -> Iterator[str]:
         yield "ran what it was given"
 
 
-def answers(seeds: Iterable[int], place: Path) -> Iterator[tuple[Line, Answer]]:
-    """What the programs answer to the lines of these seeds, those of a program together."""
-    by_program: dict[str, list[int]] = {}
-    for seed in seeds:
-        by_program.setdefault(program_of(seed), []).append(seed)
-    environment = os.environ | {
+def make_place(place: Path) -> None:
+    """Makes what lines refer to: a small data set, a trained run, and files of any content."""
+    rng = np.random.default_rng(0)
+    (place / "digits").mkdir(parents=True)
+    for prefix, count in (("train", 80), ("t10k", 40)):
+        labels = np.arange(count) % 4
+        images = rng.integers(0, 256, (count, 8, 8))
+        for name, array in (("images-idx3", images), ("labels-idx1", labels)):
+            sizes = b"".join(size.to_bytes(4, "big") for size in array.shape)
+            content = bytes([0, 0, 8, array.ndim]) + sizes + array.astype(np.uint8).tobytes()
+            (place / "digits" / f"{prefix}-{name}-ubyte").write_bytes(content)
+    (place / "files").mkdir()
+    for name, content in FILES.items():
+        (place / "files" / name).write_bytes(content)
+    (place / "files" / "loop.flags").write_text(f"--flagfile={place / 'files' / 'loop.flags'}")
+    (place / "home").mkdir()
+    command = [sys.executable, "-m", "experiments.train", *SMALL, f"--dataset={place / 'digits'}"]
+    subprocess.run(
+        [*command, f"--workdir={place / 'run'}"], check=True, env=_environment(place), cwd=place
+    )
+
+
+def _environment(place: Path) -> dict[str, str]:
+    return os.environ | {
         "PYTHONPATH": str(ROOT),
         "JAX_PLATFORMS": "cpu",
         "HOME": str(place / "home"),
         "CNN_JAX_CACHE": str(place / "cache"),
     }
+
+
+def answers(seeds: Iterable[int], place: Path) -> Iterator[tuple[Line, Answer]]:
+    """What the programs answer to the lines of these seeds, those of a program together."""
+    by_program: dict[str, list[int]] = {}
+    for seed in seeds:
+        by_program.setdefault(program_of(seed), []).append(seed)
     for of_program in by_program.values():
         command = [sys.executable, __file__, str(place), *map(str, of_program)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as child:
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, env=_environment(place)
+        ) as child:
             assert child.stdout is not None
             for text in child.stdout:
                 line, answer = json.loads(text)
                 yield Line(*line), Answer(*answer)
 
 
-def _main(place: str, *seeds: str) -> None:
+def _answer_all(place: str, *seeds: str) -> None:
     """Runs lines of one program and prints them with their answers."""
     for seed in map(int, seeds):
         line = draw(seed, Path(place))
         print(json.dumps([line, run_line(line)]), flush=True)
 
 
+def _look(first: str, last: str) -> None:
+    """Runs the lines of all seeds from the first to the one before the last."""
+    with tempfile.TemporaryDirectory() as folder:
+        place, seconds = Path(folder, "place"), 0.0
+        make_place(place)
+        for line, answer in answers(range(int(first), int(last)), place):
+            seconds = max(seconds, answer.seconds)
+            for problem in wrong(line, answer):
+                print(f"{line.seed} {problem}: {line.program} {shlex.join(line.arguments)}")
+                print(answer.err[-2000:], flush=True)
+        print(f"the longest took {seconds:.1f} s")
+
+
 if __name__ == "__main__":
-    _main(*sys.argv[1:])
+    _answer_all(*sys.argv[1:]) if Path(sys.argv[1]).is_dir() else _look(*sys.argv[1:])

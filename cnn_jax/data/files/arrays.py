@@ -13,6 +13,7 @@ from cnn_jax.data.dataset import Dataset
 from cnn_jax.data.files._assemble import Arrays, assemble
 from cnn_jax.data.files._growth import check_growth
 from cnn_jax.data.folders import File, Scan
+from cnn_jax.display import shown
 from cnn_jax.errors import FIELD, FieldError, UsageError
 
 # Names of images and labels of each split.
@@ -122,8 +123,8 @@ def _naming(path: Path, arrays: np.lib.npyio.NpzFile) -> dict[str, tuple[str, st
         if "train" in there:
             return there
     raise UsageError(
-        f"{path} has the arrays {', '.join(arrays.files) or 'none'}, expected x_train, y_train, "
-        "x_test and y_test, or train_images, train_labels, test_images and test_labels"
+        f"{path} has the arrays {shown(', '.join(arrays.files)) or 'none'}, expected x_train, "
+        "y_train, x_test and y_test, or train_images, train_labels, test_images and test_labels"
     )
 
 

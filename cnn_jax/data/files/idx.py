@@ -166,7 +166,10 @@ def read_idx(path: Path, ndim: int) -> UInt8[np.ndarray, "..."]:
         raise UsageError(
             f"{path} is {problem}: {len(content)} bytes, but a shape of {shape} takes {expected}"
         )
-    return np.frombuffer(content, np.uint8, offset=header).reshape(shape).copy()
+    try:
+        return np.frombuffer(content, np.uint8, offset=header).reshape(shape).copy()
+    except ValueError as error:
+        raise UsageError(f"{path} states the shape {shape}, which no array has") from error
 
 
 def _shape(content: bytes, ndim: int) -> tuple[int, ...]:
