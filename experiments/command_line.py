@@ -299,7 +299,9 @@ def _refuse_choice(error: flags.IllegalFlagValueError) -> NoReturn:
     """Raises what absl says of a value, or for a choice which are there and which is nearest."""
     found = re.match(r"flag --(\w+)=(.*?): value should be one of", str(error), re.DOTALL)
     if found is None:
-        text = str(error).replace("('Non-boolean argument to boolean flag', ", "not true or false (")
+        text = str(error).replace(
+            "('Non-boolean argument to boolean flag', ", "not true or false ("
+        )
         raise UsageError(text) from error
     name, value = found.groups()
     choices = _choices(FLAGS[name])

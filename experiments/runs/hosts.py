@@ -3,6 +3,7 @@
 import hashlib
 import os
 import platform
+import shlex
 import signal
 import socket
 import sys
@@ -95,7 +96,7 @@ def join(console: Console) -> None:
     _connect()
     processes.say_if_ended(
         f"process {jax.process_index()} was ended: it lost another process, if JAX says so above, "
-        f"or was killed; go on with: --workdir={FLAGS.workdir} --resume"
+        f"or was killed; go on with: --workdir={shlex.quote(FLAGS.workdir)} --resume"
     )
     _keep_standard_output()
     console.quiet = not processes.is_first()

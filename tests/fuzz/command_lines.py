@@ -78,6 +78,8 @@ PROGRAMS = {
 TAKE_PATHS = ("predict", "explain", "compare", "overview")
 _OFTEN = {"train": 10, "ablation": 6, "predict": 3, "evaluate": 3, "explain": 2}
 SECONDS = 20
+# What it does takes half a minute where nothing is wrong.
+_LONGER = {"walkthrough": 80}
 # Times as long on the clock, where other programs use the processors too.
 _PATIENCE = 4
 # Of addresses: what asks for more is not to bring down the machine.
@@ -224,7 +226,8 @@ def wrong(line: Line, answer: Answer) -> Iterator[str]:
     if answer.code is None and trains:
         # It was asked for so many epochs, and does what it was asked for.
         return
-    if answer.code is None or answer.seconds > SECONDS:
+    most = _LONGER.get(line.program, SECONDS)
+    if answer.code is None or answer.seconds > most:
         yield f"{'not done' if answer.code is None else 'done'} after {answer.seconds:.0f} s"
     if "Traceback" in answer.out + answer.err:
         yield "traceback"
