@@ -5,8 +5,10 @@ import os
 import resource
 from pathlib import Path
 
-from cnn_jax.errors import FieldError
+from cnn_jax.errors import FieldError, UsageError
 
+# With half a gigabyte less XLA aborts on two cores, or never ends.
+_FEWEST_ADDRESSES = 3 << 30
 # Where Linux says what the processes of a container may have together.
 _CONTAINER = (
     Path("/sys/fs/cgroup/memory.max"),
@@ -23,8 +25,27 @@ def machine_bytes() -> int:
         # There is no such limit, or it is "max".
         except (OSError, ValueError):
             continue
+    own = _address_limit()
+    return min(found if own is None else [*found, own])
+
+
+def _address_limit() -> int | None:
     own, _ = resource.getrlimit(resource.RLIMIT_AS)
-    return min(found + ([own] if own != resource.RLIM_INFINITY else []))
+    return None if own == resource.RLIM_INFINITY else own
+
+
+def check_addresses() -> None:
+    """Refuses a limit of addresses under which XLA would abort the process.
+
+    Raises:
+        UsageError: with the limit.
+    """
+    own = _address_limit()
+    if own is not None and own < _FEWEST_ADDRESSES:
+        raise UsageError(
+            f"this process may have {size(own)} of addresses (ulimit -v), and the compiler needs "
+            f"{size(_FEWEST_ADDRESSES)}; raise that limit"
+        )
 
 
 def check_fits(what: str, count: float, instead: str, limit: int | None = None) -> None:

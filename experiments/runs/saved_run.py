@@ -6,6 +6,7 @@ from pathlib import Path
 from absl import flags
 
 from cnn_jax.errors import UsageError
+from cnn_jax.memory import check_addresses
 from cnn_jax.studies.saved_run import SavedRun, load_run
 
 from .. import module_of
@@ -46,6 +47,7 @@ def load(*place: str) -> SavedRun:
     """
     if not FLAGS.run:
         raise UsageError("give --run=FOLDER, the folder of a run that train made")
+    check_addresses()
     path = Path(FLAGS.run)
     if not path.is_dir():
         raise UsageError(f"--run={path} is not a folder; give the folder of a run")

@@ -1,12 +1,17 @@
 """Command lines that nobody means: one line each, at once, and nothing left behind."""
 
+import resource
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from experiments import COMMANDS
+
 BASE = ("--filters=4", "--hidden=8", "--batch_size=10", "--epochs=1")
-CASES = Path(__file__).parents[3] / "shared" / "cases" / "flagfiles"
 
 
 def refused(outcome, message: str, here: Path) -> None:
@@ -130,3 +135,46 @@ def test_flagfiles_as_people_write_them(program: Callable, elsewhere: Path, cont
     (folder / "inner.flags").write_text("--epochs=0")
     # What is refused has been understood.
     refused(program(f"--flagfile={folder / 'my.flags'}"), "--epochs=0: 0 is not", elsewhere)
+
+
+@pytest.mark.parametrize("gigabytes", [1, 2])
+def test_too_little_memory_is_one_line(
+    gigabytes: int, digits: Path, elsewhere: Path, environment: dict[str, str]
+):
+    command = [sys.executable, "-m", "experiments.train", f"--dataset={digits}", *BASE]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (gigabytes << 30,) * 2),
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"error: this process may have {gigabytes}.0 GiB of addresses (ulimit -v), and the "
+        "compiler needs 3.0 GiB; raise that limit\n"
+    )
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_ctrl_c_while_a_program_imports(environment: dict[str, str], elsewhere: Path):
+    command = [sys.executable, "-X", "importtime", "-m", "experiments.train", "--help"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as child:
+        assert child.stderr is not None
+        # Python says what it has imported; absl is one of the first of hundreds.
+        seen = next(line for line in child.stderr if line.rstrip().endswith("numpy._globals"))
+        child.send_signal(signal.SIGINT)
+        rest = [line for line in child.stderr if not line.startswith("import time:")]
+        assert seen and child.wait() == 130
+    assert rest == ["error: interrupted\n"]
+
+
+@pytest.mark.parametrize("program_name", sorted({module for module, _ in COMMANDS.values()}))
+def test_every_program_starts_by_itself(program_name: str, environment: dict[str, str]):
+    command = [sys.executable, "-m", f"experiments.{program_name}", "--nonsense"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: --nonsense is not a flag of {program_name}")
