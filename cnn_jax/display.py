@@ -40,3 +40,8 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def count(number: int, what: str) -> str:
+    """The number with its noun: "1 seed", "3 seeds"."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

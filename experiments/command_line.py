@@ -216,6 +216,7 @@ def _with_files(
             raise UsageError(f"{word!r} holds a null byte, which no path and no number has")
         name, equals, value = word.partition("=")
         flag = name.lstrip("-") if name.startswith("-") else ""
+        place: Path | None
         if flag == "preset" and flag in own:
             place = _preset(value if equals else next(words, ""), own)
         elif flag == "flagfile":

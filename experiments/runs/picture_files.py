@@ -9,7 +9,7 @@ from absl import flags
 
 from cnn_jax.analysis import pictures
 from cnn_jax.data.folders import PICTURE_SUFFIXES, is_picture, scan
-from cnn_jax.display import shown
+from cnn_jax.display import count, shown
 from cnn_jax.errors import UsageError
 from cnn_jax.studies.data_record import DataRecord
 from cnn_jax.studies.saved_run import SavedRun
@@ -86,7 +86,7 @@ def _in_folder(folder: Path, skipped: Skipped) -> list[Path]:
         skipped.add(folder, "the folder has no pictures")
     for why in sorted(set(others.values())):
         paths = [path for path, reason in others.items() if reason == why]
-        more = f" and {len(paths) - 1:,} others" if len(paths) > 1 else ""
+        more = f" and {count(len(paths) - 1, 'other')}" if len(paths) > 1 else ""
         skipped.note(f"{folder / paths[0]}{more}: {why}")
     return sorted(inside)
 

@@ -66,7 +66,7 @@ FILES = {
     "cut.mat": bytes(200),
 }
 # Of absl, for who looks into a program: a traceback or a debugger is what they ask for.
-_DEBUGGING = ("pdb", "profil", "test_", "xml", "helpfull", "only_check_args")
+_DEBUGGING = ("pdb", "profil", "test_", "xml", "help", "only_check_args")
 # What keeps a line that is accepted small. It stands first, so that what is hostile holds.
 SMALL = ("--filters=4", "--hidden=8", "--batch_size=16", "--epochs=1", "--train_examples=32")
 PROGRAMS = {

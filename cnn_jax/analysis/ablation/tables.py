@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from cnn_jax.analysis.ablation.notes import (
     choice_words,
-    count,
     marked,
     marks,
     tested_comparisons,
@@ -18,7 +17,7 @@ from cnn_jax.analysis.ablation.notes import (
 from cnn_jax.analysis.ablation.records import NOT_READ, SweepRecord, label
 from cnn_jax.analysis.ablation.summaries import VariantSummary, compare_pairs, mean_text, summarize
 from cnn_jax.analysis.statistics import MOST_SEEDS, UNDECIDED, Comparison
-from cnn_jax.display import shown
+from cnn_jax.display import count, shown
 
 _BASELINE = "baseline"
 PAIRS = "Every pair of rows, with intervals that hold for all of them at once (Tukey)."

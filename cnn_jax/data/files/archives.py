@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import IO, NamedTuple, cast
+from typing import IO, Any, NamedTuple
 
 from cnn_jax.data.cache import default_folder, fingerprint, progress
 from cnn_jax.data.files._growth import most_bytes
@@ -141,9 +141,11 @@ def _unpacked(path: Path) -> IO[bytes]:
     """What is in a tar file, unpacked as it is read."""
     with path.open("rb") as file:
         head = file.read(6)
-    packers = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
+    packers: dict[bytes, Callable[..., Any]] = {
+        b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open,
+    }  # fmt: skip
     opened = next((each for mark, each in packers.items() if head.startswith(mark)), open)
-    return _Bounded(cast(io.RawIOBase, opened(path, "rb")))
+    return _Bounded(opened(path, "rb"))
 
 
 @contextmanager

@@ -5,6 +5,7 @@ Nothing is ever unpickled: arrays of Python objects are refused.
 
 import math
 import re
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +82,7 @@ def _open(path: Path) -> np.lib.npyio.NpzFile:
         raise UsageError(f"cannot read {path}: {reason}") from error
     if not isinstance(opened, np.lib.npyio.NpzFile):
         raise UsageError(f"{path} is no .npz with several arrays")
-    check_growth(path, sum(member.file_size for member in opened.zip.infolist()))
+    check_growth(path, sum(member.file_size for member in _archive(opened).infolist()))
     return opened
 
 
@@ -97,11 +98,16 @@ def _array(path: Path, arrays: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
         raise UsageError(f"cannot read {key} of {path}: {reason}") from error
 
 
+def _archive(arrays: np.lib.npyio.NpzFile) -> zipfile.ZipFile:
+    assert arrays.zip is not None, "it is open"
+    return arrays.zip
+
+
 def _check_header(path: Path, arrays: np.lib.npyio.NpzFile, key: str) -> None:
     """Refuses what would be unpickled, and what states to be larger than it is."""
-    name = key if key in arrays.zip.namelist() else f"{key}.npy"
-    member = arrays.zip.getinfo(name)
-    with arrays.zip.open(member) as file:
+    archive = _archive(arrays)
+    member = archive.getinfo(key if key in archive.namelist() else f"{key}.npy")
+    with archive.open(member) as file:
         version = np.lib.format.read_magic(file)
         read = {(1, 0): np.lib.format.read_array_header_1_0}
         shape, _, dtype = read.get(version, np.lib.format.read_array_header_2_0)(file)

@@ -26,6 +26,7 @@ from cnn_jax.data.files._assemble import Arrays, assemble
 from cnn_jax.data.files._growth import check_growth
 from cnn_jax.data.folders import File, Scan
 from cnn_jax.data.tfds import CLASS_NAMES
+from cnn_jax.display import count
 from cnn_jax.errors import UsageError
 
 _UNSIGNED_BYTE = 8
@@ -94,7 +95,8 @@ def read_idx_files(scan: Scan, name: str, only: str = "") -> tuple[Dataset, dict
         images, labels = read_idx(images_path, 3), read_idx(labels_path, 1)
         if len(images) != len(labels):
             raise UsageError(
-                f"{images_path} holds {len(images)} images and {labels_path} {len(labels)} labels, "
+                f"{images_path} holds {count(len(images), 'image')} and {labels_path} "
+                f"{count(len(labels), 'label')}, "
                 "expected one label per image"
             )
         splits[split] = (np.swapaxes(images, 1, 2) if upright else images), labels

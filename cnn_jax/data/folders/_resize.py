@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from cnn_jax.data.dataset import Dataset, Split
+from cnn_jax.display import count
 from cnn_jax.errors import FIELD, FieldError
 from cnn_jax.memory import check_fits
 
@@ -81,9 +82,9 @@ def check_room(name: str, shape: tuple[int, ...]) -> None:
     Raises:
         FieldError: with what they would need.
     """
-    count, height, width, channels = shape
+    number, height, width, channels = shape
     check_fits(
-        f"{name}: {count:,} images of {height} x {width} x {channels}",
+        f"{name}: {count(number, 'image')} of {height} x {width} x {channels}",
         math.prod(shape),
         f"give a smaller {FIELD.image_size}",
     )
