@@ -11,6 +11,10 @@ class UsageError(ValueError):
     fault of the program and keeps its traceback.
     """
 
+    def __init__(self, message: str):
+        # What it quotes, of files and names of others, may be of several.
+        super().__init__(" ".join(message.splitlines()))
+
 
 class DivergedError(Exception):
     """A run whose loss or parameters are no longer finite; it was stopped, and all is written."""

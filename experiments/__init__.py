@@ -1,9 +1,24 @@
 """The programs: each is a module to run in a checkout, and a command of `cnn_jax` installed."""
 
+import os
 import shlex
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    """Ends a program that still imports: a traceback of its imports says nothing to anybody."""
+    os.write(2, b"error: interrupted\n")
+    os._exit(130)
+
+
+# Python imports this package before a program in it, which handles signals once it starts.
+_started = sys.argv[0] == "-m" or Path(sys.argv[0]).stem == "cnn_jax"
+if _started and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, _end)
 
 COMMANDS = {
     "train": ("train", "train one network and write a report"),

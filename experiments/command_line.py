@@ -4,7 +4,7 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -96,6 +96,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "hosts": (
         "distributed",
         "coordinator_address",
+        "coordinator_bind_address",
         "num_processes",
         "process_id",
         "coordinator_timeout",
@@ -121,7 +122,8 @@ def parse(module: str, arguments: list[str]) -> list[str]:
     """
     FLAGS.set_gnu_getopt(True)
     own = {flag.name for flag in FLAGS.get_key_flags_for_module(module)}
-    _extend(arguments, own)
+    arguments = [arguments[0], *_with_files(arguments[1:], own)]
+    _extend(arguments[1:], own)
     if _HELP & set(arguments[1:]):
         print(help_text(module))
         sys.exit()
@@ -129,27 +131,23 @@ def parse(module: str, arguments: list[str]) -> list[str]:
         return app.parse_flags_with_usage(arguments)
     own = {flag.name for flag in FLAGS.get_key_flags_for_module(module)}
     try:
-        return FLAGS(list(_with_presets(arguments, own)))
+        return FLAGS(arguments)
     except flags.UnrecognizedFlagError as error:
         hint = did_you_mean(f"--{error.flagname}", [f"--{name}" for name in own])
         raise UsageError(f"--{error.flagname} is not a flag of {_program(module)}{hint}") from error
     except flags.IllegalFlagValueError as error:
         _refuse_choice(error)
-    except flags.Error as error:
+    except (flags.Error, ValueError) as error:
         raise UsageError(str(error)) from error
 
 
-def _extend(arguments: list[str], own: set[str]) -> None:
+def _extend(words: list[str], own: set[str]) -> None:
     """Reads the files of functions from outside, before the flags that they add are looked at.
 
     They are those of --extend, after those kept in the folder that --run names, or that --workdir
     does with --resume.
     """
     forget(loaded_files())
-    try:
-        words = FLAGS.read_flags_from_files([*_with_presets(arguments[1:], own)], force_gnu=True)
-    except flags.Error:
-        words = arguments[1:]
     folders = _texts(words, "run")
     if any(word.lstrip("-") in ("resume", "resume=true") for word in words):
         folders += _texts(words, "workdir")[-1:]
@@ -199,15 +197,81 @@ def _program(module: str) -> str:
     return Path(module).stem if module.endswith(".py") else module.rpartition(".")[2]
 
 
-def _with_presets(arguments: list[str], own: set[str]) -> Iterator[str]:
-    """The arguments, with a flagfile in the place of a preset."""
-    words = iter(arguments)
+def _with_files(
+    arguments: Iterable[str], own: set[str], inside: tuple[Path, ...] = ()
+) -> list[str]:
+    """The arguments, with what is in a file in the place of a flagfile or a preset.
+
+    Args:
+        arguments: of a command line, or those in a flagfile.
+        own: names of the flags of the program.
+        inside: the flagfiles that they stand in, the outermost first.
+
+    Raises:
+        UsageError: a file cannot be read, or one of the arguments can be none.
+    """
+    words, found = iter(arguments), []
     for word in words:
-        name, equals, value = word.lstrip("-").partition("=")
-        if "preset" in own and name == "preset" and word.startswith("-"):
-            yield f"--flagfile={_preset(value if equals else next(words, ''), own)}"
+        if "\0" in word:
+            raise UsageError(f"{word!r} holds a null byte, which no path and no number has")
+        name, equals, value = word.partition("=")
+        flag = name.lstrip("-") if name.startswith("-") else ""
+        place: Path | None
+        if flag == "preset" and flag in own:
+            place = _preset(value if equals else next(words, ""), own)
+        elif flag == "flagfile":
+            text = (value if equals else next(words, "")).strip()
+            place = Path(text).expanduser() if text else None
+            if place and inside and not place.exists():
+                place = inside[-1].parent / place
         else:
-            yield word
+            found.append(word)
+            if word == "--":
+                return [*found, *words]
+            continue
+        if place in inside:
+            raise UsageError(
+                f"the flagfile {place} is read by itself; leave it out of {inside[-1]}"
+            )
+        if place is not None:
+            found += _with_files(_lines(place), own, (*inside, place))
+    return found
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """The flags in a file, one a line.
+
+    Raises:
+        UsageError: it cannot be read, or a line is none.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise UsageError(f"cannot read --flagfile={path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"--flagfile={path} is no text of UTF-8: {error.reason}") from error
+    for number, line in enumerate(text.splitlines(), start=1):
+        line = line.strip()
+        if line and not line.startswith(("#", "//")):
+            yield _line(f"line {number} of {path}", line)
+
+
+def _line(place: str, line: str) -> str:
+    """A flag as a command line has it, from a line of a flagfile as people write them."""
+    if not line.startswith("-"):
+        raise UsageError(f"{place} is {line[:80]!r}, which is no flag; a flag is --name=value")
+    # Also "--name value" and "--name = value".
+    name, gap, value = re.split(r"(\s*=\s*|\s+|$)", line, maxsplit=1)
+    if not gap:
+        return name
+    if value[-1:] == "\\":
+        raise UsageError(f"{place} ends in a backslash, but no line goes on in the next one")
+    others = [word for word in re.findall(r"\s--?(\w+)=", value) if word in FLAGS]
+    if others:
+        raise UsageError(f"{place} gives --{others[0]} after {name}; give every flag its own line")
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
+        value = value[1:-1]
+    return f"{name}={value}"
 
 
 def _preset(name: str, own: set[str]) -> Path:
@@ -236,7 +300,10 @@ def _refuse_choice(error: flags.IllegalFlagValueError) -> NoReturn:
     """Raises what absl says of a value, or for a choice which are there and which is nearest."""
     found = re.match(r"flag --(\w+)=(.*?): value should be one of", str(error), re.DOTALL)
     if found is None:
-        raise UsageError(str(error)) from error
+        text = str(error).replace(
+            "('Non-boolean argument to boolean flag', ", "not true or false ("
+        )
+        raise UsageError(text) from error
     name, value = found.groups()
     choices = _choices(FLAGS[name])
     raise UsageError(

@@ -25,6 +25,7 @@ from rich.text import Text
 from cnn_jax import compilation, data, training
 from cnn_jax.analysis.evaluate import EVEN, Evaluation, as_json, calibrate, render_evaluation
 from cnn_jax.analysis.evaluate import evaluate as measure
+from cnn_jax.display import count, shown
 from cnn_jax.errors import UsageError
 from cnn_jax.studies.choices import PLACE, data_choices, divide, read_pool
 from cnn_jax.studies.data_record import Found, find
@@ -109,7 +110,7 @@ def _headline(found: Evaluation, name: str) -> str:
     low, high = found.interval
     text = (
         f"{found.accuracy:.2%} {'of the labels right' if found.several else 'accuracy'} "
-        f"on {name} (95% interval {low:.2%} to {high:.2%}, {len(found.labels):,} images)"
+        f"on {name} (95% interval {low:.2%} to {high:.2%}, {count(len(found.labels), 'image')})"
     )
     if found.balanced_accuracy is not None:
         text += f"; balanced accuracy {found.balanced_accuracy:.2%}"
@@ -155,7 +156,7 @@ def _own(saved: SavedRun, split: data.Split, differences: list[str]) -> Evaluati
             f"The data are not what they were: {'; '.join(differences)}. These are the examples "
             "and the names that the run knows."
         )
-        print(f"note: {notes[0]}", file=sys.stderr)
+        print(f"note: {shown(notes[0])}", file=sys.stderr)
     if FLAGS.split == "train":
         notes.append("These are the examples that the run was trained on.")
     if FLAGS.split == "validation":

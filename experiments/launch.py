@@ -1,20 +1,22 @@
 """How every experiment starts and ends: flags parsed, and one clear line for what went wrong."""
 
+import io
 import os
 import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import NoReturn
 
 import jax
 from absl import app, flags, logging
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 
-from cnn_jax.data.account import shown
 from cnn_jax.data.cache import default_folder
+from cnn_jax.display import shown
 from cnn_jax.errors import DivergedError, FieldError, UsageError
 from cnn_jax.training import processes
 
@@ -60,6 +62,12 @@ def start(main: Callable[..., None], takes_paths: bool = False) -> None:
             they are refused.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    # A terminal that has no letter for a name shows which one it is.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
     def run(arguments: list[str]) -> None:
         if not flags.FLAGS["verbosity"].present:
@@ -86,16 +94,37 @@ def start(main: Callable[..., None], takes_paths: bool = False) -> None:
         _fail(str(loss), processes.LOST)
     except jax.errors.JaxRuntimeError as error:
         lost = processes.loss(error)
-        if lost is None:
+        if lost is not None:
+            _fail(str(lost), processes.LOST)
+        if not str(error).startswith("RESOURCE_EXHAUSTED"):
             raise
-        _fail(str(lost), processes.LOST)
+        _fail(f"there is not enough memory: {str(error).splitlines()[0]}", 2)
+    except MemoryError as error:
+        _fail(f"there is not enough memory: {error or 'an allocation failed'}", 2)
+    except OSError as error:
+        if error.filename is None or error.strerror is None:
+            raise
+        _fail(f"cannot use {os.fsdecode(error.filename)}: {error.strerror}", 2)
     except KeyboardInterrupt as interruption:
         _fail(str(interruption) or "interrupted", INTERRUPTED)
 
 
+class _Terminal(Console):
+    """A console that obeys only this program: what it is given to print moves no cursor."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """The pieces to print, with control characters in texts as what can be read."""
+        for piece in super().render(renderable, options):
+            if not piece.control and not piece.text.isprintable():
+                piece = piece._replace(text="\n".join(map(shown, piece.text.split("\n"))))
+            yield piece
+
+
 def terminal() -> Console:
     """Where progress is printed; into a file or a pipe, in lines that are long enough."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = _Terminal(highlight=False, soft_wrap=True)
     if not console.is_terminal:
         console.width = 110
     return console

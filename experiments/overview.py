@@ -12,6 +12,7 @@ from rich import box
 from rich.table import Column, Table
 from rich.text import Text
 
+from cnn_jax.display import shown
 from cnn_jax.errors import UsageError
 from cnn_jax.studies.overview import Entry, differing, find_entries
 
@@ -40,7 +41,7 @@ def main(paths: list[str]) -> None:
         print(json.dumps(records, indent=2))
         return
     if not entries:
-        print(f"{folder} holds no run and no sweep")
+        print(f"{shown(str(folder))} holds no run and no sweep")
         return
     table = Table(
         "name", "data", "model", Column("test accuracy", justify="right"), "95% interval",

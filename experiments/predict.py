@@ -11,7 +11,7 @@ import itertools
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +26,7 @@ from cnn_jax.analysis import figures, pictures
 from cnn_jax.analysis.predictions import Guess, ranked, there
 from cnn_jax.analysis.statistics import wilson_interval
 from cnn_jax.data.cache import progress
+from cnn_jax.display import cell
 from cnn_jax.errors import UsageError
 from cnn_jax.studies.saved_run import SavedRun
 
@@ -49,6 +50,7 @@ _DRAWINGS = (".pdf", ".png", ".svg")
 # Up to this many pictures have bars; of more, each has a line.
 _IN_FULL = 20
 _NONE = "no label reaches its threshold"
+_TRUNCATED = "truncated: gray stands for what is missing"
 
 
 class Prediction(NamedTuple):
@@ -189,6 +191,7 @@ def print_json(predictions: Iterator[Prediction], saved: SavedRun, thresholds: T
             "calibrated": saved.calibrated,
             "inverted": prediction.fitted.inverted,
             "centered": prediction.fitted.centered,
+            "truncated": prediction.fitted.truncated,
         }
         print(before + json.dumps(record), end="")
         before = ",\n"
@@ -201,22 +204,26 @@ def print_csv(predictions: Iterator[Prediction], saved: SavedRun, thresholds: Th
     Of several labels an image, those that are said to be there and the probability of each.
     """
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    done = ["inverted", "centered"]
+
+    def write(values: Iterable[object]) -> None:
+        writer.writerow(cell(each) if isinstance(each, str) else each for each in values)
+
+    done = ["inverted", "centered", "truncated"]
     if thresholds is None:
         ranks = range(1, min(FLAGS.top, len(saved.class_names)) + 1)
         guesses = [f"{what}_{rank}" for rank in ranks for what in ("guess", "probability")]
-        writer.writerow(["path", "label", *done, *guesses])
+        write(["path", "label", *done, *guesses])
     else:
-        writer.writerow(["path", *done, "labels", *thresholds])
+        write(["path", *done, "labels", *thresholds])
     for prediction in predictions:
         fitted = map(str, prediction.fitted[1:])
         if thresholds is None:
             values = [value for guess in prediction.guesses for value in guess]
-            writer.writerow([prediction.path, prediction.label or "", *fitted, *values])
+            write([str(prediction.path), prediction.label or "", *fitted, *values])
         else:
             there = ";".join(guess.name for guess in prediction.guesses)
             row = prediction.probabilities.tolist()
-            writer.writerow([prediction.path, *fitted, there, *row])
+            write([str(prediction.path), *fitted, there, *row])
 
 
 def print_bars(
@@ -232,7 +239,8 @@ def print_bars(
             guesses = ", ".join(
                 f"{guess.name} {guess.probability:.1%}" for guess in prediction.guesses
             )
-            console.print(Text(f"{prediction.path}  {guesses or _NONE}"), soft_wrap=True)
+            cut = f" ({_TRUNCATED})" if prediction.fitted.truncated else ""
+            console.print(Text(f"{prediction.path}{cut}  {guesses or _NONE}"), soft_wrap=True)
         else:
             _print_in_full(console, prediction, thresholds)
     if known > 1:
@@ -252,6 +260,8 @@ def _print_in_full(console: Console, prediction: Prediction, thresholds: Thresho
         done.append("light and dark exchanged")
     if prediction.fitted.centered:
         done.append("cut out and centered as the training images are")
+    if prediction.fitted.truncated:
+        done.append(_TRUNCATED)
     if done:
         heading.append(f"  {'; '.join(done)}", style="not bold dim")
     console.print(heading)

@@ -18,6 +18,7 @@ from rich.text import Text
 
 from cnn_jax.analysis.evaluate import Evaluation
 from cnn_jax.analysis.pages import duration
+from cnn_jax.display import count
 from cnn_jax.errors import DivergedError, UsageError
 from cnn_jax.models import MODELS, Architecture
 from cnn_jax.studies import tracking
@@ -210,8 +211,8 @@ def conclude(
     low, high = found.interval
     write_result(directory, tested)
     headline = (
-        f"{_of_labels(found)} (95% interval {low:.2%} to {high:.2%}, {len(found.labels):,} images) "
-        f"after {tested.train_seconds:.1f} s of training"
+        f"{_of_labels(found)} (95% interval {low:.2%} to {high:.2%}, "
+        f"{count(len(found.labels), 'image')}) after {tested.train_seconds:.1f} s of training"
     )
     if found.balanced_accuracy is not None:
         headline += f"; balanced accuracy {found.balanced_accuracy:.2%}"

@@ -15,9 +15,13 @@ MAY_IMPORT = {
     "cnn_jax.compilation": {"cnn_jax.ops"},
     "cnn_jax.ops": set(),
     "cnn_jax.models": {"cnn_jax.errors", "cnn_jax.ops"},
-    "cnn_jax.data": {"cnn_jax.errors"},
+    "cnn_jax.display": set(),
+    "cnn_jax.memory": {"cnn_jax.errors"},
+    "cnn_jax.data": {"cnn_jax.errors", "cnn_jax.display", "cnn_jax.memory"},
     "cnn_jax.training": {
         "cnn_jax.errors",
+        "cnn_jax.display",
+        "cnn_jax.memory",
         "cnn_jax.compilation",
         "cnn_jax.ops",
         "cnn_jax.models",
@@ -25,6 +29,8 @@ MAY_IMPORT = {
     },
     "cnn_jax.analysis": {
         "cnn_jax.errors",
+        "cnn_jax.display",
+        "cnn_jax.memory",
         "cnn_jax.compilation",
         "cnn_jax.ops",
         "cnn_jax.models",
@@ -32,6 +38,8 @@ MAY_IMPORT = {
     },
     "cnn_jax.extend": {
         "cnn_jax.errors",
+        "cnn_jax.display",
+        "cnn_jax.memory",
         "cnn_jax.compilation",
         "cnn_jax.ops",
         "cnn_jax.models",
@@ -40,6 +48,8 @@ MAY_IMPORT = {
     },
     "cnn_jax.studies": {
         "cnn_jax.errors",
+        "cnn_jax.display",
+        "cnn_jax.memory",
         "cnn_jax.compilation",
         "cnn_jax.ops",
         "cnn_jax.models",
@@ -50,6 +60,8 @@ MAY_IMPORT = {
     },
     "cnn_jax.api": {
         "cnn_jax.errors",
+        "cnn_jax.display",
+        "cnn_jax.memory",
         "cnn_jax.compilation",
         "cnn_jax.ops",
         "cnn_jax.models",

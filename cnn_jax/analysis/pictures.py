@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from cnn_jax.data import AS_THEY_ARE, PixelRule
-from cnn_jax.data.folders import decode, resize
+from cnn_jax.data.folders import Decoded, decode, resize
 
 _SAMPLE = 2000
 # What of a border may differ from its level, and from it on what is ink, in bytes.
@@ -86,16 +86,22 @@ class Style(NamedTuple):
 
 
 class Fitted(NamedTuple):
-    """A picture as the network takes it, and what was done to it beside cutting and scaling."""
+    """A picture as the network takes it, and what was done to it beside cutting and scaling.
+
+    Attributes:
+        image: of the training set's size and style.
+        inverted: whether light and dark were exchanged.
+        centered: whether what it shows was cut out and placed as in the training images.
+        truncated: whether its file ended too early, so that gray stands for what is missing.
+    """
 
     image: UInt8[np.ndarray, "h w c"]
     inverted: bool
     centered: bool
+    truncated: bool = False
 
 
-def read_picture(
-    path: Path, channels: int, rule: PixelRule = AS_THEY_ARE
-) -> UInt8[np.ndarray, "h w c"]:
+def read_picture(path: Path, channels: int, rule: PixelRule = AS_THEY_ARE) -> Decoded:
     """A picture file turned upright, transparent parts on white, in gray or RGB.
 
     Args:
@@ -106,16 +112,14 @@ def read_picture(
     Raises:
         ValueError: it cannot be read, with the reason for a reader.
     """
-    from PIL import Image, UnidentifiedImageError
+    from PIL import UnidentifiedImageError
 
     try:
-        return decode(path, channels, rule).image
+        return decode(path, channels, rule)
     except FileNotFoundError:
         raise ValueError("there is no such file") from None
     except UnidentifiedImageError:
         raise ValueError("it is not a picture, or of a format that is not known") from None
-    except Image.DecompressionBombError as error:
-        raise ValueError(f"it is too large: {error}") from None
     # Pillow's decoders raise nearly anything on damaged files.
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__

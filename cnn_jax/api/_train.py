@@ -216,7 +216,7 @@ class TrainedRun:
     def _picture(self, path: Path) -> np.ndarray:
         style, rule = self.saved.record.style, self.saved.record.rule
         try:
-            picture = pictures.read_picture(path, style.shape[2], rule)
+            picture = pictures.read_picture(path, style.shape[2], rule).image
             return pictures.fit_picture(picture, style, how=rule.resize).image
         except ValueError as error:
             raise ArgumentError(f"images: {path}: {error}") from error

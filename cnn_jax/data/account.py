@@ -4,14 +4,11 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from cnn_jax.display import shown
+
 # Of the files that are left out for a reason, so many are named.
 _NAMED = 3
 _CLASSES = 12
-
-
-def shown(name: str) -> str:
-    """A path or a name as it can be printed: bytes that are no text become a mark each."""
-    return name.encode(errors="surrogateescape").decode(errors="replace")
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ import numpy as np
 from absl import logging
 
 from cnn_jax.data.dataset import Dataset, PixelRule, Split, check_dataset
+from cnn_jax.display import shown
 
 # Part of every fingerprint: raise it when decoding or the layout of the file changes.
 _FORMAT = 3
@@ -88,7 +89,9 @@ def cached(
         # What lies in a file takes no memory that others need.
         return _read(path, check=False)
     except OSError as error:
-        logging.warning("%s is not cached, so the next start decodes it again: %s", name, error)
+        logging.warning(
+            "%s is not cached, so the next start decodes it again: %s", shown(name), error
+        )
     return dataset
 
 

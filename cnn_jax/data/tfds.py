@@ -9,6 +9,7 @@ import contextlib
 import difflib
 import importlib.util
 import io
+import json
 import os
 import re
 import sys
@@ -19,12 +20,13 @@ from typing import Any
 
 import numpy as np
 from absl import logging
+from jaxtyping import UInt8
 
 from cnn_jax.data._names import nearest, resolve
 from cnn_jax.data._repeats import repeats
 from cnn_jax.data.cache import cached, file_stamps, fingerprint, progress
 from cnn_jax.data.dataset import Dataset, Split
-from cnn_jax.data.folders import resize
+from cnn_jax.data.folders import check_room, open_picture, resize
 from cnn_jax.errors import FIELD, FieldError, UsageError
 
 _INSTALL = "pip install 'cnn_jax[prepare]'"
@@ -64,6 +66,7 @@ def open_builder(name: str, root: str, others: Iterable[str] = ()) -> Any:
     Raises:
         UsageError: no data set has this name, configuration or version, or its code cannot run.
     """
+    _check_features(Path(root), name)
     with quiet():
         import tensorflow_datasets as tfds
 
@@ -84,6 +87,38 @@ def open_builder(name: str, root: str, others: Iterable[str] = ()) -> Any:
         if builder.is_prepared():
             return builder
         return _open_prepared(name, root) or builder
+
+
+def _check_features(root: Path, name: str) -> None:
+    """Refuses prepared files that name code of others: TFDS imports whatever they name.
+
+    Raises:
+        UsageError: naming the file.
+    """
+    folder = root / re.split("[/:]", name)[0]
+    try:
+        files = sorted(folder.rglob("features.json")) if folder != root else []
+        kinds = {file: _kinds(json.loads(file.read_text(encoding="utf-8"))) for file in files}
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(
+            f"cannot read what is prepared in {folder}: {first_line(error)}"
+        ) from error
+    for file, found in kinds.items():
+        for kind in found:
+            if not kind.startswith("tensorflow_datasets."):
+                raise UsageError(
+                    f"{file} names {kind}, which is no part of TensorFlow Datasets and would be "
+                    "run; it is not opened"
+                )
+
+
+def _kinds(content: Any) -> Iterator[str]:
+    """The Python classes that a description of features names."""
+    if isinstance(content, dict):
+        yield from (str(content[key]) for key in ("pythonClassName", "type") if key in content)
+    values = content.values() if isinstance(content, dict) else content
+    for value in values if isinstance(content, (dict, list)) else ():
+        yield from _kinds(value)
 
 
 def _open_prepared(name: str, root: str) -> Any | None:
@@ -289,7 +324,7 @@ def _find_test_split(builder: Any, label_key: str) -> str:
     for split in ("test", "validation"):
         if split in splits and splits[split].num_examples:
             with _reading(builder, split):
-                first = builder.as_data_source(split=split)[0]
+                first = _source(builder, split, _find_keys(builder)[0])[0]
             if first[label_key] >= 0:
                 return split
     raise UsageError(
@@ -321,7 +356,8 @@ def _read_split(
     builder: Any, split: str, image_key: str, label_key: str, image_size: int | None, how: str
 ) -> Split:
     with _reading(builder, split):
-        source = builder.as_data_source(split=split)
+        source = _source(builder, split, image_key)
+        channels = builder.info.features[image_key].shape[-1] or 1
         count = len(source)
         labels = np.empty(count, np.int32)
         images = np.empty((0, 0, 0, 0), np.uint8)
@@ -329,9 +365,11 @@ def _read_split(
             for start in range(0, count, _BATCH):
                 examples = source.__getitems__(list(range(start, min(start + _BATCH, count))))
                 for index, example in enumerate(examples, start):
-                    image = example[image_key]
+                    image = _decode(example[image_key], channels)
                     if builder.name in _TRANSPOSED:
                         image = image.swapaxes(0, 1)
+                    if index == 0 and image_size:
+                        check_room(builder.name, (count, image_size, image_size, image.shape[2]))
                     image = resize(image, image_size, how)
                     if index == 0:
                         images = np.empty((count, *image.shape), np.uint8)
@@ -345,6 +383,21 @@ def _read_split(
                     labels[index] = example[label_key]
                 advance(len(examples))
     return Split(images, labels)
+
+
+def _source(builder: Any, split: str, image_key: str) -> Any:
+    """The examples of a split, pictures as they are stored: TFDS reads any format of Pillow's."""
+    import tensorflow_datasets as tfds
+
+    return builder.as_data_source(split, decoders={image_key: tfds.decode.SkipDecoding()})
+
+
+def _decode(content: bytes, channels: int) -> UInt8[np.ndarray, "h w c"]:
+    with open_picture(io.BytesIO(content), "") as picture:
+        pixels = np.asarray(picture, np.uint8)
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    return np.repeat(pixels, channels, axis=2) if pixels.shape[2] == 1 else pixels
 
 
 def _class_names(builder: Any, label_key: str) -> tuple[str, ...]:

@@ -148,7 +148,8 @@ def _run(path: Path, file: ExtensionFile) -> None:
         raise UsageError(f"{path}, line {error.lineno}: {error.msg}") from error
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
-    except Exception as error:
+    # A file may end with sys.exit().
+    except (Exception, SystemExit) as error:
         line = _line(path, error)
         where = f", line {line}" if line else ""
         raise UsageError(f"{path}{where}: {type(error).__name__}: {error}") from error

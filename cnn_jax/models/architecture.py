@@ -49,6 +49,11 @@ class Model(NamedTuple):
         return self.options if self.whole else self.options | _OF_LAYERS
 
 
+# No computer holds the product of two layers that are wider, nor compiles more in minutes.
+_MOST_WIDTH = 10_000
+_MOST_UNITS = 10_000_000
+_MOST_LAYERS = 200
+
 # Filled where the networks are.
 MODELS: dict[str, Model] = {}
 # What each field that is a word may be.
@@ -104,11 +109,14 @@ class Architecture:
         for name, choices in CHOICES.items():
             check_choice(name, getattr(self, name), choices)
         for name in ("filters", "hidden"):
-            check_positive_integers(name, getattr(self, name))
+            check_positive_integers(name, getattr(self, name), _MOST_UNITS)
         for name in ("kernel_size", "convolutions_per_block"):
             check_positive_integers(name, (getattr(self, name),))
-        if not 0 < self.width < float("inf"):
-            raise FieldError(f"{FIELD.width} must be a positive number, got {self.width}")
+        if not 0 < self.width <= _MOST_WIDTH:
+            raise FieldError(
+                f"{FIELD.width} must be a positive number up to {_MOST_WIDTH:,}, got {self.width:g}"
+            )
+        self._check_depth()
         self._check_read()
 
     def functions(self) -> list[Callable[..., Array]]:
@@ -123,6 +131,15 @@ class Architecture:
         if "pooling" in reads:
             found.append(POOLINGS[self.pooling])
         return [function for function in found if function is not None]
+
+    def _check_depth(self) -> None:
+        layers = len(self.filters) * self.convolutions_per_block + len(self.hidden)
+        if layers > _MOST_LAYERS:
+            raise FieldError(
+                f"{FIELD.filters}, {FIELD.convolutions_per_block}={self.convolutions_per_block} "
+                f"and {FIELD.hidden} make {layers:,} layers, which would compile for hours; give "
+                f"at most {_MOST_LAYERS}"
+            )
 
     def _check_read(self) -> None:
         model = MODELS[self.model]
@@ -148,8 +165,8 @@ def unread(field: str, model: str) -> FieldError:
     )
 
 
-def check_positive_integers(field: str, values: tuple[int, ...]) -> None:
-    """Refuses what is not a positive whole number.
+def check_positive_integers(field: str, values: tuple[int, ...], most: int = 2**31 - 1) -> None:
+    """Refuses what is not a positive whole number, or is greater than any of use.
 
     Raises:
         FieldError: naming the field.
@@ -157,3 +174,5 @@ def check_positive_integers(field: str, values: tuple[int, ...]) -> None:
     for value in values:
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise FieldError(f"{FIELD[field]} must be positive whole numbers, got {value!r}")
+        if value > most:
+            raise FieldError(f"{FIELD[field]} must be at most {most:,}, got {value:,}")

@@ -9,6 +9,7 @@ it reads them from there with `declared`.
 import inspect
 import math
 from collections.abc import Callable
+from ctypes import c_float
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any, get_args, get_origin
@@ -24,7 +25,8 @@ class Interval:
     """The numbers that a hyperparameter may be.
 
     Attributes:
-        text: as mathematics writes it: "[0, 1)" holds 0 and not 1. No interval holds infinity.
+        text: as mathematics writes it: "[0, 1)" holds 0 and not 1. No interval holds infinity, or
+            what numbers of 32 bits, with which is computed, round to it or to an end left out.
     """
 
     text: str = "(-inf, inf)"
@@ -40,8 +42,13 @@ class Interval:
         return float(self.text[1:-1].split(",")[1])
 
     def __contains__(self, value: float) -> bool:
-        above = value >= self.low if self.text[0] == "[" else value > self.low
-        below = value <= self.high if self.text[-1] == "]" else value < self.high
+        numbers = (value, self.low, self.high)
+        computed = (c_float(number).value for number in numbers)
+        return self._holds(*numbers) and self._holds(*computed)
+
+    def _holds(self, value: float, low: float, high: float) -> bool:
+        above = value >= low if self.text[0] == "[" else value > low
+        below = value <= high if self.text[-1] == "]" else value < high
         return above and below and math.isfinite(value)
 
     def __str__(self) -> str:

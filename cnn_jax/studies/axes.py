@@ -3,6 +3,7 @@
 A lone run is the study of one trial: nothing varies.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -11,10 +12,22 @@ from cnn_jax.errors import FIELD, FieldError, did_you_mean
 from cnn_jax.studies import choices as of_run
 from cnn_jax.studies.choices import Choices
 from cnn_jax.training import OPTIMIZERS, Config, hyperparameters, known_hyperparameters
-from cnn_jax.training.grid import Axis, Cell, Grid, Resolved, Trial, Value, make_grid
+from cnn_jax.training.grid import (
+    MOST_COMBINATIONS,
+    MOST_TRIALS,
+    Axis,
+    Cell,
+    Grid,
+    Resolved,
+    Trial,
+    Value,
+    make_grid,
+)
 
 # The multiples of its default that a tuned number is tried at when it is given no values.
 _MULTIPLES = (0.1, 0.3, 1, 3, 10)
+# Seeds are numbers of 31 bits.
+MOST_SEEDS = 2**31
 # What cannot vary in a study.
 NOT_AXES = frozenset(
     {"seed", "split_seed", "data_dir", "download", "init_from", "keep_epoch", "patience"}
@@ -113,10 +126,35 @@ def make_study(
             f"{FIELD.tune}"
         )
     first = fixed.get("seed", 0)
+    _check_size(axes, seeds, first)
     numbers = tuple(range(first, first + seeds))
     grid = make_grid(axes, tune, numbers, lambda values: _resolve(values, fixed, axes))
     study = Study(tuple(axes), tuple(tune), numbers, grid)
     return study._replace(baseline=find_variant(baseline, study)) if baseline else study
+
+
+def _check_size(axes: Sequence[Axis], seeds: int, first: int) -> None:
+    """Refuses a study that is too large to look at, and one that trains the same network twice."""
+    if first + seeds > MOST_SEEDS:
+        raise FieldError(
+            f"{FIELD.seeds}={seeds:,} from {FIELD.seed}={first} on are more than there are; the "
+            f"last seed is {MOST_SEEDS - 1}"
+        )
+    for axis in axes:
+        for index, value in enumerate(axis.values):
+            same = [other for other in axis.values[:index] if other.value == value.value]
+            if same:
+                raise FieldError(
+                    f"{FIELD.vary}={axis.name} has {same[0].text} and {value.text}, which are the "
+                    "same; give one of them"
+                )
+    combinations = math.prod(len(axis.values) for axis in axes)
+    if combinations > MOST_COMBINATIONS or combinations * seeds > MOST_TRIALS:
+        raise FieldError(
+            f"{' x '.join(f'{len(axis.values):,} {axis.name}' for axis in axes)} x {seeds:,} "
+            f"seeds are {combinations * seeds:,} networks; a sweep has at most "
+            f"{MOST_COMBINATIONS:,} combinations and {MOST_TRIALS:,} networks"
+        )
 
 
 def check_axis(name: str) -> None:

@@ -1,5 +1,6 @@
 """A study with its data and a plan of every cell: all it needs to start."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -10,13 +11,15 @@ from jax.sharding import Mesh
 
 from cnn_jax import data, training
 from cnn_jax.errors import FIELD, FieldError
+from cnn_jax.memory import check_fits
 from cnn_jax.models import ParameterRow, build_abstract, count_parameters, multiplications
 from cnn_jax.studies.axes import Study
 from cnn_jax.studies.choices import divide, read_pool, read_task
 from cnn_jax.studies.data_record import DataRecord, describe, read_record
 from cnn_jax.studies.saved_run import SavedRun
-from cnn_jax.training.devices import MeshShape, make_mesh
+from cnn_jax.training.devices import MeshShape, make_mesh, mesh_shape
 from cnn_jax.training.grid import Cell
+from cnn_jax.training.loop import device_bytes
 from cnn_jax.training.weights import Weights
 
 # A training step goes through the network forward, and back for two gradients.
@@ -201,6 +204,8 @@ def _plan(
     rows = count_parameters(model, task.image_shape)
     hparams = {name: jnp.float32(value) for name, value in cell.trials[0].hparams.items()}
     state = jax.eval_shape(run.init, hparams, jax.random.key(0))
+    state_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    _check_memory(config, state_bytes, rows, mesh)
     images = config.epochs * (PASSES_PER_STEP * examples + len(loaded.validation))
     return CellPlan(
         cell,
@@ -209,7 +214,34 @@ def _plan(
         trials,
         mesh,
         rows,
-        sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)),
+        state_bytes,
         float(_OPERATIONS_PER_MULTIPLICATION * multiplications(model, task.image_shape) * images),
         start,
+    )
+
+
+def _check_memory(
+    config: training.Config, state_bytes: int, rows: list[ParameterRow], mesh: Mesh | None
+) -> None:
+    """Refuses a network that a device cannot hold, before it is compiled.
+
+    Raises:
+        FieldError: with what it would need.
+    """
+    limit = device_bytes()
+    parameters = sum(row.count for row in rows)
+    check_fits(
+        f"a network of {parameters:,} parameters, with its optimizer's state",
+        state_bytes,
+        "give a smaller one",
+        limit,
+    )
+    # Each of these outputs is kept until its gradient is there.
+    values = sum(math.prod(row.output_shape) for row in rows if row.count)
+    together = training.examples_together(config) // mesh_shape(mesh).batch
+    check_fits(
+        f"a step of {together:,} images, each with {values:,} outputs of layers,",
+        together * values * (2 if config.precision == "bfloat16" else 4),
+        f"give a smaller {FIELD.batch_size} or more {FIELD.micro_batches}",
+        limit,
     )

@@ -198,7 +198,10 @@ def hyperparameters(config: Config, chosen: Mapping[str, float] | None = None) -
         if name not in values:
             raise _unread(name, config, values)
         if name in read and value not in read[name].interval:
-            raise FieldError(f"{FIELD[name]} must be in {read[name].interval.text}, got {value:g}")
+            raise FieldError(
+                f"{FIELD[name]} must be in {read[name].interval.text}, got {value:g} (numbers are "
+                "of 32 bits)"
+            )
         values[name] = value
     if config.schedule == "exponential" and values["final_fraction"] == 0:
         raise FieldError(

@@ -20,6 +20,10 @@ from cnn_jax.training.config import Config
 
 DataChoices = tuple[tuple[str, Any], ...]
 
+# Looking at so many takes half a minute.
+MOST_COMBINATIONS = 10_000
+MOST_TRIALS = 100_000
+
 UNREAD = "–"  # the value of an axis that a variant does not read
 _SPACES: dict[str, Callable[..., np.ndarray]] = {"log": np.geomspace, "lin": np.linspace}
 
@@ -75,8 +79,15 @@ def _range(text: str, kind: str, numbers: str) -> list[str]:
     try:
         low, high, count = numbers.split(":")
         ends, points = (float(low), float(high)), int(count)
+        if points > MOST_COMBINATIONS:
+            raise FieldError(
+                f"{FIELD.vary}={text} asks for {points:,} values, and a sweep has at most "
+                f"{MOST_COMBINATIONS:,} combinations"
+            )
         if points < 1 or (kind == "log" and min(ends) <= 0) or not all(map(np.isfinite, ends)):
             raise ValueError
+    except FieldError:
+        raise
     except ValueError:
         positive = "positive " if kind == "log" else ""
         raise FieldError(

@@ -1,7 +1,6 @@
 """The loop around the compiled epoch of many trials, or one: divergence, pruning, memory."""
 
 import math
-import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ from jax.sharding import Mesh, Sharding
 
 from cnn_jax import compilation
 from cnn_jax.data import Split
+from cnn_jax.memory import machine_bytes
 from cnn_jax.training.config import Config, hyperparameters
 from cnn_jax.training.devices import BATCH_AXIS, TRIAL_AXIS, mesh_shape, put, split, whole
 from cnn_jax.training.grid import Status, Trial, losers
@@ -360,10 +360,13 @@ def memory_limit() -> int:
 
     Of several processes, what the one with the least has.
     """
+    return least(int(_MEMORY_SHARE * device_bytes()) // _MEBIBYTE) * _MEBIBYTE
+
+
+def device_bytes() -> int:
+    """Bytes of a device's memory, which on CPU is the machine's."""
     stats = jax.local_devices()[0].memory_stats() or {}
-    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    limit = int(_MEMORY_SHARE * stats.get("bytes_limit", machine))
-    return least(limit // _MEBIBYTE) * _MEBIBYTE
+    return stats.get("bytes_limit") or machine_bytes()
 
 
 def _rows(

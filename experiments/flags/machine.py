@@ -9,6 +9,7 @@ from absl import flags, logging
 
 from cnn_jax import compilation
 from cnn_jax.errors import UsageError
+from cnn_jax.memory import check_addresses
 from cnn_jax.training.devices import BATCH_AXIS, MeshShape, best_shape
 
 from ..command_line import GROUPS
@@ -53,8 +54,10 @@ def check_compiler() -> None:
     """Refuses a compiler that computes wrong numbers, or says so where it is wanted all the same.
 
     Raises:
-        UsageError: if it does, and --unsafe was not given.
+        UsageError: if it does and --unsafe was not given, or if it cannot compile in the memory
+            that this process may have.
     """
+    check_addresses()
     wrong = compilation.untrusted()
     if not wrong:
         return

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import platform
+import shlex
 import signal
 import socket
 import sys
@@ -40,7 +41,14 @@ flags.DEFINE_bool(
 flags.DEFINE_string(
     "coordinator_address",
     None,
-    "With --distributed: host and port at which process 0 is met, as in 10.0.0.1:1234.",
+    "With --distributed: host and port at which process 0 is met, as in 10.0.0.1:1234. Nobody is "
+    "asked who they are: give one in a network whose every member may end the run.",
+)
+flags.DEFINE_string(
+    "coordinator_bind_address",
+    None,
+    "With --distributed: host and port at which process 0 listens, where that is not "
+    "--coordinator_address: behind a service or a router, as in 0.0.0.0:1234.",
 )
 flags.DEFINE_integer(
     "num_processes", None, "With --distributed: how many processes there are.", lower_bound=1
@@ -61,7 +69,7 @@ flags.DEFINE_integer(
     lower_bound=2,
 )
 # Each host may have its own.
-_OWN = frozenset({"process_id", "data_dir"})
+_OWN = frozenset({"process_id", "data_dir", "coordinator_bind_address"})
 _signals: list[int] = []
 
 
@@ -88,7 +96,7 @@ def join(console: Console) -> None:
     _connect()
     processes.say_if_ended(
         f"process {jax.process_index()} was ended: it lost another process, if JAX says so above, "
-        f"or was killed; go on with: --workdir={FLAGS.workdir} --resume"
+        f"or was killed; go on with: --workdir={shlex.quote(FLAGS.workdir)} --resume"
     )
     _keep_standard_output()
     console.quiet = not processes.is_first()
@@ -113,7 +121,7 @@ def must_stop() -> bool:
 
 
 def _connect() -> None:
-    patience = FLAGS.coordinator_timeout
+    patience, bind = FLAGS.coordinator_timeout, _bind_address()
     # JAX's own time-out would abort the process with the stack of its C++ code.
     watch = threading.Timer(patience, _give_up)
     watch.daemon = True
@@ -125,6 +133,7 @@ def _connect() -> None:
             FLAGS.process_id,
             initialization_timeout=patience + 60,
             heartbeat_timeout_seconds=FLAGS.heartbeat_timeout,
+            coordinator_bind_address=bind,
         )
     except (RuntimeError, ValueError) as error:
         raise UsageError(
@@ -134,6 +143,31 @@ def _connect() -> None:
         ) from error
     finally:
         watch.cancel()
+
+
+def _bind_address() -> str | None:
+    """Where process 0 listens; JAX by itself would listen on every network of the host.
+
+    Raises:
+        UsageError: if that is no address of this host.
+    """
+    address = FLAGS.coordinator_bind_address or FLAGS.coordinator_address
+    if address is None or FLAGS.process_id != 0:
+        return None
+    host, _, port = address.rpartition(":")
+    try:
+        place = (host.strip("[]"), int(port))
+        family = socket.getaddrinfo(*place, type=socket.SOCK_STREAM)[0][0]
+        with socket.socket(family, socket.SOCK_STREAM) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind(place)
+    except (OSError, ValueError, OverflowError) as error:
+        raise UsageError(
+            f"process 0 cannot listen at {address} ({error}); give --coordinator_address=HOST:PORT "
+            "with a free port of its own host, or say where it listens instead: "
+            f"--coordinator_bind_address=0.0.0.0:{port if port.isdecimal() else 1234}"
+        ) from error
+    return address
 
 
 def _give_up() -> NoReturn:

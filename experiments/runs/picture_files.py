@@ -9,6 +9,7 @@ from absl import flags
 
 from cnn_jax.analysis import pictures
 from cnn_jax.data.folders import PICTURE_SUFFIXES, is_picture, scan
+from cnn_jax.display import count, shown
 from cnn_jax.errors import UsageError
 from cnn_jax.studies.data_record import DataRecord
 from cnn_jax.studies.saved_run import SavedRun
@@ -42,9 +43,9 @@ class Skipped:
     def tell(self) -> None:
         """Prints what has been noted since the last time."""
         for reason in self.reasons[self.told :]:
-            print(f"skipped {reason}", file=sys.stderr)
+            print(f"skipped {shown(reason)}", file=sys.stderr)
         for what in self.others:
-            print(f"left out {what}", file=sys.stderr)
+            print(f"left out {shown(what)}", file=sys.stderr)
         self.told, self.others = len(self.reasons), []
 
     def fail(self) -> NoReturn:
@@ -85,7 +86,7 @@ def _in_folder(folder: Path, skipped: Skipped) -> list[Path]:
         skipped.add(folder, "the folder has no pictures")
     for why in sorted(set(others.values())):
         paths = [path for path, reason in others.items() if reason == why]
-        more = f" and {len(paths) - 1:,} others" if len(paths) > 1 else ""
+        more = f" and {count(len(paths) - 1, 'other')}" if len(paths) > 1 else ""
         skipped.note(f"{folder / paths[0]}{more}: {why}")
     return sorted(inside)
 
@@ -94,8 +95,9 @@ def read_fitted(path: Path, record: DataRecord) -> pictures.Fitted | str:
     """The picture in the style of the training images, or what is wrong with it."""
     invert = {"auto": None, "yes": True, "no": False}[FLAGS.invert]
     try:
-        picture = pictures.read_picture(path, record.style.shape[2], record.rule)
-        return pictures.fit_picture(picture, record.style, invert, record.rule.resize)
+        found = pictures.read_picture(path, record.style.shape[2], record.rule)
+        fitted = pictures.fit_picture(found.image, record.style, invert, record.rule.resize)
+        return fitted._replace(truncated=found.truncated)
     except ValueError as error:
         return str(error)
 

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from cnn_jax import compilation, training
 from cnn_jax.analysis.pages import duration
+from cnn_jax.memory import size
 from cnn_jax.ops.augment import TEST_TIME
 from cnn_jax.studies.planning import PASSES_PER_STEP, CellPlan
 from cnn_jax.training import Trainer
@@ -202,10 +203,3 @@ def _quantities(plan: CellPlan, found: CellCost) -> list[tuple[str, str, str]]:
             else f"on this machine for {plan.cell.config.epochs} epochs, compilation apart",
         ),
     ]
-
-
-def size(count: float) -> str:
-    """Bytes as a reader says them."""
-    units = ("B", "KiB", "MiB", "GiB", "TiB")
-    power = min(int(math.log(count, 1024)) if count >= 1 else 0, len(units) - 1)
-    return f"{count / 1024**power:,.{1 if power else 0}f} {units[power]}"

@@ -6,15 +6,18 @@ from pathlib import Path
 from absl import flags
 
 from cnn_jax.errors import UsageError
+from cnn_jax.memory import check_addresses
 from cnn_jax.studies.saved_run import SavedRun, load_run
 
 from .. import module_of
+from ..flags import options
 
 FLAGS = flags.FLAGS
 # The package of the programs, under whatever name it is installed.
 _PROGRAMS = __name__.removesuffix("runs.saved_run")
 
-# Each program names those it reads with flags.declare_key_flag.
+# Each program names those it reads with flags.declare_key_flag, of the options too.
+flags.declare_key_flag("extend", options.FLAGS)
 flags.DEFINE_string("run", None, "The folder of a trained run, as train leaves it.")
 flags.DEFINE_enum(
     "split", "test", ("train", "validation", "test"), "Which part of the data set to look at."
@@ -44,6 +47,7 @@ def load(*place: str) -> SavedRun:
     """
     if not FLAGS.run:
         raise UsageError("give --run=FOLDER, the folder of a run that train made")
+    check_addresses()
     path = Path(FLAGS.run)
     if not path.is_dir():
         raise UsageError(f"--run={path} is not a folder; give the folder of a run")

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from cnn_jax import data
+from cnn_jax.display import shown
 from cnn_jax.errors import UsageError
 from cnn_jax.extend import kept_file, loaded_files
 from cnn_jax.studies.axes import Study
@@ -148,7 +149,8 @@ def _list_files(dataset: data.Dataset) -> None:
     kind = "labels" if dataset.multi_label else "classes"
     heading = f"{dataset.name}: {sizes}, {shape}, {kind} {', '.join(dataset.class_names)}"
     try:
-        print("\n".join([heading, *dataset.notes, *dataset.account.lines()]), flush=True)
+        lines = [heading, *dataset.notes, *dataset.account.lines()]
+        print("\n".join(map(shown, lines)), flush=True)
     except BrokenPipeError:
         # Who reads has enough; Python would still complain when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

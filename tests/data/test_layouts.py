@@ -227,7 +227,7 @@ def test_no_path_leaves_the_target(tmp_path: Path, own_cache: Path, ending: str,
 
 
 def test_what_unpacks_to_far_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("cnn_jax.data.files.archives._ALWAYS_FINE", 1000)
+    monkeypatch.setattr("cnn_jax.data.files._growth._ALWAYS_FINE", 1000)
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as zipped:
         zipped.writestr("a/0.png", bytes(10**6))
     with pytest.raises(UsageError, match="would unpack to 1,000,000"):
@@ -310,3 +310,35 @@ def test_odd_names_are_one_clear_error(name: str):
         data.load(name)
     assert "\n" not in str(caught.value)
     assert not data.is_multi_label(name)
+
+
+def records(labels: list[tuple[int, ...]], rng) -> tuple[bytes, np.ndarray]:
+    """Records of CIFAR's binary version, and the images in them."""
+    images = rng.integers(0, 256, (len(labels), 32, 32, 3), np.uint8)
+    planes = images.transpose(0, 3, 1, 2).reshape(len(labels), -1)
+    content = b"".join(
+        bytes(each) + row.tobytes() for each, row in zip(labels, planes, strict=True)
+    )
+    return content, images
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_the_binary_version_of_cifar100(named: bool, tmp_path: Path, rng):
+    folder = tmp_path / "cifar-100-binary"
+    folder.mkdir()
+    # The superclass, then the class: maple tree, whale and worm, of trees, mammals and others.
+    labels = [(17, 47), (0, 95), (13, 99)] * 4
+    train, images = records(labels, rng)
+    test, _ = records(labels[:3], rng)
+    (folder / "train.bin").write_bytes(train)
+    (folder / "test.bin").write_bytes(test)
+    names = [f"class {index}" for index in range(100)]
+    (folder / "fine_label_names.txt").write_text("\n".join(names) if named else "")
+    read = data.load(folder)
+    expected = ("class 47", "class 95", "class 99") if named else ("47", "95", "99")
+    assert read.class_names == expected
+    assert read.train.labels.tolist() == [0, 1, 2] * 4
+    np.testing.assert_array_equal(read.train.images, images)
+    (folder / "test.bin").write_bytes(test[:-1])
+    with pytest.raises(UsageError, match="test.bin has 9,221 bytes, expected records of 3,074"):
+        data.load(folder)

@@ -87,7 +87,7 @@ READ: dict[str, list[str]] = {
     # As before both lines are read; that they contradict each other is said.
     "named_twice": [
         "17 train, 4 test",
-        "names 1 pictures more than once (train/3.png), 1 of them with different labels",
+        "names 1 picture more than once (train/3.png), 1 of them with different labels",
     ],
     "not_square": ["40 train, 10 test, 24x40x3, classes a, b"],
     "numeric": [f"66 train, 22 test, 16x16x3, classes {TEN}, 10"],

@@ -233,12 +233,53 @@ def test_a_coordinator_out_of_reach_is_waited_for_and_named(
     assert not (tmp_path / "w").exists()
 
 
+def listening(port: int) -> set[str]:
+    """The addresses, as Linux writes them, at which something listens at a port."""
+    lines = [
+        line.split()
+        for table in ("tcp", "tcp6")
+        for line in Path("/proc/net", table).read_text().splitlines()[1:]
+    ]
+    places = [fields[1].split(":") for fields in lines if fields[3] == "0A"]
+    return {address for address, number in places if int(number, 16) == port}
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp6").exists(), reason="asks Linux who listens")
+def test_the_coordinator_listens_at_its_address_alone(tmp_path: Path, environment: dict[str, str]):
+    port = free_port()
+    first = subprocess.Popen(
+        [
+            sys.executable, "-m", "experiments.train", f"--workdir={tmp_path / 'w'}",
+            "--distributed", f"--coordinator_address=127.0.0.1:{port}", "--num_processes=2",
+            "--process_id=0",
+        ],
+        env=environment,
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while not listening(port) and time.monotonic() < deadline:
+            assert first.poll() is None
+            time.sleep(0.05)
+        assert listening(port)
+        assert all(address.endswith("0100007F") for address in listening(port))
+    finally:
+        first.kill()
+        first.wait()
+
+
+_FIRST = ("--distributed", "--workdir=w", "--num_processes=2", "--process_id=0")
+
+
 @pytest.mark.parametrize(
     "flags, message",
     [
         (["--num_processes=2"], "--num_processes has no effect without --distributed"),
         (["--distributed"], "--distributed needs --workdir"),
         (["--distributed", "--process_id=-1"], "--process_id=-1"),
+        ([*_FIRST, "--coordinator_address=203.0.113.7:1234"], "cannot listen at 203.0.113.7:1234"),
+        ([*_FIRST, "--coordinator_address=127.0.0.1:99999"], "cannot listen at 127.0.0.1:99999"),
+        ([*_FIRST, "--coordinator_address=localhost"], "cannot listen at localhost"),
+        ([*_FIRST, "--coordinator_address=:x"], "give --coordinator_address=HOST:PORT"),
     ],
 )
 def test_bad_input_is_one_line(program: Callable, sweep: Callable, flags: list, message: str):

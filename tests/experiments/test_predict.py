@@ -146,6 +146,20 @@ def test_csv_has_a_line_for_each_picture(guess, album: Path, tmp_path: Path):
     assert "guess_3" not in first
 
 
+def test_a_truncated_picture_is_guessed_and_said_to_be_so(guess, tmp_path: Path):
+    whole, cut = tmp_path / "whole.jpg", tmp_path / "cut.jpg"
+    pattern(1, 512).save(whole)
+    cut.write_bytes(whole.read_bytes()[:-200])
+    outcome = guess(whole, cut)
+    first, second = (part for part in outcome.out.split("\n\n") if ".jpg" in part)
+    assert "truncated:" not in first
+    assert "truncated: gray stands for what is missing" in second
+    told = {Path(r["path"]).name: r["truncated"] for r in json.loads(guess(tmp_path, "--json").out)}
+    assert told == {"whole.jpg": False, "cut.jpg": True}
+    rows = csv.DictReader(io.StringIO(guess(tmp_path, "--csv").out))
+    assert [row["truncated"] for row in rows] == ["True", "False"]
+
+
 def test_people_get_bars_and_a_drawing(guess, album: Path, tmp_path: Path):
     drawing = tmp_path / "guesses.png"
     outcome = guess(album / "1" / "dark.jpg", f"--picture={drawing}", "--top=2")

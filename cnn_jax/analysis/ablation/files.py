@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from cnn_jax.analysis.ablation.records import SweepRecord, place_of
 from cnn_jax.analysis.ablation.summaries import VariantSummary, summarize
+from cnn_jax.display import cell
 
 _EPOCH_COLUMNS = (
     "learning_rate",
@@ -122,5 +123,5 @@ def _csv(record: SweepRecord, columns: Sequence[str], rows: Iterator[dict[str, s
     names = [_column(name) for name in (*record.axes, *record.tuned)]
     writer = csv.DictWriter(text, [*names, *columns], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: cell(text) for name, text in row.items()} for row in rows)
     return text.getvalue()

@@ -21,6 +21,7 @@ from cnn_jax.analysis.statistics import (
     smallest_exact_p,
     wilson_interval,
 )
+from cnn_jax.display import count
 
 _LISTED = 8
 
@@ -385,11 +386,6 @@ def _power_words(summaries: Sequence[VariantSummary]) -> str:
         f"A difference has to exceed {100 * statistics.median(widths):.2f} points to be shown here "
         "(the median half of an interval, correction included)."
     )
-
-
-def count(number: int, what: str) -> str:
-    """The number with its noun: "1 seed", "3 seeds"."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _listed(names: Sequence[str] | map) -> str:

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 from cnn_jax.analysis.ablation.notes import (
     choice_words,
-    count,
     marked,
     marks,
     tested_comparisons,
@@ -18,6 +17,7 @@ from cnn_jax.analysis.ablation.notes import (
 from cnn_jax.analysis.ablation.records import NOT_READ, SweepRecord, label
 from cnn_jax.analysis.ablation.summaries import VariantSummary, compare_pairs, mean_text, summarize
 from cnn_jax.analysis.statistics import MOST_SEEDS, UNDECIDED, Comparison
+from cnn_jax.display import count, shown
 
 _BASELINE = "baseline"
 PAIRS = "Every pair of rows, with intervals that hold for all of them at once (Tukey)."
@@ -239,7 +239,7 @@ def markdown_table(record: SweepRecord) -> str:
 
 
 def _markdown_text(text: str) -> str:
-    text = re.sub(r"([\\`*\[\]<>|&#~$])", r"\\\1", " ".join(text.split()))
+    text = re.sub(r"([\\`*\[\]<>|&#~$])", r"\\\1", shown(" ".join(text.split())))
     # Within a word GitHub takes an underscore as it is.
     return re.sub(r"(?<!\w)_|_(?!\w)", r"\_", text)
 
@@ -270,7 +270,10 @@ _LATEX = {
 
 
 def _latex_text(text: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in " ".join(text.split()))
+    plain = shown(" ".join(text.split()))
+    written = "".join(_LATEX.get(character, character) for character in plain)
+    # After the end of a row, these would be arguments of it.
+    return f"{{{written[0]}}}{written[1:]}" if written.startswith(("[", "*")) else written
 
 
 def latex_table(record: SweepRecord) -> str:

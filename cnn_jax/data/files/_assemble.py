@@ -7,6 +7,7 @@ from jaxtyping import UInt8
 
 from cnn_jax.data.dataset import Dataset, PixelRule, Split, held_out_for_test
 from cnn_jax.data.folders import Range, natural, to_bytes
+from cnn_jax.display import count
 from cnn_jax.errors import UsageError
 
 # Images, and the class of each, or a row of zeros and ones.
@@ -40,7 +41,8 @@ def assemble(
     for split in splits:
         if len(images[split]) != len(labels[split]):
             raise UsageError(
-                f"{name}: {split} has {len(images[split])} images and {len(labels[split])} labels, "
+                f"{name}: {split} has {count(len(images[split]), 'image')} and "
+                f"{count(len(labels[split]), 'label')}, "
                 "expected one label per image"
             )
     numbers, names, more = _number(name, labels, class_name)

@@ -3,16 +3,18 @@
 Nothing is ever unpickled: arrays of Python objects are refused.
 """
 
+import math
 import re
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
 from cnn_jax.data.dataset import Dataset
 from cnn_jax.data.files._assemble import Arrays, assemble
+from cnn_jax.data.files._growth import check_growth
 from cnn_jax.data.folders import File, Scan
+from cnn_jax.display import shown
 from cnn_jax.errors import FIELD, FieldError, UsageError
 
 # Names of images and labels of each split.
@@ -74,23 +76,51 @@ def read_npz(path: Path, name: str, labels: str) -> Dataset:
 def _open(path: Path) -> np.lib.npyio.NpzFile:
     try:
         opened = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UsageError(f"cannot read {path}: {error}") from error
+    # What a damaged or foreign file raises is not documented.
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UsageError(f"cannot read {path}: {reason}") from error
     if not isinstance(opened, np.lib.npyio.NpzFile):
         raise UsageError(f"{path} is no .npz with several arrays")
+    check_growth(path, sum(member.file_size for member in _archive(opened).infolist()))
     return opened
 
 
 def _array(path: Path, arrays: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
     try:
-        return arrays[key]
-    except ValueError as error:
+        _check_header(path, arrays, key)
+        return np.asarray(arrays[key])
+    except UsageError:
+        raise
+    # What a damaged or foreign file raises is not documented.
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UsageError(f"cannot read {key} of {path}: {reason}") from error
+
+
+def _archive(arrays: np.lib.npyio.NpzFile) -> zipfile.ZipFile:
+    assert arrays.zip is not None, "it is open"
+    return arrays.zip
+
+
+def _check_header(path: Path, arrays: np.lib.npyio.NpzFile, key: str) -> None:
+    """Refuses what would be unpickled, and what states to be larger than it is."""
+    archive = _archive(arrays)
+    member = archive.getinfo(key if key in archive.namelist() else f"{key}.npy")
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        read = {(1, 0): np.lib.format.read_array_header_1_0}
+        shape, _, dtype = read.get(version, np.lib.format.read_array_header_2_0)(file)
+    if dtype.hasobject:
         raise UsageError(
             f"{path}: {key} holds Python objects, which are pickled and not opened; save it as "
             "numbers"
-        ) from error
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
-        raise UsageError(f"cannot read {key} of {path}: {error}") from error
+        )
+    stated = math.prod(shape) * dtype.itemsize
+    if stated > member.file_size:
+        raise UsageError(
+            f"{path}: {key} states {stated:,} bytes of numbers, and has {member.file_size:,}"
+        )
 
 
 def _naming(path: Path, arrays: np.lib.npyio.NpzFile) -> dict[str, tuple[str, str]]:
@@ -99,8 +129,8 @@ def _naming(path: Path, arrays: np.lib.npyio.NpzFile) -> dict[str, tuple[str, st
         if "train" in there:
             return there
     raise UsageError(
-        f"{path} has the arrays {', '.join(arrays.files) or 'none'}, expected x_train, y_train, "
-        "x_test and y_test, or train_images, train_labels, test_images and test_labels"
+        f"{path} has the arrays {shown(', '.join(arrays.files)) or 'none'}, expected x_train, "
+        "y_train, x_test and y_test, or train_images, train_labels, test_images and test_labels"
     )
 
 
@@ -149,11 +179,17 @@ def read_svhn(scan: Scan, name: str) -> tuple[Dataset, dict[str, str]]:
 
 
 def _read_mat(path: Path) -> Arrays:
-    from scipy.io import loadmat
+    from scipy.io import loadmat, whosmat
 
     try:
+        stated = (math.prod(shape) for _, shape, _ in whosmat(path))
+        check_growth(path, sum(stated))
         content = loadmat(path, variable_names=("X", "y"))
         images, labels = content["X"], content["y"].reshape(-1)
+        if labels.dtype.kind not in "uif":
+            raise ValueError(f"y is {labels.dtype}")
+    except UsageError:
+        raise
     # What a damaged or foreign file raises is not documented.
     except Exception as error:
         raise UsageError(

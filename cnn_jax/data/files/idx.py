@@ -23,8 +23,10 @@ from jaxtyping import UInt8
 
 from cnn_jax.data.dataset import Dataset
 from cnn_jax.data.files._assemble import Arrays, assemble
+from cnn_jax.data.files._growth import check_growth
 from cnn_jax.data.folders import File, Scan
 from cnn_jax.data.tfds import CLASS_NAMES
+from cnn_jax.display import count
 from cnn_jax.errors import UsageError
 
 _UNSIGNED_BYTE = 8
@@ -93,7 +95,8 @@ def read_idx_files(scan: Scan, name: str, only: str = "") -> tuple[Dataset, dict
         images, labels = read_idx(images_path, 3), read_idx(labels_path, 1)
         if len(images) != len(labels):
             raise UsageError(
-                f"{images_path} holds {len(images)} images and {labels_path} {len(labels)} labels, "
+                f"{images_path} holds {count(len(images), 'image')} and {labels_path} "
+                f"{count(len(labels), 'label')}, "
                 "expected one label per image"
             )
         splits[split] = (np.swapaxes(images, 1, 2) if upright else images), labels
@@ -145,14 +148,12 @@ def read_idx(path: Path, ndim: int) -> UInt8[np.ndarray, "..."]:
     Raises:
         UsageError: the file cannot be read, is not IDX, or is shorter or longer than it states.
     """
+    header = 4 + 4 * ndim
     try:
-        content = path.read_bytes()
-        if path.suffix.lower() == ".gz":
-            content = gzip.decompress(content)
+        content = _content(path, header, ndim)
     except (OSError, EOFError, zlib.error) as error:
         raise UsageError(f"cannot read {path}: {error}") from error
     magic = bytes([0, 0, _UNSIGNED_BYTE, ndim])
-    header = 4 + 4 * ndim
     if content[:4] != magic:
         raise UsageError(
             f"{path} begins with {content[:4].hex() or 'nothing'}, expected the IDX magic number "
@@ -160,11 +161,31 @@ def read_idx(path: Path, ndim: int) -> UInt8[np.ndarray, "..."]:
         )
     if len(content) < header:
         raise UsageError(f"{path} is truncated: its header has {len(content)} of {header} bytes")
-    shape = tuple(map(int, np.frombuffer(content, ">u4", ndim, offset=4)))
+    shape = _shape(content, ndim)
     expected = header + math.prod(shape)
     if len(content) != expected:
         problem = "truncated" if len(content) < expected else "too long"
         raise UsageError(
             f"{path} is {problem}: {len(content)} bytes, but a shape of {shape} takes {expected}"
         )
-    return np.frombuffer(content, np.uint8, offset=header).reshape(shape).copy()
+    try:
+        return np.frombuffer(content, np.uint8, offset=header).reshape(shape).copy()
+    except ValueError as error:
+        raise UsageError(f"{path} states the shape {shape}, which no array has") from error
+
+
+def _shape(content: bytes, ndim: int) -> tuple[int, ...]:
+    return tuple(map(int, np.frombuffer(content, ">u4", ndim, offset=4)))
+
+
+def _content(path: Path, header: int, ndim: int) -> bytes:
+    """A file as it is; of what it may unpack to, no more than one byte beyond what it states."""
+    if path.suffix.lower() != ".gz":
+        return path.read_bytes()
+    with gzip.open(path) as file:
+        head = file.read(header)
+        if len(head) < header:
+            return head
+        stated = math.prod(_shape(head, ndim))
+        check_growth(path, stated)
+        return head + file.read(stated + 1)

@@ -111,6 +111,9 @@ def _read(path: Path, layout: _Layout) -> Arrays:
                 rows = _rows(file)
                 if not len(rows):
                     break
+                cells = layout.side**2 + 1
+                if rows.shape[1] != cells:
+                    raise ValueError(f"a line has {rows.shape[1]} cells, the first has {cells}")
                 labels.append(rows[:, layout.label])
                 pixels = np.delete(rows, layout.label or 0, axis=1)
                 if pixels.min() < 0 or pixels.max() > 255:
@@ -128,5 +131,5 @@ def _rows(file) -> np.ndarray:
     import warnings
 
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*input contained no data.*")
+        warnings.filterwarnings("ignore", message=".*contained no data.*")
         return np.loadtxt(file, np.int32, delimiter=",", quotechar='"', ndmin=2, max_rows=_ROWS)

@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from cnn_jax.data._repeats import repeats
-from cnn_jax.data.account import Account, counts, shown
+from cnn_jax.data.account import Account, counts
 from cnn_jax.data.cache import cached, fingerprint
 from cnn_jax.data.dataset import Dataset, Split
 from cnn_jax.data.folders._layout import Plan, lay_out
 from cnn_jax.data.folders._parts import Options, Reader, open_reader, train_table
 from cnn_jax.data.folders._reading import read_pictures, refuse_bad
 from cnn_jax.data.folders._scan import EMPTY_FOLDER, Folder, Scan
+from cnn_jax.display import shown
 from cnn_jax.errors import UsageError
 
 

@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from cnn_jax.data.account import shown
 from cnn_jax.data.dataset import PixelRule
 from cnn_jax.data.folders._natural import natural
 from cnn_jax.data.folders._pixels import PICTURE_SUFFIXES, is_picture
 from cnn_jax.data.folders._scan import File, Folder, Scan
 from cnn_jax.data.folders._splits import SPLITS, Base, filled, locate, split_of
 from cnn_jax.data.folders._tables import Table, is_table, read_table
+from cnn_jax.display import count, shown
 from cnn_jax.errors import FIELD, FieldError, UsageError
 
 _USUAL_TABLES = ("labels", "metadata", "classes")
@@ -171,8 +171,8 @@ def _read_part(reader: Reader, split: str, folder: Folder) -> Part:
 def _unlabeled(reader: Reader, split: str, folder: Folder) -> Part:
     files = reader.pictures(folder)
     note = (
-        f"{folder.path} holds {len(files):,} pictures without labels: they are for predict and not "
-        f"used as the {split} split"
+        f"{folder.path} holds {count(len(files), 'picture')} without labels: "
+        f"they are for predict and not used as the {split} split"
     )
     return Part([], [], None, {file.path: _UNLABELED for file in files}, (note,) if files else ())
 
@@ -209,7 +209,7 @@ def _read_table(reader: Reader, file: File, folder: Folder) -> Table:
     folders = [folder, *([reader.base.folder] if folder is not reader.base.folder else [])]
     table = read_table(reader.root, file, folders, reader.options.labels)
     if table.missing and reader.options.on_error != "skip":
-        more = f", and {len(table.missing) - 1:,} others" if len(table.missing) > 1 else ""
+        more = f", and {count(len(table.missing) - 1, 'other')}" if len(table.missing) > 1 else ""
         raise FieldError(
             f"{reader.root / file.path} names {table.missing[0]}{more}, but there is no such file "
             f"in {reader.root / folder.path}; {FIELD.on_error}=skip leaves them out"
@@ -221,7 +221,7 @@ def _from_table(reader: Reader, table: Table, folder: Folder) -> Part:
     path = table.file.path
     notes = table.notes
     if table.missing:
-        notes = (*notes, f"{path} names {len(table.missing):,} pictures that are not there")
+        notes = (*notes, f"{path} names {count(len(table.missing), 'picture')} that are not there")
     if not table.several:
         notes = (*notes, *_compare_with_folders(reader, table, folder))
     named = {file.path for file in table.files}

@@ -34,6 +34,8 @@ _GRAY_16_BIT = ("I;16", "I;16L", "I;16B", "I;16N")
 _WIDE = (*_GRAY_16_BIT, "I", "F")
 _GRAY_MODES = ("1", "L", "LA", "La", *_WIDE)
 _EXIF_ORIENTATION = 0x0112
+# Cameras have up to a hundred million. Decoding takes up to 25 bytes for each.
+MOST_PIXELS = 120_000_000
 _END_OF_JPEG = b"\xff\xd9"
 
 
@@ -60,6 +62,10 @@ class Header(NamedTuple):
         return self.mode in _WIDE
 
 
+class _NotReadError(ValueError):
+    """It is a picture, but one that is not read."""
+
+
 def open_picture(source: Any, name: str) -> Any:
     """A Pillow image of a file whose content is a picture.
 
@@ -68,17 +74,27 @@ def open_picture(source: Any, name: str) -> Any:
         name: of the file.
 
     Raises:
-        ValueError: it is HEIC, which needs a plug-in. Pillow raises nearly anything on others.
+        ValueError: it is HEIC, which needs a plug-in, or too large. Pillow raises nearly anything
+            on others.
     """
     from PIL import Image
 
     formats = [*FORMATS, *filter(None, [_BY_NAME.get(Path(name).suffix.lower())])]
     try:
-        return Image.open(source, formats=formats)
+        picture = Image.open(source, formats=formats)
+    except Image.DecompressionBombError as error:
+        raise _NotReadError(f"it is too large: {error}") from None
     except Image.UnidentifiedImageError:
-        if _heif_brand(source):
-            return _open_heif(source)
-        raise
+        if not _heif_brand(source):
+            raise
+        picture = _open_heif(source)
+    width, height = picture.size
+    if width * height > MOST_PIXELS:
+        picture.close()
+        raise _NotReadError(
+            f"it has {width:,} x {height:,} pixels, and at most {MOST_PIXELS:,} are read"
+        )
+    return picture
 
 
 def _heif_brand(source: Any) -> bool:
@@ -96,7 +112,7 @@ def _open_heif(source: Any) -> Any:
     try:
         import pillow_heif
     except ImportError:
-        raise ValueError("it is HEIC, which needs: pip install pillow-heif") from None
+        raise _NotReadError("it is HEIC, which needs: pip install pillow-heif") from None
     pillow_heif.register_heif_opener()
     return Image.open(source, formats=["HEIF"])
 
@@ -106,8 +122,8 @@ def is_picture(path: Path) -> bool:
     try:
         with open_picture(path, path.name):
             return True
-    except ValueError:
-        return _heif_brand(path)
+    except _NotReadError:
+        return True
     except Exception:
         return False
 

@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 from cnn_jax.data.cache import progress
 from cnn_jax.data.dataset import PixelRule
 from cnn_jax.data.folders._pixels import Header, Range, decode, read_header, read_values
-from cnn_jax.data.folders._resize import different_sizes, resize
+from cnn_jax.data.folders._resize import check_room, different_sizes, resize
 from cnn_jax.data.folders._scan import TEXT_LINK, is_text_link
 from cnn_jax.errors import FIELD, FieldError
 
@@ -116,6 +116,7 @@ def _decode(
             f"{sizes[0][0]} x {sizes[0][1]} (height x width)",
         )
     shape = (image_size, image_size) if image_size else (sizes or [(0, 0)])[0]
+    check_room(name, (len(paths), *shape, channels))
     images = np.empty((len(paths), *shape, channels), np.uint8)
 
     def read_into(path: Path, image: np.ndarray) -> bool:

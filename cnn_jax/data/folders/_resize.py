@@ -1,12 +1,15 @@
 """Images of a chosen side: cut, filled up or stretched to a square."""
 
 import dataclasses
+import math
 
 import numpy as np
 from jaxtyping import UInt8
 
 from cnn_jax.data.dataset import Dataset, Split
+from cnn_jax.display import count
 from cnn_jax.errors import FIELD, FieldError
+from cnn_jax.memory import check_fits
 
 RESIZE = ("crop", "pad", "stretch")
 
@@ -61,6 +64,8 @@ def resize_dataset(dataset: Dataset, size: int | None, how: str = "crop") -> Dat
     """`resize` on every image of all splits; `dataset` itself if nothing changes."""
     if size is None or dataset.image_shape[:2] == (size, size):
         return dataset
+    for split in dataset.splits.values():
+        check_room(dataset.name, (len(split), size, size, dataset.image_shape[2]))
     splits = {name: _resize_split(split, size, how) for name, split in dataset.splits.items()}
     return dataclasses.replace(
         dataset,
@@ -68,6 +73,20 @@ def resize_dataset(dataset: Dataset, size: int | None, how: str = "crop") -> Dat
         test=splits["test"],
         validation=splits.get("validation"),
         rule=dataset.rule._replace(resize=how),
+    )
+
+
+def check_room(name: str, shape: tuple[int, ...]) -> None:
+    """Refuses images of a shape `n h w c` that do not fit into memory.
+
+    Raises:
+        FieldError: with what they would need.
+    """
+    number, height, width, channels = shape
+    check_fits(
+        f"{name}: {count(number, 'image')} of {height} x {width} x {channels}",
+        math.prod(shape),
+        f"give a smaller {FIELD.image_size}",
     )
 
 

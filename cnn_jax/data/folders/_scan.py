@@ -14,6 +14,9 @@ _SYSTEM_FILES = frozenset({"thumbs.db", "desktop.ini", "icon\r"})
 HIDDEN, LOOP, DANGLING = "hidden", "link that leads back", "link to nothing"
 TEXT_LINK, NO_FILE, EMPTY_FOLDER = "link kept as text", "not a file", "empty folder"
 UNREADABLE_FOLDER = "folder that cannot be opened"
+TOO_DEEP = "folder nested too deeply"
+# No set is nested deeper; Python would end a walk that is.
+_DEEPEST = 100
 # A link that was copied as text is no longer than a path.
 _LONGEST_LINK = 1024
 
@@ -92,6 +95,8 @@ def scan(root: Path) -> Scan:
         UsageError: it cannot be opened.
     """
     left: dict[str, str] = {}
+    if root.resolve() == Path(root.resolve().anchor):
+        raise UsageError(f"{root} is all that is on this machine; give a folder of pictures")
     try:
         # A link to a folder that the root lies in leads back too.
         above = [os.stat(folder) for folder in root.resolve().parents]
@@ -138,6 +143,9 @@ def _look(
             else:
                 _leave_all(entry.path, path, left)
         else:
+            if path.count("/") >= _DEEPEST:
+                left[path] = TOO_DEEP
+                return None
             try:
                 return _scan_folder(entry.path, path, above, left)
             except OSError:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from cnn_jax.data.folders._natural import natural
 from cnn_jax.data.folders._scan import File, Folder
+from cnn_jax.display import count
 from cnn_jax.errors import FIELD, FieldError, UsageError
 
 # Of both, the first that a table has.
@@ -190,8 +191,8 @@ def _with_pictures(
             said[each.path].add(str(value))
         unlike = sum(len(said[path]) > 1 for path in twice)
         notes.append(
-            f"{file.path} names {len(twice):,} pictures more than once ({twice[0]}), {unlike:,} of "
-            "them with different labels: read for every line"
+            f"{file.path} names {count(len(twice), 'picture')} more than once "
+            f"({twice[0]}), {unlike:,} of them with different labels: read for every line"
         )
     return Table(file, several, names, files, kept, splits, missing, tuple(notes))
 

@@ -16,6 +16,8 @@ from cnn_jax.ops.hyperparameters import Interval, Number, OneOf
 
 Probability = Annotated[Number, Interval("[0, 1]")]
 Strength = Annotated[Number, Interval("[0, inf)")]
+# No image is larger.
+Pixels = Annotated[Number, Interval("[0, 65536]")]
 
 PADDINGS = ("zero", "reflect")
 
@@ -52,7 +54,7 @@ def translate(
     key: PRNGKeyArray,
     image: Float[Array, "h w c"],
     *,
-    pixels: Strength = 4,
+    pixels: Pixels = 4,
     padding: Annotated[str, OneOf(PADDINGS)] = "zero",
 ) -> Float[Array, "h w c"]:
     """Shifts the image by whole pixels: a random crop of the padded image.
@@ -166,7 +168,7 @@ def scale(
 
 
 def elastic(
-    key: PRNGKeyArray, image: Float[Array, "h w c"], *, alpha: Strength = 1.0, sigma: Strength = 4.0
+    key: PRNGKeyArray, image: Float[Array, "h w c"], *, alpha: Pixels = 1.0, sigma: Pixels = 4.0
 ) -> Float[Array, "h w c"]:
     """Moves every pixel by a smooth random field, as an unsteady hand does.
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import random
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from cnn_jax.ops.augment.geometry import Probability, Strength, gaussian_matrix, smooth_axes
+from cnn_jax.ops.augment.geometry import Pixels, Probability, Strength, gaussian_matrix, smooth_axes
 from cnn_jax.ops.hyperparameters import Interval, Number, OneOf
 
 # How bright red, green and blue look (ITU-R BT.601), as in Pillow and OpenCV.
@@ -68,7 +68,7 @@ def gaussian_noise(
 
 
 def blur(
-    key: PRNGKeyArray, image: Float[Array, "h w c"], *, sigma: Strength = 1.0
+    key: PRNGKeyArray, image: Float[Array, "h w c"], *, sigma: Pixels = 1.0
 ) -> Float[Array, "h w c"]:
     """Blurs by a Gaussian whose width is uniform between 0 and sigma pixels."""
     return adjust_blur(image, random.uniform(key, (), image.dtype, 0, sigma))
@@ -154,7 +154,7 @@ Filling = Annotated[str, OneOf(FILLS)]
 
 
 def cutout(
-    key: PRNGKeyArray, image: Float[Array, "h w c"], *, size: Strength = 8, fill: Filling = "zero"
+    key: PRNGKeyArray, image: Float[Array, "h w c"], *, size: Pixels = 8, fill: Filling = "zero"
 ) -> Float[Array, "h w c"]:
     """Hides a square whose center is any pixel, each as likely; at the border part of it is lost.
 
