@@ -39,7 +39,7 @@ from cnn_jax.training.processes import is_first
 from cnn_jax.training.step import constant_rate
 
 from . import as_started, command
-from .flags import machine, options
+from .flags import machine, options, page_weights
 from .launch import launch, terminal
 from .runs import hosts, plan, study
 from .runs.study import begin, underway
@@ -47,6 +47,7 @@ from .runs.workdir import flags_text
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(study)
+flags.adopt_module_key_flags(page_weights)
 flags.DEFINE_integer(
     "checkpoint_every", 1, "Epochs between checkpoints; there is always one at the end.",
     lower_bound=1,
@@ -63,6 +64,7 @@ def main() -> None:
     """Trains as the flags say: the study of one trial."""
     console = terminal()
     tracking.check(FLAGS.track)
+    most = page_weights.most_bytes()
     hosts.join(console)
     directory, prepared = begin(
         "run",
@@ -86,7 +88,7 @@ def main() -> None:
         told = tracking.Told(directory.path.name, directory.path, choices(prepared))
         with tracking.tracking(FLAGS.track if is_first() else (), told) as trackers:
             train(console, run, trackers)
-            conclude(console, directory, run, placed, trackers)
+            conclude(console, directory, run, placed, trackers, most)
             if run.diverged:
                 raise DivergedError(
                     f"the loss is not finite after epoch {run.done} of {run.epochs}, where "
@@ -201,8 +203,9 @@ def conclude(
     run: LoneRun,
     placed: Placed,
     trackers: Sequence[Tracker],
+    most: int,
 ) -> None:
-    """Reads the test split, once, and writes the result and the report."""
+    """Reads the test split, once, and writes the result and the report, with `most` of weights."""
     tested = read_test_split(run, placed)
     if not is_first():
         return
@@ -220,7 +223,7 @@ def conclude(
         console.print(about)
     with console.status("writing the report"):
         shown = (directory.path / FLAGS_FILE).read_text()
-        directory.write(REPORT_FILE, tested.report(shown, environment(as_started())))
+        directory.write(REPORT_FILE, tested.report(shown, environment(as_started()), most))
     for tracker in trackers:
         tracker.end(found.accuracy, found.interval, directory.path / REPORT_FILE)
     console.print(Text(f"report: {directory.path / REPORT_FILE}"))

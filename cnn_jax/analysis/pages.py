@@ -8,6 +8,7 @@ from cnn_jax.analysis import figures
 
 if TYPE_CHECKING:
     from jinja2 import Template
+    from markupsafe import Markup
 
 
 def page_template(name: str) -> "Template":
@@ -18,9 +19,8 @@ def page_template(name: str) -> "Template":
     """
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-    folder = resources.files("cnn_jax.analysis")
     environment = Environment(
-        loader=FunctionLoader(lambda file: folder.joinpath(file).read_text(encoding="utf-8")),
+        loader=FunctionLoader(_read),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -33,7 +33,21 @@ def page_template(name: str) -> "Template":
         "ink": figures.INK,
         "faint": figures.FAINT,
     }
+    environment.globals["script"] = _script
     return environment.get_template(name)
+
+
+def _read(name: str) -> str:
+    return resources.files("cnn_jax.analysis").joinpath(name).read_text(encoding="utf-8")
+
+
+def _script(name: str) -> "Markup":
+    """A file of JavaScript beside this one, as it stands between script tags."""
+    from markupsafe import Markup
+
+    text = _read(name)
+    assert "</script" not in text, f"{name} would end the script that it is in"
+    return Markup(text)
 
 
 def _percent(fraction: float, digits: int = 2) -> str:

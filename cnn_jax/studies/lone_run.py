@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from cnn_jax import compilation, training
-from cnn_jax.analysis import report
+from cnn_jax.analysis import live, report
 from cnn_jax.analysis.evaluate import Evaluation, calibrate, evaluate, labels_json
 from cnn_jax.analysis.explain import TrainedNetwork, trained_network
 from cnn_jax.errors import FIELD, FieldError
@@ -288,12 +288,15 @@ class Tested:
             **self._temperature(),
         }
 
-    def report(self, flags: str, environment: dict[str, str]) -> str:
+    def report(
+        self, flags: str, environment: dict[str, str], page_weights: int = live.MOST_BYTES
+    ) -> str:
         """The page of the run.
 
         Args:
             flags: the flagfile that repeats it, as shown.
             environment: what it ran on, likewise.
+            page_weights: how many bytes the weights of the network may take in it.
         """
         dataset, config = self.lone.loaded.dataset, self.lone.cell.config
         flags = self.about_epochs(before="# ", after="\n") + flags
@@ -316,8 +319,23 @@ class Tested:
             compile_seconds=self.compile_seconds,
             calibrated=config.loss in CALIBRATED,
             insight=seen,
+            live=self._live(page_weights),
         )
         return report.render_report(record, found)
+
+    def _live(self, most: int) -> live.Live:
+        """The network for its page."""
+        kept, thresholds = self.lone.loaded.record, self.evaluation.thresholds
+        return live.in_page(
+            self.network,
+            kept.style,
+            kept.rule.resize,
+            self.lone.loaded.dataset.class_names,
+            self.output,
+            thresholds=None if thresholds is None else thresholds.tolist(),
+            temperature=self._temperature().get("temperature", 1.0),
+            most=most,
+        )
 
     @property
     def right(self) -> Bool[np.ndarray, "n"]:
