@@ -138,7 +138,7 @@ function startReading(described) {
     const [logits, back] = network.forward(image.data, (name, value) => seen.push([name, value]));
     const chances = network.probabilities(logits.data.map(logit => logit / described.temperature));
     const guesses = ranked(network, chances);
-    showBars(part("guesses"), guesses);
+    showBars(part("ranks"), guesses);
     const best = part("about").value === "" ? chances.indexOf(Math.max(...chances)) : Number(part("about").value);
     drawMaps(part("seen"), network.shape, 1, place => network.shape[2] === 3
       ? image.data.subarray(3 * place, 3 * place + 3) : [0, 1, 2].map(() => image.data[place]));
@@ -161,7 +161,7 @@ function startReading(described) {
     delete part("live").dataset.read;
     if (empty) {
       turn++;
-      part("guesses").replaceChildren();
+      part("ranks").replaceChildren();
       part("said").textContent = "";
       return;
     }

@@ -17,6 +17,9 @@ import pytest
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not here")
+# Where `npm install --no-save axe-core` puts it.
+AXE = Path(__file__).parents[3] / "node_modules" / "axe-core" / "axe.min.js"
+needs_axe = pytest.mark.skipif(not AXE.is_file(), reason="axe-core is not here")
 # Longer than anything takes on a busy machine.
 PATIENCE = 60.0
 
@@ -146,7 +149,7 @@ def browser() -> Iterator[Browser]:
         )  # fmt: skip
         # It reads from file descriptor 3 and writes to 4.
         started = subprocess.Popen(
-            ["sh", "-c", f'exec "$0" "$@" 3<&{there[0]} 4>&{here[1]}', CHROMIUM, *options],
+            ["bash", "-c", f'exec "$0" "$@" 3<&{there[0]} 4>&{here[1]}', CHROMIUM, *options],
             pass_fds=(there[0], here[1]),
             stderr=subprocess.DEVNULL,
             start_new_session=True,
@@ -160,3 +163,14 @@ def browser() -> Iterator[Browser]:
             started.wait()
             os.close(here[0])
             os.close(there[1])
+
+
+def accessible(tab: Browser) -> list[str]:
+    """The serious faults that axe-core finds in the page."""
+    tab.value(f"{AXE.read_text(encoding='utf-8')};0")
+    found = tab.value(
+        "axe.run().then(({ passes, violations }) => ({ passes: passes.length, violations: violations"
+        ".map(({ id, impact, nodes }) => [impact, id, nodes[0].html.slice(0, 200)]) }))"
+    )
+    assert found["passes"] > 5
+    return [str(each) for each in found["violations"] if each[0] in ("serious", "critical")]
