@@ -180,12 +180,10 @@ function startReading(described) {
     const edit = make("button", "Edit", { type: "button", class: "edit", "aria-label": `Edit ${image.alt}` });
     edit.addEventListener("click", () => {
       pad.put(image, image.naturalWidth, image.naturalHeight);
-      part("draw").scrollIntoView();
+      part("live").scrollIntoView();
       part("pad").focus({ preventScroll: true });
     });
     image.closest("figure").querySelector("figcaption").append(" ", edit);
   }
   part("live").hidden = false;
 }
-
-startReading(JSON.parse(document.getElementById("network").textContent));

@@ -94,7 +94,8 @@ def convolution_() -> Station:
         ],
     }
     functions = named(convolution.conv2d, convolution.output_size)
-    return Station("convolution", "A filter slides over the image", functions, shown)
+    moves = {"image": lecture.IMAGE.tolist(), "filter": lecture.FILTER.tolist()}
+    return Station("convolution", "A filter slides over the image", functions, shown, moves)
 
 
 def _convolve(image: Float[np.ndarray, "h w"], kernel: Float[np.ndarray, "kh kw"]) -> np.ndarray:
@@ -136,7 +137,8 @@ def activation() -> Station:
         "outputs": {name: float(function(net_input)) for name, function in functions.items()},
     }
     named_functions = (*named(ops.dense, *functions.values()), "jax.grad")
-    return Station("activation", "Activation functions", named_functions, shown)
+    moves = {"names": [*activations.ACTIVATIONS, *activations.PARAMETRIC_ACTIVATIONS]}
+    return Station("activation", "Activation functions", named_functions, shown, moves)
 
 
 def _both(function: Callable[[Array], Array], x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -157,7 +159,8 @@ def pooling_() -> Station:
         "printed_means": lecture.PRINTED_MEANS,
     }
     functions = named(pooling.max_pool, pooling.avg_pool)
-    return Station("pooling", "Pooling", functions, shown)
+    moves = {"map": lecture.FEATURE_MAP.tolist(), "window": _WINDOW}
+    return Station("pooling", "Pooling", functions, shown, moves)
 
 
 def flattening() -> Station:
