@@ -34,6 +34,8 @@ def page_template(name: str) -> "Template":
         "faint": figures.FAINT,
     }
     environment.globals["script"] = _script
+    # What scripts are given has an order of its own.
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
     return environment.get_template(name)
 
 
