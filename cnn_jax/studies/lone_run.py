@@ -21,7 +21,7 @@ from cnn_jax.models import build_abstract
 from cnn_jax.ops import CALIBRATED, LOSS_OUTPUT, OUTPUT_ACTIVATIONS
 from cnn_jax.studies.choices import value_of
 from cnn_jax.studies.planning import CellPlan, Placed
-from cnn_jax.studies.run_directory import BEST, HELD_OUT_FILE, RunDirectory
+from cnn_jax.studies.run_directory import BEST, HELD_OUT_FILE, RESULT_FILE, RunDirectory
 from cnn_jax.training.grid import Trial
 from cnn_jax.training.loop import Standing
 from cnn_jax.training.processes import fetch
@@ -404,7 +404,7 @@ def read_test_split(run: LoneRun, placed: Placed) -> Tested:
 
 def write_result(directory: RunDirectory, tested: Tested) -> None:
     """Writes what has come of a run, and what it says of its validation split."""
-    directory.write_json("result.json", tested.to_json())
+    directory.write_json(RESULT_FILE, tested.to_json())
     answers = io.BytesIO()
     np.savez_compressed(answers, right=tested.right)
     directory.write(ANSWERS_FILE, answers.getvalue())

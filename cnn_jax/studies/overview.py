@@ -12,7 +12,7 @@ from cnn_jax.analysis.compare import ComparedRun, Pair, compare_answers
 from cnn_jax.errors import UsageError
 from cnn_jax.studies.data_record import read_record
 from cnn_jax.studies.lone_run import ANSWERS_FILE, METRICS_FILE
-from cnn_jax.studies.run_directory import CONFIG_FILE, plain
+from cnn_jax.studies.run_directory import CONFIG_FILE, RESULT_FILE, plain
 
 # Choices that say where things are, and not what they are.
 _PLACES = frozenset({"data_dir", "extensions"})
@@ -67,7 +67,7 @@ def read_entry(path: Path) -> Entry:
     """
     if not (path / CONFIG_FILE).is_file():
         raise UsageError(f"{path} is not the folder of a run: it has no {CONFIG_FILE}")
-    parts = [_json(path / name) for name in (CONFIG_FILE, "result.json", "environment.json")]
+    parts = [_json(path / name) for name in (CONFIG_FILE, RESULT_FILE, "environment.json")]
     return Entry(path, parts[0], parts[1], str(parts[2].get("started", "")))
 
 

@@ -1,5 +1,6 @@
 """A run that has been trained: read back from its folder, which is all that using it needs."""
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from cnn_jax import compilation, data, training
+from cnn_jax.analysis import live
 from cnn_jax.analysis.evaluate import choose_thresholds
 from cnn_jax.analysis.explain import TrainedNetwork, trained_network
 from cnn_jax.errors import FIELD, FieldError, UsageError
@@ -28,6 +30,7 @@ from cnn_jax.studies.run_directory import (
     CONFIG_FILE,
     FLAGS_FILE,
     HELD_OUT_FILE,
+    RESULT_FILE,
     first_difference,
     read_flags,
 )
@@ -151,6 +154,27 @@ class SavedRun:
         model = build_abstract(self.config.architecture, task.image_shape, task.num_classes)
         return trained_network(
             model, self.state.weights, partial(normalize, task), self.record.style
+        )
+
+    @cached_property
+    def temperature(self) -> float:
+        """By which logits are divided to calibrate them: as the run fitted it on validation, or 1."""
+        file = self.path / RESULT_FILE
+        result = json.loads(file.read_text()) if file.is_file() else {}
+        same = result.get("tested_epoch", self.config.epochs) == int(self.state.epoch)
+        return float(result.get("temperature", 1.0)) if same else 1.0
+
+    def live(self, most: int) -> live.Live:
+        """The network for a page to run, if its weights take no more than so many bytes there."""
+        return live.in_page(
+            self.network,
+            self.record.style,
+            self.record.rule.resize,
+            self.class_names,
+            self.output,
+            thresholds=self.thresholds.tolist() if self.task.multi_label else None,
+            temperature=self.temperature,
+            most=most,
         )
 
     @cached_property
