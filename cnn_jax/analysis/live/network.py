@@ -182,9 +182,7 @@ def _(layer: layers.Normalization) -> list[Described]:
     bias = np.asarray(norm.bias[...])
     if isinstance(norm, nnx.GroupNorm):
         arrays = {"scale": _vector(scale), "bias": _vector(bias)}
-        return [
-            {"kind": "groupNorm", "groups": norm.num_groups, "epsilon": norm.epsilon, **arrays}
-        ]
+        return [{"kind": "groupNorm", "groups": norm.num_groups, "epsilon": norm.epsilon, **arrays}]
     factor = scale / np.sqrt(np.asarray(norm.var[...], np.float64) + norm.epsilon)
     shift = bias - np.asarray(norm.mean[...], np.float64) * factor
     return [{"kind": "affine", "factor": _vector(factor), "shift": _vector(shift)}]

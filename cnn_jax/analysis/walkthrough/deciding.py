@@ -105,7 +105,9 @@ def loss() -> Station:
     }
     moves = {
         "p": p[::3].astype(float).round(4).tolist(),
-        "curves": {name: each[::3].astype(float).round(4).tolist() for name, each in curves.items()},
+        "curves": {
+            name: each[::3].astype(float).round(4).tolist() for name, each in curves.items()
+        },
     }
     return Station("loss", "Error and loss", functions, shown, moves)
 

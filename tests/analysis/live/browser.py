@@ -45,6 +45,7 @@ class Browser:
         self._session = self._send("Target.attachToTarget", **attach)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.send(f"{domain}.enable")
+        self.send("Emulation.setFocusEmulationEnabled", enabled=True)
 
     def send(self, method: str, **params: Any) -> dict[str, Any]:
         """One command of the protocol, and its answer."""
@@ -169,8 +170,8 @@ def accessible(tab: Browser) -> list[str]:
     """The serious faults that axe-core finds in the page."""
     tab.value(f"{AXE.read_text(encoding='utf-8')};0")
     found = tab.value(
-        "axe.run().then(({ passes, violations }) => ({ passes: passes.length, violations: violations"
-        ".map(({ id, impact, nodes }) => [impact, id, nodes[0].html.slice(0, 200)]) }))"
+        "axe.run().then(({ passes, violations }) => ({ passes: passes.length,"
+        " violations: violations.map(({ id, impact, nodes }) => [impact, id, nodes[0].html.slice(0, 200)]) }))"
     )
     assert found["passes"] > 5
     return [str(each) for each in found["violations"] if each[0] in ("serious", "critical")]

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 from browser import browser, needs_chromium
+from flax import nnx
 from PIL import Image
 from scipy import signal, special
 
@@ -105,7 +105,9 @@ def test_every_station_is_in_the_page_in_the_order_of_the_contents(page: str):
 
 def test_nothing_is_fetched(page: str):
     assert not re.search(r"""(src|href)\s*=\s*(?!["'](data:|#))""", page)
-    assert not re.search(r"""url\(\s*(?!["']?(data:|#))|@import|<link|<iframe|<script[^>]+src""", page)
+    assert not re.search(
+        r"""url\(\s*(?!["']?(data:|#))|@import|<link|<iframe|<script[^>]+src""", page
+    )
     assert "default-src 'none'" in page
     assert len(page.encode()) < 3e6
 
