@@ -158,7 +158,7 @@ class SavedRun:
 
     @cached_property
     def temperature(self) -> float:
-        """By which logits are divided to calibrate them: as the run fitted it on validation, or 1."""
+        """By which logits are divided to calibrate them: as fitted on validation, or 1."""
         file = self.path / RESULT_FILE
         result = json.loads(file.read_text()) if file.is_file() else {}
         same = result.get("tested_epoch", self.config.epochs) == int(self.state.epoch)

@@ -14,7 +14,7 @@ Stroke = list[tuple[float, float]]
 
 
 def arc(x: float, y: float, width: float, height: float, start: int, end: int) -> Stroke:
-    """Part of an ellipse about (x, y), from one angle to another in degrees; 0 is right, 90 down."""
+    """Part of an ellipse about (x, y), from one angle to another: 0 is right, 90 down."""
     step = 15 if end > start else -15
     angles = [math.radians(angle) for angle in range(start, end + step, step)]
     return [(x + width * math.cos(a), y + height * math.sin(a)) for a in angles]

@@ -103,12 +103,11 @@ def loss() -> Station:
         "soft_target": _SOFT_TARGET,
         "soft": _soft_targets(p),
     }
-    moves = {
-        "p": p[::3].astype(float).round(4).tolist(),
-        "curves": {
-            name: each[::3].astype(float).round(4).tolist() for name, each in curves.items()
-        },
-    }
+
+    def some(values: np.ndarray) -> list[float]:
+        return values[::3].astype(float).round(4).tolist()
+
+    moves = {"p": some(p), "curves": {name: some(values) for name, values in curves.items()}}
     return Station("loss", "Error and loss", functions, shown, moves)
 
 

@@ -171,7 +171,8 @@ def accessible(tab: Browser) -> list[str]:
     tab.value(f"{AXE.read_text(encoding='utf-8')};0")
     found = tab.value(
         "axe.run().then(({ passes, violations }) => ({ passes: passes.length,"
-        " violations: violations.map(({ id, impact, nodes }) => [impact, id, nodes[0].html.slice(0, 200)]) }))"
+        " violations: violations.map(({ id, impact, nodes }) =>"
+        " [impact, id, nodes[0].html.slice(0, 200)]) }))"
     )
     assert found["passes"] > 5
     return [str(each) for each in found["violations"] if each[0] in ("serious", "critical")]

@@ -39,13 +39,17 @@ def digits() -> np.ndarray:
     return data.load("mnist").test.images[:500]
 
 
+def drawn_evenly(*shape: int) -> np.ndarray:
+    return RNG.integers(0, 256, shape, dtype=np.uint8)
+
+
 CASES = {
     "digits": (digits, [*strokes(True), *strokes(False), *noise(1)], "crop"),
     "digits, padded": (digits, [*strokes(True), *noise(1)], "pad"),
-    "gray photos": (lambda: RNG.integers(0, 256, (20, 28, 20, 1)).astype(np.uint8), noise(1), "crop"),
-    "color": (lambda: RNG.integers(0, 256, (20, 32, 32, 3)).astype(np.uint8), noise(3), "crop"),
-    "color, padded": (lambda: RNG.integers(0, 256, (9, 32, 32, 3)).astype(np.uint8), noise(3), "pad"),
-    "stretched": (lambda: RNG.integers(0, 256, (9, 32, 32, 3)).astype(np.uint8), noise(3), "stretch"),
+    "gray photos": (lambda: drawn_evenly(20, 28, 20, 1), noise(1), "crop"),
+    "color": (lambda: drawn_evenly(20, 32, 32, 3), noise(3), "crop"),
+    "color, padded": (lambda: drawn_evenly(9, 32, 32, 3), noise(3), "pad"),
+    "stretched": (lambda: drawn_evenly(9, 32, 32, 3), noise(3), "stretch"),
 }  # fmt: skip
 
 

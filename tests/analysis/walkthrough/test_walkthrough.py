@@ -316,7 +316,8 @@ def test_stations_move(page: str, tmp_path):
         assert "surrogate that is learned with (dotted) 0.25" in play("activation", step)
         assert "sum 2.5379" in play("outputs", "")
         # Where motion is not wanted, the steps are taken at once.
-        run = "[...root.querySelectorAll('button')].find(each => each.textContent === '50 steps').click()"
+        run = "[...root.querySelectorAll('button')]"
+        run += ".find(each => each.textContent === '50 steps').click()"
         assert "gradient descent: 50 steps, loss 0" in play("descent", run)
         assert "SGD: 50 steps" in play("sgd", run)
         assert "200 steps" in play("plane", run)
