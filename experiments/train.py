@@ -17,6 +17,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from cnn_jax.analysis.evaluate import Evaluation
+from cnn_jax.analysis.index import with_way_back
 from cnn_jax.analysis.pages import duration
 from cnn_jax.errors import DivergedError, UsageError
 from cnn_jax.models import MODELS, Architecture
@@ -24,6 +25,7 @@ from cnn_jax.studies import tracking
 from cnn_jax.studies.axes import lone_study
 from cnn_jax.studies.choices import every_choice
 from cnn_jax.studies.lone_run import Keep, LoneRun, read_test_split, write_result
+from cnn_jax.studies.overview import write_index
 from cnn_jax.studies.planning import CellPlan, Placed, Prepared
 from cnn_jax.studies.run_directory import (
     FLAGS_FILE,
@@ -42,6 +44,7 @@ from . import as_started, command
 from .flags import machine, options, page_weights
 from .launch import launch, terminal
 from .runs import hosts, plan, study
+from .runs.next_steps import what_next
 from .runs.study import begin, underway
 from .runs.workdir import flags_text
 
@@ -223,7 +226,9 @@ def conclude(
         console.print(about)
     with console.status("writing the report"):
         shown = (directory.path / FLAGS_FILE).read_text()
-        directory.write(REPORT_FILE, tested.report(shown, environment(as_started()), most))
+        page = tested.report(shown, environment(as_started()), most)
+        directory.write(REPORT_FILE, with_way_back(page))
+        write_index(directory.path, what_next(directory.path))
     for tracker in trackers:
         tracker.end(found.accuracy, found.interval, directory.path / REPORT_FILE)
     console.print(Text(f"report: {directory.path / REPORT_FILE}"))

@@ -1,6 +1,9 @@
 """What all HTML pages share: their templates, and how they write numbers."""
 
+import itertools
 import math
+import shlex
+from collections.abc import Mapping
 from importlib import resources
 from typing import TYPE_CHECKING
 
@@ -27,6 +30,7 @@ def page_template(name: str) -> "Template":
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": _percent, "decimal": _decimal, "duration": duration}
+    environment.filters["repeating"] = repeating
     environment.globals["colors"] = {
         "right": figures.RIGHT,
         "wrong": figures.WRONG,
@@ -50,6 +54,20 @@ def _script(name: str) -> "Markup":
     text = _read(name)
     assert "</script" not in text, f"{name} would end the script that it is in"
     return Markup(text)
+
+
+def repeating(flags: str, environment: Mapping[str, str]) -> str:
+    """The command that repeats a run into a new folder, as a shell takes it; "" from Python.
+
+    Args:
+        flags: the flagfile of the run.
+        environment: with the command that started it.
+    """
+    words = shlex.split(environment.get("command", ""))
+    program = list(itertools.takewhile(lambda word: not word.startswith("--"), words))
+    given = [line for line in flags.splitlines() if line.startswith("--")]
+    runs = program[:1] == ["cnn_jax"] or program[1:2] == ["-m"]
+    return shlex.join([*program, *given]) if runs else ""
 
 
 def _percent(fraction: float, digits: int = 2) -> str:

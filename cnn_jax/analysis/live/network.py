@@ -179,6 +179,7 @@ def _(layer: layers.Dense) -> list[Described]:
 def _(layer: layers.Normalization) -> list[Described]:
     norm = layer.norm
     scale = np.ones(layer.channels) if norm.scale is None else np.asarray(norm.scale[...])
+    assert norm.bias is not None
     bias = np.asarray(norm.bias[...])
     if isinstance(norm, nnx.GroupNorm):
         arrays = {"scale": _vector(scale), "bias": _vector(bias)}

@@ -269,8 +269,8 @@ def _augmented(
     @compilation.jit
     def draw(numbers: dict[str, Array]) -> tuple[Array, Array]:
         def epoch(number: Array) -> tuple[Array, Array]:
-            key, shared = jax.random.key(3), {"epoch": number, "numbers": numbers}
-            changed, soft = augment.apply(calls, key, given, targets[: len(given)], **shared)
+            key, some = jax.random.key(3), targets[: len(given)]
+            changed, soft = augment.apply(calls, key, given, some, epoch=number, numbers=numbers)
             return changed[0], soft[0]
 
         return jax.lax.map(epoch, jnp.arange(_DRAWS))
