@@ -45,6 +45,7 @@ from .flags import machine, options, page_weights
 from .launch import launch, terminal
 from .runs import hosts, plan, study
 from .runs.next_steps import what_next
+from .runs.serving import serving
 from .runs.study import begin, underway
 from .runs.workdir import flags_text
 
@@ -85,7 +86,10 @@ def main() -> None:
     content = flags_text({**trial.hparams, "loss": config.loss, "precision": config.precision})
     if FLAGS.resume:
         content = _goes_on(console, directory, lone) + content
-    with underway("train", directory, content, choices(prepared), prepared):
+    with (
+        serving(console, directory.path),
+        underway("train", directory, content, choices(prepared), prepared),
+    ):
         placed = lone.place(FLAGS.shard_data)
         run = LoneRun(lone, placed, directory, FLAGS.resume, Keep.of(options.given()))
         told = tracking.Told(directory.path.name, directory.path, choices(prepared))
