@@ -23,6 +23,7 @@ from rich.text import Text
 
 from cnn_jax import compilation
 from cnn_jax.analysis import figures, pictures
+from cnn_jax.analysis.likeness import unit_features
 from cnn_jax.analysis.predictions import Guess, ranked, there
 from cnn_jax.analysis.statistics import wilson_interval
 from cnn_jax.data.cache import progress
@@ -49,6 +50,7 @@ _DRAWINGS = (".pdf", ".png", ".svg")
 # Up to this many pictures have bars; of more, each has a line.
 _IN_FULL = 20
 _NONE = "no label reaches its threshold"
+_UNLIKE = "unlike the training images: farther from them than 99% of those held out"
 
 
 class Prediction(NamedTuple):
@@ -60,6 +62,8 @@ class Prediction(NamedTuple):
         fitted: the image that the network saw.
         probabilities: one for each class or label.
         guesses: the best classes; or the labels that reach their thresholds.
+        unlike: whether it is farther from the training images, in feature space, than 99% of the
+            held-out ones; None where that is not known.
     """
 
     path: Path
@@ -67,6 +71,7 @@ class Prediction(NamedTuple):
     fitted: pictures.Fitted
     probabilities: np.ndarray
     guesses: list[Guess]
+    unlike: bool | None = None
 
 
 # The probability from which on each label is said to be there; None where images have one class.
@@ -136,8 +141,12 @@ def predict(
     style = saved.record.style
     size = min(BATCH, 1 << (len(files) - 1).bit_length()) if files else 1
     compiled = compilation.jit(
-        lambda state, images: saved.probabilities(saved.run.predict(state, images))
+        lambda state, images: saved.probabilities(
+            saved.run.predict(state, images) / saved.temperature
+        )
     )
+    known = saved.likeness
+    features = None if known is None else unit_features(saved.network)
     names = saved.class_names
     with ThreadPoolExecutor() as pool, progress("Looking", len(files)) as advance:
         for start in range(0, len(files), size):
@@ -157,13 +166,16 @@ def predict(
                 continue
             skipped.tell()
             rows = np.asarray(compiled(saved.state, images))[: len(good)]
+            far: list[bool | None] = [None] * len(rows)
+            if known is not None and features is not None:
+                far = (known.distances(features(images)[: len(good)]) > known.limit).tolist()
             guessed = (
                 ranked(rows, names, FLAGS.top)
                 if thresholds is None
                 else there(rows, names, np.array(list(thresholds.values())))
             )
-            for (path, fitted), row, guesses in zip(good, rows, guessed, strict=True):
-                yield Prediction(path, true_class(path, saved), fitted, row, guesses)
+            for (path, fitted), row, guesses, unlike in zip(good, rows, guessed, far, strict=True):
+                yield Prediction(path, true_class(path, saved), fitted, row, guesses, unlike)
 
 
 def print_json(predictions: Iterator[Prediction], saved: SavedRun, thresholds: Thresholds) -> None:
@@ -189,6 +201,7 @@ def print_json(predictions: Iterator[Prediction], saved: SavedRun, thresholds: T
             "calibrated": saved.calibrated,
             "inverted": prediction.fitted.inverted,
             "centered": prediction.fitted.centered,
+            "unlike_training": prediction.unlike,
         }
         print(before + json.dumps(record), end="")
         before = ",\n"
@@ -232,7 +245,8 @@ def print_bars(
             guesses = ", ".join(
                 f"{guess.name} {guess.probability:.1%}" for guess in prediction.guesses
             )
-            console.print(Text(f"{prediction.path}  {guesses or _NONE}"), soft_wrap=True)
+            unlike = f"  ({_UNLIKE})" if prediction.unlike else ""
+            console.print(Text(f"{prediction.path}  {guesses or _NONE}{unlike}"), soft_wrap=True)
         else:
             _print_in_full(console, prediction, thresholds)
     if known > 1:
@@ -255,6 +269,8 @@ def _print_in_full(console: Console, prediction: Prediction, thresholds: Thresho
     if done:
         heading.append(f"  {'; '.join(done)}", style="not bold dim")
     console.print(heading)
+    if prediction.unlike:
+        console.print(Text(f"  {_UNLIKE}", style="yellow"))
     width = max((len(guess.name) for guess in prediction.guesses), default=0)
     for rank, guess in enumerate(prediction.guesses):
         right = prediction.label in (None, guess.name)

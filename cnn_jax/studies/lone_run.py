@@ -16,12 +16,19 @@ from cnn_jax import compilation, training
 from cnn_jax.analysis import live, report
 from cnn_jax.analysis.evaluate import Evaluation, calibrate, evaluate, labels_json
 from cnn_jax.analysis.explain import TrainedNetwork, trained_network
+from cnn_jax.analysis.likeness import learn_likeness
 from cnn_jax.errors import FIELD, FieldError
 from cnn_jax.models import build_abstract
 from cnn_jax.ops import CALIBRATED, LOSS_OUTPUT, OUTPUT_ACTIVATIONS
 from cnn_jax.studies.choices import value_of
 from cnn_jax.studies.planning import CellPlan, Placed
-from cnn_jax.studies.run_directory import BEST, HELD_OUT_FILE, RESULT_FILE, RunDirectory
+from cnn_jax.studies.run_directory import (
+    BEST,
+    HELD_OUT_FILE,
+    LIKENESS_FILE,
+    RESULT_FILE,
+    RunDirectory,
+)
 from cnn_jax.training.grid import Trial
 from cnn_jax.training.loop import Standing
 from cnn_jax.training.processes import fetch
@@ -408,6 +415,12 @@ def write_result(directory: RunDirectory, tested: Tested) -> None:
     answers = io.BytesIO()
     np.savez_compressed(answers, right=tested.right)
     directory.write(ANSWERS_FILE, answers.getvalue())
+    loaded = tested.lone.loaded
+    known = learn_likeness(tested.network, loaded.dataset.train.images, loaded.validation.images)
+    if known is not None:
+        content = io.BytesIO()
+        np.savez_compressed(content, epoch=int(tested.state.epoch), **known._asdict())
+        directory.write(LIKENESS_FILE, content.getvalue())
     if tested.held_out is not None and tested.held_out[0].size <= _HELD_OUT_NUMBERS:
         logits, labels = tested.held_out
         content = io.BytesIO()

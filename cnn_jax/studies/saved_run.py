@@ -17,6 +17,7 @@ from cnn_jax import compilation, data, training
 from cnn_jax.analysis import live
 from cnn_jax.analysis.evaluate import choose_thresholds
 from cnn_jax.analysis.explain import TrainedNetwork, trained_network
+from cnn_jax.analysis.likeness import Likeness
 from cnn_jax.errors import FIELD, FieldError, UsageError
 from cnn_jax.extend import kept_files, load_file
 from cnn_jax.models import build_abstract
@@ -30,6 +31,7 @@ from cnn_jax.studies.run_directory import (
     CONFIG_FILE,
     FLAGS_FILE,
     HELD_OUT_FILE,
+    LIKENESS_FILE,
     RESULT_FILE,
     first_difference,
     read_flags,
@@ -163,6 +165,16 @@ class SavedRun:
         result = json.loads(file.read_text()) if file.is_file() else {}
         same = result.get("tested_epoch", self.config.epochs) == int(self.state.epoch)
         return float(result.get("temperature", 1.0)) if same else 1.0
+
+    @cached_property
+    def likeness(self) -> Likeness | None:
+        """What its training images look like to it, as the run wrote it down, or None."""
+        file = self.path / LIKENESS_FILE
+        if not file.is_file():
+            return None
+        with np.load(file, allow_pickle=False) as arrays:
+            same = int(arrays["epoch"]) == int(self.state.epoch)
+            return Likeness(arrays["rows"], float(arrays["limit"])) if same else None
 
     def live(self, most: int) -> live.Live:
         """The network for a page to run, if its weights take no more than so many bytes there."""

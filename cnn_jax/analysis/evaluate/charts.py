@@ -147,6 +147,7 @@ def reliability_diagram(
     # A bin of a few examples is seen beside one of thousands, and its number can be read.
     lower.set(yscale="symlog", ylim=(0, 30 * max(1, binned.examples.max())))
     lower.set_yticks([])
+    lower.set_yticks([], minor=True)
     for left, right, count in zip(binned.edges, binned.edges[1:], binned.examples, strict=False):
         if count:
             where = {"ha": "center", "va": "bottom", "rotation": 90, "fontsize": 6, "color": INK}
