@@ -82,28 +82,32 @@ function slide([height, width], [kh, kw], { stride, padding, dilation = 1 }, vis
 }
 
 function convolution(layer, x) {
-  const { kernel, bias, groups = 1 } = layer, [kh, kw, inputs, filters] = kernel.shape;
-  const channels = x.shape[2], share = filters / groups, weights = kernel.data;
+  const { kernel, bias, groups = 1 } = layer, [, , inputs, filters] = kernel.shape;
+  const channels = x.shape[2], share = filters / groups, weights = kernel.data, given = x.data;
   const [rows, columns, visitAll] = slide(x.shape, kernel.shape, layer);
-  const y = tensor([rows, columns, filters]);
-  if (bias) for (let i = 0; i < y.data.length; i++) y.data[i] = bias.data[i % filters];
+  const y = tensor([rows, columns, filters]), sums = y.data;
+  if (bias) for (let i = 0; i < sums.length; i++) sums[i] = bias.data[i % filters];
+  // A channel is seen by the filters of its group only.
+  const first = Int32Array.from({ length: channels }, (_, channel) => Math.floor(channel / inputs) * share);
+  const start = first.map((filter, channel) => channel % inputs * filters + filter);
   visitAll((pixel, place, tap) => {
+    const tapped = tap * inputs * filters, from = pixel * channels, to = place * filters;
     for (let channel = 0; channel < channels; channel++) {
-      const value = x.data[pixel * channels + channel];
+      const value = given[from + channel];
       if (value === 0) continue;
-      const first = Math.floor(channel / inputs) * share;
-      let to = place * filters + first, from = (tap * inputs + channel % inputs) * filters + first;
-      for (const end = to + share; to < end;) y.data[to++] += value * weights[from++];
+      const at = to + first[channel], weight = tapped + start[channel];
+      for (let i = 0; i < share; i++) sums[at + i] += value * weights[weight + i];
     }
   });
   const back = dy => {
-    const dx = tensor(x.shape);
+    const dx = tensor(x.shape), slopes = dy.data;
     visitAll((pixel, place, tap) => {
+      const tapped = tap * inputs * filters, from = pixel * channels, to = place * filters;
       for (let channel = 0; channel < channels; channel++) {
-        const first = Math.floor(channel / inputs) * share;
-        let at = place * filters + first, from = (tap * inputs + channel % inputs) * filters + first, sum = 0;
-        for (const end = at + share; at < end;) sum += dy.data[at++] * weights[from++];
-        dx.data[pixel * channels + channel] += sum;
+        const at = to + first[channel], weight = tapped + start[channel];
+        let sum = 0;
+        for (let i = 0; i < share; i++) sum += slopes[at + i] * weights[weight + i];
+        dx.data[from + channel] += sum;
       }
     });
     return dx;
@@ -177,15 +181,16 @@ function groupNorm({ groups, epsilon, scale, bias }, x) {
 function dense({ kernel, bias }, x) {
   const [inputs, outputs] = kernel.shape, weights = kernel.data;
   const y = tensor([outputs], bias ? bias.data.slice() : undefined);
+  const sums = y.data;
   for (let i = 0; i < inputs; i++) {
-    const value = x.data[i];
-    if (value !== 0) for (let j = 0; j < outputs; j++) y.data[j] += value * weights[i * outputs + j];
+    const value = x.data[i], row = i * outputs;
+    if (value !== 0) for (let j = 0; j < outputs; j++) sums[j] += value * weights[row + j];
   }
   const back = dy => {
-    const dx = tensor([inputs]);
+    const dx = tensor([inputs]), slopes = dy.data;
     for (let i = 0; i < inputs; i++) {
       let sum = 0;
-      for (let j = 0; j < outputs; j++) sum += dy.data[j] * weights[i * outputs + j];
+      for (let j = 0; j < outputs; j++) sum += slopes[j] * weights[i * outputs + j];
       dx.data[i] = sum;
     }
     return dx;
