@@ -34,4 +34,9 @@ for (const part of document.querySelectorAll(".scroll, .picture.wide, pre, .cont
   part.tabIndex = 0;
   part.setAttribute("role", "group");
   part.setAttribute("aria-label", labelOf(part));
+  if (part.scrollWidth <= part.clientWidth || part.matches(".contents, pre")) continue;
+  const hint = document.createElement("p");
+  hint.className = "hint";
+  hint.textContent = "It goes on to the right: scroll sideways →";
+  part.before(hint);
 }
