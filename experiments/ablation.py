@@ -36,6 +36,7 @@ from .command_line import GROUPS
 from .flags import axes, machine, options
 from .launch import launch, terminal
 from .runs import hosts, plan, study
+from .runs.serving import serving
 from .runs.study import begin, underway
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ flags.DEFINE_enum(
 # A terminal of so many columns has a row's difference and its interval on one line.
 _WIDE = 90
 # They say where and how to compute and write, and not what.
-_NOT_COMPUTED = {"plan", "workdir", "resume", *GROUPS["devices"], *GROUPS["hosts"]}
+_NOT_COMPUTED = {"plan", "workdir", "resume", "serve", *GROUPS["devices"], *GROUPS["hosts"]}
 
 
 def main() -> None:
@@ -118,22 +119,23 @@ def main() -> None:
         plan.print_plan(console, plans, costs)
         return
     print_sweep(console, prepared, plan.estimate_seconds(plans))
-    with (
-        underway("ablation", directory, flagfile(), choices(prepared), prepared),
-        _bar(console) as show,
-    ):
-        results = run_cells(
-            show,
-            directory.path,
-            prepared,
-            vectorization,
-            most,
-            FLAGS.prune,
-            shard=FLAGS.shard_data,
-            must_stop=hosts.must_stop,
-        )
-    if is_first():
-        conclude(console, directory, prepared, results)
+    with serving(console, directory.path):
+        with (
+            underway("ablation", directory, flagfile(), choices(prepared), prepared),
+            _bar(console) as show,
+        ):
+            results = run_cells(
+                show,
+                directory.path,
+                prepared,
+                vectorization,
+                most,
+                FLAGS.prune,
+                shard=FLAGS.shard_data,
+                must_stop=hosts.must_stop,
+            )
+        if is_first():
+            conclude(console, directory, prepared, results)
 
 
 @contextlib.contextmanager

@@ -50,7 +50,10 @@ def main() -> None:
 
 
 def _name(call: AugmentationCall, text: str) -> str:
-    return next((part.strip() for part in text.split(",") if call.name in part), call.name)
+    """As it was asked for, or else with the strength that is its default."""
+    strength = "".join(f":{value:.3g}" for value in call.values[:1] if not isinstance(value, str))
+    asked = (part.strip() for part in text.split(",") if call.name in part)
+    return next(asked, f"{call.name}{strength}")
 
 
 def _draw(

@@ -90,6 +90,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "resume",
         "checkpoint_every",
         "track",
+        "page_weights",
+        "serve",
         "plan",
     ),
     "devices": ("devices", "mesh", "shard_data", "unsafe"),

@@ -31,12 +31,13 @@ from cnn_jax.errors import UsageError
 from cnn_jax.studies.choices import PLACE
 from cnn_jax.studies.saved_run import SavedRun
 
+from .flags import page_weights
 from .launch import launch, terminal
 from .runs import saved_run
 from .runs.picture_files import Skipped, find_pictures, read_fitted, true_class
 
 FLAGS = flags.FLAGS
-for _name in ("run", "split", "out", "seed", "invert", "extend", *sorted(PLACE)):
+for _name in ("run", "split", "out", "seed", "invert", "extend", "page_weights", *sorted(PLACE)):
     flags.declare_key_flag(_name)
 flags.DEFINE_list("images", None, "Which images of the split to explain, by their number from 0.")
 flags.DEFINE_integer(
@@ -58,6 +59,7 @@ _MOST_LABELS = 6
 def main(paths: list[str]) -> None:
     """Explains as the flags say."""
     saved_run.check_flags(main)
+    page_weights.most_bytes()
     if paths and (FLAGS.images or FLAGS["count"].present):
         raise UsageError("--images and --count are for images of the data set; leave out the files")
     if FLAGS.images and FLAGS["count"].present:
@@ -197,7 +199,8 @@ def _explain(console: Console, saved: SavedRun, subject: Subject) -> str:
     if not saved.calibrated:
         facts["Outputs"] = "rank, but are no probabilities"
     title = saved.config.architecture.model, saved.record.name
-    return render_explanations(parts, title=title, facts=facts)
+    alive = saved.live(page_weights.most_bytes())
+    return render_explanations(parts, title=title, facts=facts, live=alive)
 
 
 def _class_number(name: str, class_names: tuple[str, ...]) -> int:

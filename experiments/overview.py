@@ -12,9 +12,10 @@ from rich import box
 from rich.table import Column, Table
 from rich.text import Text
 
+from cnn_jax.analysis.index import INDEX_FILE
 from cnn_jax.display import shown
 from cnn_jax.errors import UsageError
-from cnn_jax.studies.overview import Entry, differing, find_entries
+from cnn_jax.studies.overview import Entry, differing, find_entries, write_index_of_runs
 
 from .launch import launch, terminal
 from .runs import saved_run
@@ -22,6 +23,8 @@ from .runs import saved_run
 FLAGS = flags.FLAGS
 flags.declare_key_flag("json")
 flags.DEFINE_integer("most", 50, "How many to list.", lower_bound=1)
+
+flags.DEFINE_bool("index", False, "Write index.html into the folder, which leads to all pages.")
 
 # Choices that have a column of their own.
 _SHOWN = ("dataset", "model")
@@ -36,6 +39,10 @@ def main(paths: list[str]) -> None:
     if not folder.is_dir():
         raise UsageError(f"there is no folder {folder}")
     entries = find_entries(folder)[: FLAGS.most]
+    if FLAGS.index:
+        write_index_of_runs(folder, entries)
+        terminal().print(Text(f"index: {folder / INDEX_FILE}"))
+        return
     if FLAGS.json:
         records = [entry._asdict() | {"path": str(entry.path)} for entry in entries]
         print(json.dumps(records, indent=2))

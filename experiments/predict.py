@@ -23,6 +23,7 @@ from rich.text import Text
 
 from cnn_jax import compilation
 from cnn_jax.analysis import figures, pictures
+from cnn_jax.analysis.likeness import unit_features
 from cnn_jax.analysis.predictions import Guess, ranked, there
 from cnn_jax.analysis.statistics import wilson_interval
 from cnn_jax.data.cache import progress
@@ -51,6 +52,7 @@ _DRAWINGS = (".pdf", ".png", ".svg")
 _IN_FULL = 20
 _NONE = "no label reaches its threshold"
 _TRUNCATED = "truncated: gray stands for what is missing"
+_UNLIKE = "unlike the training images: farther from them than 99% of those held out"
 
 
 class Prediction(NamedTuple):
@@ -62,6 +64,8 @@ class Prediction(NamedTuple):
         fitted: the image that the network saw.
         probabilities: one for each class or label.
         guesses: the best classes; or the labels that reach their thresholds.
+        unlike: whether it is farther from the training images, in feature space, than 99% of the
+            held-out ones; None where that is not known.
     """
 
     path: Path
@@ -69,6 +73,7 @@ class Prediction(NamedTuple):
     fitted: pictures.Fitted
     probabilities: np.ndarray
     guesses: list[Guess]
+    unlike: bool | None = None
 
 
 # The probability from which on each label is said to be there; None where images have one class.
@@ -138,8 +143,12 @@ def predict(
     style = saved.record.style
     size = min(BATCH, 1 << (len(files) - 1).bit_length()) if files else 1
     compiled = compilation.jit(
-        lambda state, images: saved.probabilities(saved.run.predict(state, images))
+        lambda state, images: saved.probabilities(
+            saved.run.predict(state, images) / saved.temperature
+        )
     )
+    known = saved.likeness
+    features = None if known is None else unit_features(saved.network)
     names = saved.class_names
     with ThreadPoolExecutor() as pool, progress("Looking", len(files)) as advance:
         for start in range(0, len(files), size):
@@ -159,13 +168,16 @@ def predict(
                 continue
             skipped.tell()
             rows = np.asarray(compiled(saved.state, images))[: len(good)]
+            far: list[bool | None] = [None] * len(rows)
+            if known is not None and features is not None:
+                far = (known.distances(features(images)[: len(good)]) > known.limit).tolist()
             guessed = (
                 ranked(rows, names, FLAGS.top)
                 if thresholds is None
                 else there(rows, names, np.array(list(thresholds.values())))
             )
-            for (path, fitted), row, guesses in zip(good, rows, guessed, strict=True):
-                yield Prediction(path, true_class(path, saved), fitted, row, guesses)
+            for (path, fitted), row, guesses, unlike in zip(good, rows, guessed, far, strict=True):
+                yield Prediction(path, true_class(path, saved), fitted, row, guesses, unlike)
 
 
 def print_json(predictions: Iterator[Prediction], saved: SavedRun, thresholds: Thresholds) -> None:
@@ -192,6 +204,7 @@ def print_json(predictions: Iterator[Prediction], saved: SavedRun, thresholds: T
             "inverted": prediction.fitted.inverted,
             "centered": prediction.fitted.centered,
             "truncated": prediction.fitted.truncated,
+            "unlike_training": prediction.unlike,
         }
         print(before + json.dumps(record), end="")
         before = ",\n"
@@ -240,7 +253,9 @@ def print_bars(
                 f"{guess.name} {guess.probability:.1%}" for guess in prediction.guesses
             )
             cut = f" ({_TRUNCATED})" if prediction.fitted.truncated else ""
-            console.print(Text(f"{prediction.path}{cut}  {guesses or _NONE}"), soft_wrap=True)
+            unlike = f"  ({_UNLIKE})" if prediction.unlike else ""
+            line = f"{prediction.path}{cut}  {guesses or _NONE}{unlike}"
+            console.print(Text(line), soft_wrap=True)
         else:
             _print_in_full(console, prediction, thresholds)
     if known > 1:
@@ -265,6 +280,8 @@ def _print_in_full(console: Console, prediction: Prediction, thresholds: Thresho
     if done:
         heading.append(f"  {'; '.join(done)}", style="not bold dim")
     console.print(heading)
+    if prediction.unlike:
+        console.print(Text(f"  {_UNLIKE}", style="yellow"))
     width = max((len(guess.name) for guess in prediction.guesses), default=0)
     for rank, guess in enumerate(prediction.guesses):
         right = prediction.label in (None, guess.name)

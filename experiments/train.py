@@ -17,6 +17,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from cnn_jax.analysis.evaluate import Evaluation
+from cnn_jax.analysis.index import with_way_back
 from cnn_jax.analysis.pages import duration
 from cnn_jax.display import count
 from cnn_jax.errors import DivergedError, UsageError
@@ -25,6 +26,7 @@ from cnn_jax.studies import tracking
 from cnn_jax.studies.axes import lone_study
 from cnn_jax.studies.choices import every_choice
 from cnn_jax.studies.lone_run import Keep, LoneRun, read_test_split, write_result
+from cnn_jax.studies.overview import write_index
 from cnn_jax.studies.planning import CellPlan, Placed, Prepared
 from cnn_jax.studies.run_directory import (
     FLAGS_FILE,
@@ -40,14 +42,17 @@ from cnn_jax.training.processes import is_first
 from cnn_jax.training.step import constant_rate
 
 from . import as_started, command
-from .flags import machine, options
+from .flags import machine, options, page_weights
 from .launch import launch, terminal
 from .runs import hosts, plan, study
+from .runs.next_steps import what_next
+from .runs.serving import serving
 from .runs.study import begin, underway
 from .runs.workdir import flags_text
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(study)
+flags.adopt_module_key_flags(page_weights)
 flags.DEFINE_integer(
     "checkpoint_every", 1, "Epochs between checkpoints; there is always one at the end.",
     lower_bound=1,
@@ -64,6 +69,7 @@ def main() -> None:
     """Trains as the flags say: the study of one trial."""
     console = terminal()
     tracking.check(FLAGS.track)
+    most = page_weights.most_bytes()
     hosts.join(console)
     directory, prepared = begin(
         "run",
@@ -81,13 +87,16 @@ def main() -> None:
     content = flags_text({**trial.hparams, "loss": config.loss, "precision": config.precision})
     if FLAGS.resume:
         content = _goes_on(console, directory, lone) + content
-    with underway("train", directory, content, choices(prepared), prepared):
+    with (
+        serving(console, directory.path),
+        underway("train", directory, content, choices(prepared), prepared),
+    ):
         placed = lone.place(FLAGS.shard_data)
         run = LoneRun(lone, placed, directory, FLAGS.resume, Keep.of(options.given()))
         told = tracking.Told(directory.path.name, directory.path, choices(prepared))
         with tracking.tracking(FLAGS.track if is_first() else (), told) as trackers:
             train(console, run, trackers)
-            conclude(console, directory, run, placed, trackers)
+            conclude(console, directory, run, placed, trackers, most)
             if run.diverged:
                 raise DivergedError(
                     f"the loss is not finite after epoch {run.done} of {run.epochs}, where "
@@ -202,8 +211,9 @@ def conclude(
     run: LoneRun,
     placed: Placed,
     trackers: Sequence[Tracker],
+    most: int,
 ) -> None:
-    """Reads the test split, once, and writes the result and the report."""
+    """Reads the test split, once, and writes the result and the report, with `most` of weights."""
     tested = read_test_split(run, placed)
     if not is_first():
         return
@@ -221,7 +231,9 @@ def conclude(
         console.print(about)
     with console.status("writing the report"):
         shown = (directory.path / FLAGS_FILE).read_text()
-        directory.write(REPORT_FILE, tested.report(shown, environment(as_started())))
+        page = tested.report(shown, environment(as_started()), most)
+        directory.write(REPORT_FILE, with_way_back(page))
+        write_index(directory.path, what_next(directory.path))
     for tracker in trackers:
         tracker.end(found.accuracy, found.interval, directory.path / REPORT_FILE)
     console.print(Text(f"report: {directory.path / REPORT_FILE}"))

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from cnn_jax import compilation, data, training
 from cnn_jax.analysis.explain import trained_network
+from cnn_jax.analysis.live import in_page
 from cnn_jax.analysis.pictures import learn_style
 from cnn_jax.analysis.walkthrough import Trained, render_walkthrough
 from cnn_jax.data.faces import LABELS, make_faces
@@ -25,11 +26,12 @@ from cnn_jax.ops import CALIBRATED, OUTPUT_ACTIVATIONS
 from cnn_jax.studies.choices import read_task
 from cnn_jax.training.task import normalize
 
+from .flags import page_weights
 from .launch import launch, terminal
 from .runs import saved_run
 
 FLAGS = flags.FLAGS
-for _name in ("run", "out", "extend"):
+for _name in ("run", "out", "extend", "page_weights"):
     flags.declare_key_flag(_name)
 flags.DEFINE_integer(
     "examples",
@@ -51,6 +53,7 @@ _TEST_FACES = 1000
 def main() -> None:
     """Builds the page as the flags say."""
     saved_run.check_flags(main)
+    page_weights.most_bytes()
     console = terminal()
     start = time.perf_counter()
     path = Path(FLAGS.out or Path(FLAGS.run or ".") / PAGE)
@@ -131,6 +134,14 @@ def _trained(
         test.labels,
         np.asarray(OUTPUT_ACTIVATIONS[output](logits)),
         config.loss in CALIBRATED,
+        in_page(
+            network,
+            style,
+            dataset.rule.resize,
+            dataset.class_names,
+            output,
+            most=page_weights.most_bytes(),
+        ),
     )
 
 

@@ -13,15 +13,22 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from cnn_jax import compilation, training
-from cnn_jax.analysis import report
+from cnn_jax.analysis import live, report
 from cnn_jax.analysis.evaluate import Evaluation, calibrate, evaluate, labels_json
 from cnn_jax.analysis.explain import TrainedNetwork, trained_network
+from cnn_jax.analysis.likeness import learn_likeness
 from cnn_jax.errors import FIELD, FieldError
 from cnn_jax.models import build_abstract
 from cnn_jax.ops import CALIBRATED, LOSS_OUTPUT, OUTPUT_ACTIVATIONS
 from cnn_jax.studies.choices import value_of
 from cnn_jax.studies.planning import CellPlan, Placed
-from cnn_jax.studies.run_directory import BEST, HELD_OUT_FILE, RunDirectory
+from cnn_jax.studies.run_directory import (
+    BEST,
+    HELD_OUT_FILE,
+    LIKENESS_FILE,
+    RESULT_FILE,
+    RunDirectory,
+)
 from cnn_jax.training.grid import Trial
 from cnn_jax.training.loop import Standing
 from cnn_jax.training.processes import fetch
@@ -288,12 +295,15 @@ class Tested:
             **self._temperature(),
         }
 
-    def report(self, flags: str, environment: dict[str, str]) -> str:
+    def report(
+        self, flags: str, environment: dict[str, str], page_weights: int = live.MOST_BYTES
+    ) -> str:
         """The page of the run.
 
         Args:
             flags: the flagfile that repeats it, as shown.
             environment: what it ran on, likewise.
+            page_weights: how many bytes the weights of the network may take in it.
         """
         dataset, config = self.lone.loaded.dataset, self.lone.cell.config
         flags = self.about_epochs(before="# ", after="\n") + flags
@@ -316,8 +326,23 @@ class Tested:
             compile_seconds=self.compile_seconds,
             calibrated=config.loss in CALIBRATED,
             insight=seen,
+            live=self._live(page_weights),
         )
         return report.render_report(record, found)
+
+    def _live(self, most: int) -> live.Live:
+        """The network for its page."""
+        kept, thresholds = self.lone.loaded.record, self.evaluation.thresholds
+        return live.in_page(
+            self.network,
+            kept.style,
+            kept.rule.resize,
+            self.lone.loaded.dataset.class_names,
+            self.output,
+            thresholds=None if thresholds is None else thresholds.tolist(),
+            temperature=self._temperature().get("temperature", 1.0),
+            most=most,
+        )
 
     @property
     def right(self) -> Bool[np.ndarray, "n"]:
@@ -386,10 +411,16 @@ def read_test_split(run: LoneRun, placed: Placed) -> Tested:
 
 def write_result(directory: RunDirectory, tested: Tested) -> None:
     """Writes what has come of a run, and what it says of its validation split."""
-    directory.write_json("result.json", tested.to_json())
+    directory.write_json(RESULT_FILE, tested.to_json())
     answers = io.BytesIO()
     np.savez_compressed(answers, right=tested.right)
     directory.write(ANSWERS_FILE, answers.getvalue())
+    loaded = tested.lone.loaded
+    known = learn_likeness(tested.network, loaded.dataset.train.images, loaded.validation.images)
+    if known is not None:
+        content = io.BytesIO()
+        np.savez_compressed(content, epoch=int(tested.state.epoch), **known._asdict())
+        directory.write(LIKENESS_FILE, content.getvalue())
     if tested.held_out is not None and tested.held_out[0].size <= _HELD_OUT_NUMBERS:
         logits, labels = tested.held_out
         content = io.BytesIO()

@@ -5,14 +5,16 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import numpy as np
 
+from cnn_jax.analysis import index
 from cnn_jax.analysis.compare import ComparedRun, Pair, compare_answers
 from cnn_jax.errors import UsageError
 from cnn_jax.studies.data_record import read_record
 from cnn_jax.studies.lone_run import ANSWERS_FILE, METRICS_FILE
-from cnn_jax.studies.run_directory import CONFIG_FILE, plain
+from cnn_jax.studies.run_directory import CONFIG_FILE, RESULT_FILE, RunDirectory, plain
 
 # Choices that say where things are, and not what they are.
 _PLACES = frozenset({"data_dir", "extensions"})
@@ -67,7 +69,7 @@ def read_entry(path: Path) -> Entry:
     """
     if not (path / CONFIG_FILE).is_file():
         raise UsageError(f"{path} is not the folder of a run: it has no {CONFIG_FILE}")
-    parts = [_json(path / name) for name in (CONFIG_FILE, "result.json", "environment.json")]
+    parts = [_json(path / name) for name in (CONFIG_FILE, RESULT_FILE, "environment.json")]
     return Entry(path, parts[0], parts[1], str(parts[2].get("started", "")))
 
 
@@ -76,6 +78,48 @@ def _json(file: Path) -> dict[str, Any]:
         return dict(json.loads(file.read_text())) if file.is_file() else {}
     except (OSError, TypeError, ValueError) as error:
         raise UsageError(f"cannot read {file}: {error}") from error
+
+
+def list_pages(entry: Entry, folder: Path) -> index.Listed:
+    """A run or a sweep with the pages in its folder, for an index in `folder`."""
+    pages = sorted(
+        path.relative_to(folder).as_posix()
+        for path in entry.path.glob("*.html")
+        if path.name != index.INDEX_FILE
+    )
+    cells = [value for key, value in entry.config.items() if key.startswith("cell ")]
+    chosen = [dict(cell["choices"]) for cell in cells] if entry.sweep else [entry.config]
+    data, model = (
+        " / ".join(dict.fromkeys(Path(str(each[key])).name for each in chosen))
+        for key in ("dataset", "model")
+    )
+    return index.Listed(
+        entry.path.resolve().name,
+        data,
+        model,
+        entry.result.get("test_accuracy"),
+        entry.started,
+        [(Path(page).stem.replace("-", " "), quote(page)) for page in pages],
+    )
+
+
+def write_index(path: Path, commands: Sequence[tuple[str, str]] = ()) -> None:
+    """Writes the index of the pages of a run or a sweep, beside them.
+
+    Args:
+        path: of its folder.
+        commands: as in `index.render_index`.
+    """
+    entry = read_entry(path)
+    page = index.render_index(entry.path.resolve().name, [list_pages(entry, path)], commands)
+    RunDirectory(path).write(index.INDEX_FILE, page)
+
+
+def write_index_of_runs(folder: Path, entries: Sequence[Entry]) -> None:
+    """Writes the index of the runs and sweeps of a folder into it."""
+    listed = [list_pages(entry, folder) for entry in entries]
+    page = index.render_index(f"Runs in {folder.resolve().name}", listed)
+    RunDirectory(folder).write(index.INDEX_FILE, page)
 
 
 def differing(entries: Sequence[Entry]) -> list[dict[str, str]]:

@@ -29,6 +29,8 @@ _VISIBLE_SECONDS = 30
 FLAGS_FILE = "flags.txt"
 CONFIG_FILE = "config.json"
 REPORT_FILE = "report.html"
+RESULT_FILE = "result.json"
+LIKENESS_FILE = "likeness.npz"
 HELD_OUT_FILE = "held_out.npz"
 CHECKPOINTS = "checkpoints"
 # The checkpoint of the best epoch, beside that of the last.

@@ -1,5 +1,6 @@
 """A run that has been trained: read back from its folder, which is all that using it needs."""
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,8 +14,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from cnn_jax import compilation, data, training
+from cnn_jax.analysis import live
 from cnn_jax.analysis.evaluate import choose_thresholds
 from cnn_jax.analysis.explain import TrainedNetwork, trained_network
+from cnn_jax.analysis.likeness import Likeness
 from cnn_jax.errors import FIELD, FieldError, UsageError
 from cnn_jax.extend import kept_files, load_file
 from cnn_jax.models import build_abstract
@@ -28,6 +31,8 @@ from cnn_jax.studies.run_directory import (
     CONFIG_FILE,
     FLAGS_FILE,
     HELD_OUT_FILE,
+    LIKENESS_FILE,
+    RESULT_FILE,
     first_difference,
     read_flags,
 )
@@ -151,6 +156,37 @@ class SavedRun:
         model = build_abstract(self.config.architecture, task.image_shape, task.num_classes)
         return trained_network(
             model, self.state.weights, partial(normalize, task), self.record.style
+        )
+
+    @cached_property
+    def temperature(self) -> float:
+        """By which logits are divided to calibrate them: as fitted on validation, or 1."""
+        file = self.path / RESULT_FILE
+        result = json.loads(file.read_text()) if file.is_file() else {}
+        same = result.get("tested_epoch", self.config.epochs) == int(self.state.epoch)
+        return float(result.get("temperature", 1.0)) if same else 1.0
+
+    @cached_property
+    def likeness(self) -> Likeness | None:
+        """What its training images look like to it, as the run wrote it down, or None."""
+        file = self.path / LIKENESS_FILE
+        if not file.is_file():
+            return None
+        with np.load(file, allow_pickle=False) as arrays:
+            same = int(arrays["epoch"]) == int(self.state.epoch)
+            return Likeness(arrays["rows"], float(arrays["limit"])) if same else None
+
+    def live(self, most: int) -> live.Live:
+        """The network for a page to run, if its weights take no more than so many bytes there."""
+        return live.in_page(
+            self.network,
+            self.record.style,
+            self.record.rule.resize,
+            self.class_names,
+            self.output,
+            thresholds=self.thresholds.tolist() if self.task.multi_label else None,
+            temperature=self.temperature,
+            most=most,
         )
 
     @cached_property

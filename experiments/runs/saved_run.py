@@ -5,12 +5,15 @@ from pathlib import Path
 
 from absl import flags
 
+from cnn_jax.analysis.index import with_way_back
 from cnn_jax.errors import UsageError
 from cnn_jax.memory import check_addresses
+from cnn_jax.studies.overview import write_index
 from cnn_jax.studies.saved_run import SavedRun, load_run
 
 from .. import module_of
 from ..flags import options
+from .next_steps import what_next
 
 FLAGS = flags.FLAGS
 # The package of the programs, under whatever name it is installed.
@@ -55,13 +58,16 @@ def load(*place: str) -> SavedRun:
 
 
 def write_page(path: Path, page: str) -> None:
-    """Writes what --out names, or else a page in the folder of the run.
+    """Writes what --out names, or else a page in the folder of the run, and there its index too.
 
     Raises:
         UsageError: if it cannot be written there.
     """
+    inside = bool(FLAGS.run) and path.resolve().parent == Path(FLAGS.run).resolve()
     try:
-        path.write_text(page, encoding="utf-8")
+        path.write_text(with_way_back(page) if inside else page, encoding="utf-8")
+        if inside:
+            write_index(Path(FLAGS.run), what_next(Path(FLAGS.run)))
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}; give another --out") from error
 

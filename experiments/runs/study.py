@@ -27,11 +27,11 @@ from cnn_jax.training import processes
 
 from .. import as_started, command, command_line
 from ..flags import machine, options
-from . import hosts, workdir
+from . import hosts, serving, workdir
 from .workdir import LENGTH, open_directory
 
 FLAGS = flags.FLAGS
-for _module in (command_line, options, machine, hosts, workdir):
+for _module in (command_line, options, machine, hosts, workdir, serving):
     flags.adopt_module_key_flags(_module)
 flags.DEFINE_bool(
     "list_files",

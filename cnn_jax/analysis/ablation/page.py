@@ -7,6 +7,7 @@ from cnn_jax.analysis import figures
 from cnn_jax.analysis.ablation import charts as ablation_charts
 from cnn_jax.analysis.ablation import lines as ablation_lines
 from cnn_jax.analysis.ablation import tables
+from cnn_jax.analysis.ablation.explore import explored
 from cnn_jax.analysis.ablation.notes import marks, method, minutes_text, outcome, warnings
 from cnn_jax.analysis.ablation.records import NOT_READ, SweepRecord, label
 from cnn_jax.analysis.ablation.summaries import summarize, summarize_tuning
@@ -57,6 +58,7 @@ def render_ablation_report(record: SweepRecord) -> str:
         tables=tables,
         minutes={s.variant: minutes_text(record, s) for s in summaries},
         dash=NOT_READ,
+        explored=explored(record, summaries),
     )
 
 

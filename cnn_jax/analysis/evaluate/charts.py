@@ -126,7 +126,7 @@ def reliability_diagram(
     figure = empty_figure(4.2, 4.4)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3.2, 1])
     tidy(upper, y="accuracy", percent="y")
-    tidy(lower, x="confidence (probability of the first guess)", y="examples", percent="x")
+    tidy(lower, x="confidence (probability of the first guess)", y="examples (log)", percent="x")
     place = {"x": binned.edges[:-1], "width": np.diff(binned.edges), "align": "edge"}
     gap = binned.confidence - binned.accuracy
     upper.bar(height=binned.accuracy, color=PALETTE["sky blue"], edgecolor="white", **place)
@@ -144,6 +144,14 @@ def reliability_diagram(
     upper.set(xlim=(0, 1), ylim=(0, 1))
     legend(upper, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     lower.bar(height=binned.examples, color=PALETTE["sky blue"], edgecolor="white", **place)
+    # A bin of a few examples is seen beside one of thousands, and its number can be read.
+    lower.set(yscale="symlog", ylim=(0, 30 * max(1, binned.examples.max())))
+    lower.set_yticks([])
+    lower.set_yticks([], minor=True)
+    for left, right, count in zip(binned.edges, binned.edges[1:], binned.examples, strict=False):
+        if count:
+            where = {"ha": "center", "va": "bottom", "rotation": 90, "fontsize": 6, "color": INK}
+            lower.text((left + right) / 2, 1.2 * count, f"{int(count):,}", **where)
 
     if not binned.examples.any():
         upper.text(0.5, 0.5, "no finite probabilities", ha="center", fontsize=9, color=INK)

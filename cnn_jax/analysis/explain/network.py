@@ -33,6 +33,7 @@ class TrainedNetwork(NamedTuple):
         weights: all that it learned, an argument of every compiled program.
         normalize: from bytes to what the network takes.
         blank: the normalized value of each channel where there is nothing to see.
+        structure: the network without its weights.
     """
 
     network: Callable[[PyTree, Array, Tap], Array]
@@ -40,6 +41,7 @@ class TrainedNetwork(NamedTuple):
     weights: PyTree
     normalize: Callable[[Array], Array]
     blank: Float[Array, "c"]
+    structure: Structure
 
     def tapped(self, weights: PyTree) -> Network:
         """The network with its weights: normalized images and a tap to logits."""
@@ -89,6 +91,7 @@ def trained_network(
         jax.device_get(weights),
         normalize,
         blank,
+        structure,
     )
 
 

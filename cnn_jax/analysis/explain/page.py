@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
@@ -25,6 +26,9 @@ from cnn_jax.analysis.explain.sections import (
 )
 from cnn_jax.analysis.pages import page_template
 from cnn_jax.analysis.predictions import true_names
+
+if TYPE_CHECKING:
+    from cnn_jax.analysis.live import Live
 
 # What is enough to see, and still quick on two cores.
 _NEIGHBORS = 6
@@ -228,7 +232,11 @@ def make_sections(subject: Subject) -> Iterator[Section]:
 
 
 def render_explanations(
-    parts: Sequence[Section], *, title: tuple[str, str], facts: dict[str, str]
+    parts: Sequence[Section],
+    *,
+    title: tuple[str, str],
+    facts: dict[str, str],
+    live: "Live | None" = None,
 ) -> str:
     """The page, self-contained.
 
@@ -236,5 +244,7 @@ def render_explanations(
         parts: its sections.
         title: what was explained, and on what.
         facts: what to say of it, by heading.
+        live: the network for the page to run; None: the page says nothing of it.
     """
-    return page_template("explain/page.html").render(parts=parts, title=title, facts=facts)
+    template = page_template("explain/page.html")
+    return template.render(parts=parts, title=title, facts=facts, live=live)

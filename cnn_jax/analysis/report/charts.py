@@ -86,6 +86,12 @@ def _draw_panel(axes: "Axes", panel: str, history: Sequence[Mapping[str, float]]
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1))
     axes.set_xlim(epochs.min() - 0.5, epochs.max() + 0.5)
     _mark_divergence(axes, epochs, list(values.values()))
+    finite = np.unique([v for value in values.values() for v in value[np.isfinite(value)]])
+    if panel == "learning rate" and len(finite) == 1:
+        axes.set_ylim(0, 2 * float(finite[0]) or 1)
+        axes.set_title(
+            f"Learning rate, constant {finite[0]:.3g}", fontsize=10, color=INK, loc="left"
+        )
     if not percent and _spans_decades(list(values.values())):
         axes.set_yscale("log")
     if len(values) > 1:

@@ -17,6 +17,7 @@ from cnn_jax.analysis.explain import (
     least_sure,
     surest_mistakes,
 )
+from cnn_jax.analysis.live import Live
 
 _MISTAKES = 12
 _AMBIGUOUS = 6
@@ -62,6 +63,7 @@ class RunRecord:
         calibrated: whether the loss makes the model's outputs probabilities; if not, the page
             says that they rank but do not measure.
         insight: what is shown of the network itself; None: nothing.
+        live: the network for the page to run; None: the page says nothing of it.
 
     Raises:
         ValueError: there is no test example, or the shapes disagree.
@@ -82,6 +84,7 @@ class RunRecord:
     compile_seconds: float
     calibrated: bool
     insight: Insight | None = None
+    live: Live | None = None
 
     def __post_init__(self) -> None:
         examples = len(self.test_labels)

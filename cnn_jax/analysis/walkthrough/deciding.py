@@ -54,7 +54,8 @@ def sigmoid_or_softmax() -> Station:
         "chosen": lecture.VEHICLES[int(found["softmax"].argmax())],
     }
     functions = named(activations.sigmoid, activations.softmax)
-    return Station("outputs", "Sigmoid or softmax", functions, shown)
+    moves = {"names": lecture.VEHICLES, "scores": lecture.SCORES.round(3).astype(float).tolist()}
+    return Station("outputs", "Sigmoid or softmax", functions, shown, moves)
 
 
 def loss() -> Station:
@@ -80,6 +81,7 @@ def loss() -> Station:
         losses.log_loss(np.array(labels, np.float32), np.array(predictions, np.float32))
     )
     functions = named(losses.error, losses.log_loss, *losses.LOSSES.values())
+    curves = _compiled(_losses, p)
     shown = {
         "truth": lecture.VEHICLES[truth],
         "errors": [
@@ -96,12 +98,17 @@ def loss() -> Station:
         "batch_sum": float(each.sum()),
         "curves": [
             (name, to_svg(drawings.loss_curve(p, values, name, _LARGEST_LOSS), f"loss-{name}"))
-            for name, values in _compiled(_losses, p).items()
+            for name, values in curves.items()
         ],
         "soft_target": _SOFT_TARGET,
         "soft": _soft_targets(p),
     }
-    return Station("loss", "Error and loss", functions, shown)
+
+    def some(values: np.ndarray) -> list[float]:
+        return values[::3].astype(float).round(4).tolist()
+
+    moves = {"p": some(p), "curves": {name: some(values) for name, values in curves.items()}}
+    return Station("loss", "Error and loss", functions, shown, moves)
 
 
 def two_class_logits(p: Float[Array, "n"]) -> Float[Array, "n 2"]:

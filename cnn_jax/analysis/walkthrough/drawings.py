@@ -40,12 +40,15 @@ def value_and_derivative(
     value: Float[np.ndarray, "n"],
     derivative: Float[np.ndarray, "n"],
     title: str,
+    surrogate: Float[np.ndarray, "n"] | None = None,
 ) -> "Figure":
-    """A function and its derivative in one plot."""
+    """A function and its derivative, and the surrogate that is differentiated instead, if any."""
     figure, axes = panel(3.3, 2.5, title=title, x="x, the neuron's net input")
     axes.axhline(0, color=INK, linewidth=0.6)
     axes.plot(x, value, color=_FIRST, linewidth=2, label="f(x)")
     axes.plot(x, derivative, "--", color=_SECOND, linewidth=1.6, label="its derivative")
+    if surrogate is not None:
+        axes.plot(x, surrogate, ":", color=INK, linewidth=1.6, label="surrogate of the derivative")
     axes.set_ylim(-1.25, 2.25)
     legend(axes, loc="upper left")
     return figure

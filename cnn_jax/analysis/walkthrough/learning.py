@@ -58,6 +58,8 @@ STRONGER = {
     "mixup": "mixup:1",
 }
 _DRAWS = 4
+# Parts of the strength that it is shown at.
+_SHARES = (0.25, 0.5, 0.75)
 # Beside the smile as many frowns, so that it is seldom mixed with itself.
 _FROWNS = 7
 _SIDE = 64
@@ -148,7 +150,8 @@ def gradient_descent() -> Station:
         f"{name}: α = {rate:.3g}": np.asarray(path)
         for (name, rate), path in zip(rates.items(), found, strict=True)
     }
-    axes = np.linspace(-4.6, 4.6, 93, dtype=np.float32), np.linspace(-3, 3, 61, dtype=np.float32)
+    wide, high = (-4.6, 4.6), (-3, 3)
+    axes = np.linspace(*wide, 93, dtype=np.float32), np.linspace(*high, 61, dtype=np.float32)
     good = found[list(rates).index("good")]
     shown = {
         "picture": to_svg(
@@ -167,7 +170,8 @@ def gradient_descent() -> Station:
         "new": good[1].tolist(),
     }
     functions = (*named(updates.gradient_descent), "jax.grad")
-    return Station("descent", "Gradient descent and the learning rate", functions, shown)
+    moves = {"curvatures": CURVATURES, "start": _START, "range": (wide, high), "rates": rates}
+    return Station("descent", "Gradient descent and the learning rate", functions, shown, moves)
 
 
 def stochastic_gradient_descent() -> Station:
@@ -186,7 +190,8 @@ def stochastic_gradient_descent() -> Station:
     full = compilation.jit(lambda: descend(over_all, start, _FULL_RATE, _FULL_STEPS))()
     single = compilation.jit(lambda: descend_by_example(loss, start, _SINGLE_RATE, order))()
     best = compilation.jit(lambda: least(over_all, jnp.zeros(2)))()
-    axes = np.linspace(-3, 4, 71, dtype=np.float32), np.linspace(-3, 3.4, 65, dtype=np.float32)
+    wide, high = (-3, 4), (-3, 3.4)
+    axes = np.linspace(*wide, 71, dtype=np.float32), np.linspace(*high, 65, dtype=np.float32)
     names = {
         "full": f"gradient descent, α = {_FULL_RATE:g}: {_FULL_STEPS} steps",
         "single": f"SGD, α = {_SINGLE_RATE:g}: {len(order)} steps",
@@ -216,7 +221,14 @@ def stochastic_gradient_descent() -> Station:
         "single_after": float(single_loss[-1]),
     }
     functions = named(updates.gradient_descent, losses.binary_cross_entropy)
-    return Station("sgd", "Stochastic gradient descent", functions, shown)
+    moves = {
+        "points": np.asarray(points, float).round(4).tolist(),
+        "labels": np.asarray(labels[:, 0], int).tolist(),
+        "start": _DATA_START,
+        "range": (wide, high),
+        "rates": {"gradient descent": _FULL_RATE, "SGD": _SINGLE_RATE},
+    }
+    return Station("sgd", "Stochastic gradient descent", functions, shown, moves)
 
 
 def _heights(
@@ -233,13 +245,16 @@ def augmentation() -> Station:
     smile, frown = color_smile(_SIDE), color_smile(_SIDE, happy=False)
     images = jnp.asarray(np.stack([smile, *[frown] * _FROWNS])) / 255
     targets = jnp.eye(2)[jnp.asarray([0] + [1] * _FROWNS)]
+    cards = {name: _augmented(name, images, targets) for name in AUGMENTATIONS}
     shown = {
         "original": image_to_png(smile),
         "other": image_to_png(frown),
-        "cards": [_augmented(name, images, targets) for name in AUGMENTATIONS],
+        "cards": list(cards.values()),
         "draws": _DRAWS,
     }
-    return Station("augmentation", "Augmentation", named(augment.parse, augment.apply), shown)
+    moves = {name: {"strengths": card["weaker"]} for name, card in cards.items() if card["weaker"]}
+    functions = named(augment.parse, augment.apply)
+    return Station("augmentation", "Augmentation", functions, shown, moves)
 
 
 def _augmented(
@@ -249,21 +264,47 @@ def _augmented(
     text = STRONGER.get(name, name)
     calls = augment.parse(text)
     mixes = AUGMENTATIONS[name].batch
+    given = images if mixes else images[:1]
 
-    def epoch(number: Array) -> tuple[Array, Array]:
-        key = jax.random.key(3)
-        given = images if mixes else images[:1]
-        changed, soft = augment.apply(calls, key, given, targets[: len(given)], epoch=number)
-        return changed[0], soft[0]
+    @compilation.jit
+    def draw(numbers: dict[str, Array]) -> tuple[Array, Array]:
+        def epoch(number: Array) -> tuple[Array, Array]:
+            key, some = jax.random.key(3), targets[: len(given)]
+            changed, soft = augment.apply(calls, key, given, some, epoch=number, numbers=numbers)
+            return changed[0], soft[0]
 
-    drawn, soft = compilation.jit(lambda: jax.lax.map(epoch, jnp.arange(_DRAWS)))()
-    pixels = np.asarray(jnp.round(255 * drawn)).astype(np.uint8)
+        return jax.lax.map(epoch, jnp.arange(_DRAWS))
+
+    def pictures(drawn: Array) -> list[str]:
+        return [image_to_png(image) for image in np.asarray(jnp.round(255 * drawn), np.uint8)]
+
+    drawn, soft = draw(augment.numbers(calls))
     return {
+        "name": name,
         "text": text,
         "meaning": AUGMENTATIONS[name].meaning,
-        "pictures": [image_to_png(image) for image in pixels],
+        "pictures": pictures(drawn),
         "targets": np.asarray(soft)[:, 0].tolist() if mixes else None,
+        "weaker": []
+        if mixes
+        else [
+            {"text": weak, "pictures": pictures(draw(augment.numbers(augment.parse(weak)))[0])}
+            for weak in _weaker(name, augment.numbers(calls))
+        ],
     }
+
+
+def _weaker(name: str, numbers: Mapping[str, float]) -> list[str]:
+    """The augmentation at parts of its strength, where it has one and they are allowed."""
+    texts = []
+    for share in _SHARES if name in numbers else ():
+        text = f"{name}:{numbers[name] * share:.3g}"
+        try:
+            augment.parse(text)
+        except ValueError:
+            continue
+        texts.append(text)
+    return texts
 
 
 def parameters() -> Station:

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt8
 
 from cnn_jax.analysis.explain import Network, colors
+from cnn_jax.analysis.live import Live
 from cnn_jax.models import ParameterRow
 from cnn_jax.ops.augment import pixels
 
@@ -21,12 +22,14 @@ class Station(NamedTuple):
         title: its heading.
         functions: the dotted names of the functions that computed it.
         shown: numbers and pictures, by the names that the page knows them by.
+        moves: what its script is given, as JSON can hold it; None: nothing moves there.
     """
 
     anchor: str
     title: str
     functions: tuple[str, ...]
     shown: dict[str, Any]
+    moves: dict[str, Any] | None = None
 
 
 class Trained(NamedTuple):
@@ -44,6 +47,7 @@ class Trained(NamedTuple):
         labels: their true classes; multi-hot rows where an image has several labels.
         probabilities: what the network says of them.
         calibrated: whether its outputs are meant as probabilities.
+        live: the network for the page to run.
     """
 
     model: str
@@ -57,6 +61,7 @@ class Trained(NamedTuple):
     labels: Int[np.ndarray, "n"] | UInt8[np.ndarray, "n l"]
     probabilities: Float[np.ndarray, "n classes"]
     calibrated: bool
+    live: Live = Live(None)
 
 
 def named(*functions: Callable) -> tuple[str, ...]:

@@ -56,7 +56,10 @@ def render_walkthrough(smiles: Trained, guesser: Trained) -> str:
         guesses(guesser),
     ]
     return page_template("walkthrough/page.html").render(
-        stations=stations, part={station.anchor: station for station in stations}
+        stations=stations,
+        part={station.anchor: station for station in stations},
+        moves={station.anchor: station.moves for station in stations if station.moves is not None},
+        live=smiles.live,
     )
 
 

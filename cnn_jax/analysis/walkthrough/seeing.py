@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,9 @@ from cnn_jax.analysis.walkthrough import drawings, lecture
 from cnn_jax.analysis.walkthrough.lecture import Station, named
 from cnn_jax.ops import activations, convolution, pooling
 from cnn_jax.ops.augment import pixels
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _BITS = np.iinfo(np.uint8).bits
 _NUMBERED_SIDE = 14
@@ -94,7 +97,8 @@ def convolution_() -> Station:
         ],
     }
     functions = named(convolution.conv2d, convolution.output_size)
-    return Station("convolution", "A filter slides over the image", functions, shown)
+    moves = {"image": lecture.IMAGE.tolist(), "filter": lecture.FILTER.tolist()}
+    return Station("convolution", "A filter slides over the image", functions, shown, moves)
 
 
 def _convolve(image: Float[np.ndarray, "h w"], kernel: Float[np.ndarray, "kh kw"]) -> np.ndarray:
@@ -111,15 +115,13 @@ def activation() -> Station:
         "ReLU": activations.relu,
         "leaky ReLU": activations.leaky_relu,
     }
+    kinks = [(name, functions[name]) for name in ("ReLU", "leaky ReLU")]
     window = jnp.asarray(lecture.IMAGE[:3, :3].reshape(1, -1))
     kernel = jnp.asarray(lecture.FILTER.reshape(-1, 1))
     net_input = ops.dense(window, kernel, jnp.full(1, _BIAS))[0, 0]
     x = np.linspace(-4, 4, 321, dtype=np.float32)
     points = np.array(_NET_INPUTS, np.float32)
-    drawn = {
-        name: drawings.value_and_derivative(x, *_both(function, x), name)
-        for name, function in functions.items()
-    }
+    drawn = {name: _drawn(name, function, x) for name, function in functions.items()}
     shown = {
         "bias": _BIAS,
         "weighted_sum": float(net_input) - _BIAS,
@@ -133,10 +135,20 @@ def activation() -> Station:
             (name, *(values.tolist() for values in _both(function, points)))
             for name, function in functions.items()
         ],
+        "at_zero": {name: float(_both(f, np.zeros(1, np.float32))[1][0]) for name, f in kinks},
         "outputs": {name: float(function(net_input)) for name, function in functions.items()},
     }
     named_functions = (*named(ops.dense, *functions.values()), "jax.grad")
-    return Station("activation", "Activation functions", named_functions, shown)
+    moves = {"names": [*activations.ACTIVATIONS, *activations.PARAMETRIC_ACTIVATIONS]}
+    return Station("activation", "Activation functions", named_functions, shown, moves)
+
+
+def _drawn(name: str, function: Callable[[Array], Array], x: np.ndarray) -> "Figure":
+    """The curve of a function and of its derivative; the step's true one is 0."""
+    value, derivative = _both(function, x)
+    if function is not activations.step:
+        return drawings.value_and_derivative(x, value, derivative, name)
+    return drawings.value_and_derivative(x, value, np.zeros_like(x), name, derivative)
 
 
 def _both(function: Callable[[Array], Array], x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -157,7 +169,8 @@ def pooling_() -> Station:
         "printed_means": lecture.PRINTED_MEANS,
     }
     functions = named(pooling.max_pool, pooling.avg_pool)
-    return Station("pooling", "Pooling", functions, shown)
+    moves = {"map": lecture.FEATURE_MAP.tolist(), "window": _WINDOW}
+    return Station("pooling", "Pooling", functions, shown, moves)
 
 
 def flattening() -> Station:

@@ -9,6 +9,7 @@ import re
 import numpy as np
 import pytest
 import sweeps
+from browser import browser, needs_chromium
 from records import Page
 from rich.console import Console
 
@@ -464,7 +465,8 @@ def attacked():
 def test_page_escapes_everything_from_the_user():
     page = render_ablation_report(attacked())
     assert "<script>alert" not in page
-    assert sum(tag == "script" for tag, _ in Page(page).tags) == 1
+    # The numbers for the script, and the script.
+    assert sum(tag == "script" for tag, _ in Page(page).tags) == 2
     assert ATTACK in Page(page).text
 
 
@@ -509,3 +511,45 @@ def test_numbers_read_back_the_same():
     values = {trial.test_accuracy for trial in sweeps.few().trials}
     assert {float(row["test_accuracy"]) for row in rows if row["test_accuracy"]} == values
     assert math.isclose(float(rows[0]["train_loss"]), -math.log(0.6))
+
+
+@needs_chromium
+def test_rows_are_filtered_compared_and_set_against_their_cost(tmp_path):
+    file = tmp_path / "ablation.html"
+    record = dataclasses.replace(sweeps.activations(), parameters=list(range(1000, 16000, 1000)))
+    file.write_text(render_ablation_report(record), encoding="utf-8")
+    attack = tmp_path / "attack.html"
+    attack.write_text(render_ablation_report(attacked()), encoding="utf-8")
+    boxes = "document.querySelectorAll('#results input')"
+    with browser() as tab:
+        tab.open(file)
+        results = "document.getElementById('results').parentElement"
+        assert tab.value(f"{results}.scrollWidth <= {results}.clientWidth"), "a column is cut"
+        names = [tab.value(f"{boxes}[{place}].ariaLabel") for place in (0, 3)]
+        tab.value(f"{boxes}[0].click(); {boxes}[3].click()")
+        text = tab.value("document.getElementById('explore').textContent")
+        one, two = (name.removeprefix("compare ") for name in names)
+        assert f"{one} less {two}" in text
+        rows = summarize(record)
+        differences = [rows[0].accuracies[seed] - rows[3].accuracies[seed] for seed in record.seeds]
+        assert f"mean{100 * np.mean(differences):+.2f}" in text
+        tab.value(f"{boxes}[1].click()")
+        assert tab.value(f"[...{boxes}].filter(box => box.checked).length") == 2
+        search = "document.querySelector('#explore input[type=search]')"
+        tab.value(f"{search}.value = 'elu'; {search}.dispatchEvent(new Event('input'))")
+        assert "of 15 rows" in tab.value("document.getElementById('explore').textContent")
+        shown = "[...document.querySelectorAll('#results tbody tr')].filter(row => !row.hidden)"
+        left = tab.value(f"{shown}.map(row => row.cells[0].textContent)")
+        assert left
+        assert all("elu" in name for name in left)
+        assert tab.value("document.querySelectorAll('#explore circle').length") == len(left)
+        tab.value("document.querySelector('#explore circle').focus()")
+        assert "parameters" in tab.value(
+            "[...document.querySelectorAll('#explore p')].at(-1).textContent"
+        )
+        assert (tab.said, tab.requests) == ([], [])
+        tab.open(attack)
+        tab.value(f"{boxes}[0].click(); {boxes}[1].click()")
+        assert tab.value("document.querySelectorAll('#explore script').length") == 0
+        assert ATTACK in tab.value("document.getElementById('explore').textContent")
+        assert tab.said == []

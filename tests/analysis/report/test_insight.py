@@ -44,6 +44,7 @@ def trained() -> TrainedNetwork:
         WEIGHTS,
         lambda images: images / 255,
         jnp.zeros(1),
+        structure=None,
     )
 
 

@@ -1,0 +1,186 @@
+"""The network in the page says what the network in JAX says."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from scripts import needs_node, run_script
+
+from cnn_jax import compilation, ops
+from cnn_jax.analysis.explain import TrainedNetwork, trained_network
+from cnn_jax.analysis.live import describe, in_page, rounded
+from cnn_jax.analysis.pictures import learn_style
+from cnn_jax.models import MODELS, Architecture, build, build_abstract, split_variables
+from cnn_jax.ops import ACTIVATIONS, activations
+from cnn_jax.training import task_of
+from cnn_jax.training.task import normalize
+
+RNG = np.random.default_rng(0)
+LOGITS = """
+    const network = loadNetwork(given.network);
+    return given.images.map(image => [...network.forward(image)[0].data]);
+"""
+SALIENCY = """
+    const [logits, back] = loadNetwork(given.network).forward(given.image);
+    const one = tensor(logits.shape);
+    one.data[given.output] = 1;
+    return [...back(one).data];
+"""
+# Small images of deep networks, and narrow ones: what is compared is the same.
+NETWORKS = {
+    "cnn": (Architecture(filters=(8, 16), hidden=(32,), dropout=True), (28, 28, 1)),
+    "cnn with all else": (
+        Architecture(
+            filters=(8, 16), kernel_size=4, convolutions_per_block=2, pooling="average",
+            normalization="group", activation="prelu",
+        ),
+        (13, 11, 3),
+    ),
+    "lenet5": (Architecture(model="lenet5", activation="tanh"), (28, 28, 1)),
+    "vgg": (Architecture(model="vgg", normalization="batch", width=0.125), (16, 16, 3)),
+    "resnet20": (Architecture(model="resnet20", normalization="batch"), (9, 8, 3)),
+    "resnet32": (Architecture(model="resnet32", normalization="batch"), (8, 8, 1)),
+    "resnet56": (Architecture(model="resnet56", normalization="batch"), (4, 4, 3)),
+    "resnet18": (Architecture(model="resnet18", normalization="batch"), (8, 8, 3)),
+    "wide_resnet": (Architecture(model="wide_resnet", normalization="group"), (4, 4, 3)),
+    "airnet": (
+        Architecture(model="airnet", normalization="batch", activation="gelu", width=0.125),
+        (20, 20, 3),
+    ),
+}  # fmt: skip
+
+
+def images_of(shape: tuple[int, int, int], count: int) -> np.ndarray:
+    return RNG.integers(0, 256, (count, *shape), dtype=np.uint8)
+
+
+def as_trained(architecture: Architecture, images: np.ndarray, classes: int = 5) -> TrainedNetwork:
+    """A network whose numbers are all drawn, its statistics too, rounded as a page has them."""
+    shape = images.shape[1:]
+    network = build(architecture, shape, classes, jax.random.key(1))
+    params, statistics = split_variables(network)
+
+    def vary(leaf: jax.Array) -> np.ndarray:
+        drawn = RNG.uniform(0.75, 1.25, leaf.shape).astype(np.float32)
+        return np.asarray(leaf) * drawn + (leaf.ndim == 1) * RNG.normal(0, 0.1, leaf.shape)
+
+    weights = rounded(jax.tree.map(vary, params)), rounded(jax.tree.map(vary, statistics))
+    weights = jax.tree.map(partial(jnp.asarray, dtype=jnp.float32), weights)
+    task = task_of(images, np.arange(len(images)) % classes)
+    model = build_abstract(architecture, shape, classes)
+    return trained_network(model, weights, partial(normalize, task), learn_style(images))
+
+
+def live(trained: TrainedNetwork, images: np.ndarray, output: str = "softmax") -> dict:
+    names = tuple("abcde")
+    found = in_page(trained, learn_style(images), "crop", names, output, most=10**9)
+    assert found.still == ""
+    assert found.network is not None
+    return found.network
+
+
+def test_every_network_is_tried():
+    assert {architecture.model for architecture, _ in NETWORKS.values()} == set(MODELS)
+
+
+@needs_node
+@pytest.mark.parametrize("name", NETWORKS)
+def test_logits_of_200_images_are_those_of_jax(name: str):
+    architecture, shape = NETWORKS[name]
+    images = images_of(shape, 200)
+    trained = as_trained(architecture, images)
+    expected = compilation.jit(lambda x: trained.logits(trained.weights, trained.normalize(x)))(
+        images
+    )
+    given = {"network": live(trained, images), "images": images.reshape(200, -1).tolist()}
+    found = np.array(run_script(["engine.js"], LOGITS, given))
+    np.testing.assert_allclose(found, expected, atol=1e-3, rtol=1e-3)
+
+
+@needs_node
+@pytest.mark.parametrize("name", ["cnn with all else", "lenet5", "resnet20"])
+def test_saliency_is_the_gradient(name: str):
+    architecture, shape = NETWORKS[name]
+    images = images_of(shape, 20)
+    trained = as_trained(architecture, images)
+
+    def logit(image: jax.Array) -> jax.Array:
+        return trained.logits(trained.weights, trained.normalize(image[None]))[0, 2]
+
+    expected = compilation.jit(jax.grad(logit))(jnp.asarray(images[0], jnp.float32))
+    given = {"network": live(trained, images), "image": images[0].ravel().tolist(), "output": 2}
+    found = np.array(run_script(["engine.js"], SALIENCY, given)).reshape(shape)
+    np.testing.assert_allclose(found, expected, atol=1e-5 + 1e-3 * np.abs(expected).max())
+
+
+@needs_node
+def test_every_activation_and_its_derivative():
+    x = np.linspace(-5, 5, 201, dtype=np.float32)
+    functions = {**ACTIVATIONS, "prelu": lambda x: activations.prelu(x, 0.3)}
+    code = """
+        return given.names.map(name => [0, 1].map(which =>
+          given.x.map(x => activations[name][which](x, 0.3))));
+    """
+    given = {"names": list(functions), "x": x.tolist()}
+    found = run_script(["engine.js"], code, given)
+    for (name, function), (values, slopes) in zip(functions.items(), found, strict=True):
+        expected, derivative = compilation.jit(jax.vmap(jax.value_and_grad(function)))(x)
+        np.testing.assert_allclose(values, expected, atol=1e-6, rtol=1e-5, err_msg=name)
+        derivative = np.zeros_like(x) if name == "step" else derivative
+        np.testing.assert_allclose(slopes, derivative, atol=2e-6, rtol=1e-5, err_msg=name)
+
+
+@needs_node
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"strides": (2, 3), "padding": "SAME"},
+        {"strides": 2, "padding": ((1, 2), (0, 3)), "dilation": 2},
+        {"strides": 1, "padding": "VALID", "groups": 2},
+    ],
+    ids=str,
+)
+def test_convolutions_of_every_kind(options: dict):
+    x = RNG.normal(size=(9, 10, 4)).astype(np.float32)
+    kernel = RNG.normal(size=(3, 2, 4 // options.get("groups", 1), 6)).astype(np.float32)
+    code = """
+        const [y, back] = convolution(given.layer, given.x);
+        return { shape: y.shape, y: [...y.data], dx: [...back(y).data] };
+    """
+    layer = {
+        "kernel": {"shape": kernel.shape, "data": kernel.ravel().tolist()},
+        **options,
+        "stride": options["strides"],
+    }
+    given = {"layer": layer, "x": {"shape": x.shape, "data": x.ravel().tolist()}}
+    found = run_script(["engine.js"], code, given)
+    y, back = jax.vjp(lambda x: ops.conv2d(x, kernel, lowering="lax", **options), x[None])
+    np.testing.assert_allclose(np.reshape(found["y"], found["shape"]), y[0], atol=1e-4)
+    np.testing.assert_allclose(np.reshape(found["dx"], x.shape), back(y)[0][0], atol=1e-3)
+
+
+def test_what_the_page_cannot_run_is_said():
+    images = images_of((12, 12, 1), 4)
+    trained = as_trained(Architecture(filters=(4,), hidden=()), images)
+    style = learn_style(images)
+    said = in_page(trained, style, "crop", "abcde", "softmax", most=1000).still
+    assert "would take 0.0 MB, and --page_weights allows 0.0" in said
+    huge = trained._replace(weights=jax.tree.map(lambda leaf: leaf + 1e6, trained.weights))
+    assert "not" in in_page(huge, style, "crop", "abcde", "softmax").still.lower()
+
+    class Own(nnx.Module):
+        pass
+
+    with pytest.raises(Exception, match="Own"):
+        describe(Own())
+
+
+def test_the_engine_is_small():
+    from importlib import resources
+
+    room = resources.files("cnn_jax.analysis.live")
+    sizes = [len(file.read_bytes()) for file in room.iterdir() if file.name.endswith(".js")]
+    assert sum(sizes) < 60_000
