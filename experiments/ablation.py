@@ -22,10 +22,11 @@ from cnn_jax.analysis.pages import duration
 from cnn_jax.errors import UsageError
 from cnn_jax.studies.axes import Study
 from cnn_jax.studies.cells import Show, run_cells
+from cnn_jax.studies.kept_trials import WHICH, Keeper
 from cnn_jax.studies.planning import CellPlan, Prepared
 from cnn_jax.studies.run_directory import FLAGS_FILE, REPORT_FILE, RunDirectory, environment
 from cnn_jax.studies.sweep import COMPARISONS, sweep_choices, sweep_record
-from cnn_jax.studies.sweep_directory import CellResult
+from cnn_jax.studies.sweep_directory import KEPT_TRIALS, CellResult, kept_runs
 from cnn_jax.training.devices import mesh_shape
 from cnn_jax.training.grid import UNREAD, Cell, Grid
 from cnn_jax.training.processes import is_first
@@ -78,6 +79,14 @@ flags.DEFINE_float(
     "whose interval lies within is equivalent to the baseline.",
     lower_bound=0.0,
 )
+flags.DEFINE_enum(
+    "keep",
+    "chosen",
+    WHICH,
+    "Which trials are kept as runs that predict, evaluate and explain can use, in the folder kept: "
+    "all seeds of the chosen values, the best of these on validation, of every row; or all that "
+    "were trained to their end.",
+)
 flags.DEFINE_bool(
     "prune",
     False,
@@ -118,6 +127,7 @@ def main() -> None:
         plan.print_plan(console, plans, costs)
         return
     print_sweep(console, prepared, plan.estimate_seconds(plans))
+    keeper = Keeper(directory.path, prepared, FLAGS.keep, command("train"))
     with (
         underway("ablation", directory, flagfile(), choices(prepared), prepared),
         _bar(console) as show,
@@ -129,11 +139,12 @@ def main() -> None:
             vectorization,
             most,
             FLAGS.prune,
+            keeper,
             shard=FLAGS.shard_data,
             must_stop=hosts.must_stop,
         )
     if is_first():
-        conclude(console, directory, prepared, results)
+        conclude(console, directory, prepared, keeper, results)
 
 
 @contextlib.contextmanager
@@ -246,7 +257,11 @@ def flagfile() -> str:
 
 
 def conclude(
-    console: Console, directory: RunDirectory, prepared: Prepared, results: Sequence[CellResult]
+    console: Console,
+    directory: RunDirectory,
+    prepared: Prepared,
+    keeper: Keeper,
+    results: Sequence[CellResult],
 ) -> None:
     """Writes the tables and the report."""
     from cnn_jax.analysis import ablation, figures
@@ -259,6 +274,7 @@ def conclude(
         environment(as_started()),
         equivalent_within=FLAGS.equivalent_within / 100,
         all_pairs=FLAGS.compare == "all",
+        keeper=keeper,
     )
     with console.status("writing the report"):
         directory.write("results.csv", ablation.results_csv(record))
@@ -272,6 +288,9 @@ def conclude(
         f"{len(record.trials)} networks in {record.programs} programs; compiled and trained in "
         f"{duration(record.total_seconds)}"
     )
+    if kept := sum(map(len, kept_runs(directory.path).values())):
+        networks = _count(kept, "network")
+        console.print(Text(f"{networks} kept, each a run: {directory.path / KEPT_TRIALS}"))
     console.print(Text(f"report: {directory.path / REPORT_FILE}"))
     repeat = (
         f"repeat it: {command('ablation')} --flagfile={quote(str(directory.path / FLAGS_FILE))}"

@@ -35,7 +35,7 @@ flags.DEFINE_string(
 GROUPS: dict[str, tuple[str, ...]] = {
     "sweep": (
         *("vary", "tune", "seeds", "baseline", "compare", "equivalent_within"),
-        *("prune", "trials_per_program", "vectorization"),
+        *("prune", "trials_per_program", "vectorization", "keep"),
     ),
     "data": (
         "dataset",

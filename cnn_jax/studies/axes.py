@@ -36,6 +36,7 @@ class Study(NamedTuple):
         seeds: of every combination.
         grid: all of it, split into cells.
         baseline: index of the variant that the others are compared with.
+        fixed: options given once for all trials.
     """
 
     axes: tuple[Axis, ...]
@@ -43,6 +44,7 @@ class Study(NamedTuple):
     seeds: tuple[int, ...]
     grid: Grid
     baseline: int = 0
+    fixed: Choices = {}
 
     @property
     def compared(self) -> tuple[Axis, ...]:
@@ -63,7 +65,7 @@ def lone_study(choices: Choices) -> Study:
     seed = choices.get("seed", 0)
     trial = Trial(0, {}, seed, of_run.read_hparams(config, choices))
     cell = Cell(of_run.data_choices(choices), config, (trial,))
-    return Study((), (), (seed,), Grid(({},), (cell,)))
+    return Study((), (), (seed,), Grid(({},), (cell,)), fixed=choices)
 
 
 def make_study(
@@ -115,8 +117,20 @@ def make_study(
     first = fixed.get("seed", 0)
     numbers = tuple(range(first, first + seeds))
     grid = make_grid(axes, tune, numbers, lambda values: _resolve(values, fixed, axes))
-    study = Study(tuple(axes), tuple(tune), numbers, grid)
+    study = Study(tuple(axes), tuple(tune), numbers, grid, fixed=fixed)
     return study._replace(baseline=find_variant(baseline, study)) if baseline else study
+
+
+def trial_choices(study: Study, trial: Trial) -> dict[str, Any]:
+    """The choices of a trial as those of a lone run."""
+    choices = {**study.fixed, **trial.tuned, "seed": trial.seed}
+    variant = study.grid.variants[trial.variant]
+    for axis in study.compared:
+        for text, value in axis.values:
+            if text == variant[axis.name]:
+                multiple = isinstance(value, Multiple)
+                choices[axis.name] = trial.hparams[axis.name] if multiple else value
+    return choices
 
 
 def check_axis(name: str) -> None:

@@ -5,7 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cnn_jax import training
+from cnn_jax.analysis import answers
 from cnn_jax.analysis.pages import duration
+from cnn_jax.studies.kept_trials import Keeper
 from cnn_jax.studies.planning import CellPlan, Prepared
 from cnn_jax.studies.sweep_directory import CellDirectory, CellResult
 from cnn_jax.training import Trainer
@@ -77,6 +79,7 @@ class CellRun:
     trainer: Trainer
     directory: CellDirectory
     board: Board
+    keeper: Keeper
     prune: bool
     must_stop: Callable[[], bool]
 
@@ -97,14 +100,29 @@ class CellRun:
             trials[index] = replace(trials[index], chosen=True)
         for members, (state, standing) in zip(groups, ends, strict=True):
             tested = [place for place, index in enumerate(members) if index in chosen]
-            for place, score in self.trainer.evaluate(state, standing, tested, test).items():
+            found = self.trainer.test(state, standing, tested, test)
+            for place, (score, right) in found.items():
                 trials[members[place]] = replace(
-                    trials[members[place]], test_accuracy=score["accuracy"], test_loss=score["loss"]
+                    trials[members[place]],
+                    test_accuracy=score["accuracy"],
+                    test_loss=score["loss"],
+                    right=answers.pack(right),
                 )
         ended = [replace(t, status="finished") if t.alive else t for t in trials]
+        for members, end in zip(groups, ends, strict=True):
+            self._keep(members, ended, *end)
         return CellResult(
             tuple(ended), self.plan.parameters, self.trainer.programs, self.trainer.compile_seconds
         )
+
+    def _keep(
+        self, members: list[int], ended: list[Trial], state: SweepState, standing: Standing
+    ) -> None:
+        """Writes those trials of a group down that are wanted."""
+        wanted = set(self.keeper.wanted(ended))
+        places = [place for place, index in enumerate(members) if index in wanted]
+        for place, alone in self.trainer.states(state, standing, places).items():
+            self.keeper.keep(self.plan, ended[members[place]], alone)
 
     def _groups(self, most: int | None) -> list[list[int]]:
         """The trials that share a program call, as the cell was started with or now decided."""
@@ -152,6 +170,7 @@ def run_cells(
     vectorization: Vectorization,
     most: int | None,
     prune: bool,
+    keeper: Keeper,
     *,
     shard: bool = False,
     must_stop: Callable[[], bool] = lambda: False,
@@ -165,6 +184,7 @@ def run_cells(
         vectorization: how the trials of a program run.
         most: trials per program, or None for what the memory holds.
         prune: whether tuned values that fall behind are stopped.
+        keeper: which trials are kept as runs.
         shard: whether each device has its part of the data only.
         must_stop: asked after every epoch.
 
@@ -184,7 +204,7 @@ def run_cells(
             if where != (plan.cell.data, plan.mesh):
                 where, placed = (plan.cell.data, plan.mesh), plan.place(shard)
             trainer = Trainer(plan.run, placed.train, placed.validation, vectorization, plan.mesh)
-            cell = CellRun(index, plan, trainer, directory, board, prune, must_stop)
+            cell = CellRun(index, plan, trainer, directory, board, keeper, prune, must_stop)
             result = cell.run(most, placed.test)
             directory.finish(result)
             if must_stop():

@@ -8,8 +8,10 @@ import numpy as np
 from cnn_jax.analysis.ablation.records import SweepRecord
 from cnn_jax.extend import ExtensionFile
 from cnn_jax.studies.choices import every_choice
+from cnn_jax.studies.kept_trials import Keeper
 from cnn_jax.studies.planning import Prepared
 from cnn_jax.studies.sweep_directory import CellResult
+from cnn_jax.training.grid import Trial
 
 # What rows are compared with: the baseline by Dunnett's test, or every other by Tukey's too.
 COMPARISONS = ("baseline", "all")
@@ -52,6 +54,7 @@ def sweep_record(
     *,
     equivalent_within: float,
     all_pairs: bool,
+    keeper: Keeper,
 ) -> SweepRecord:
     """What the tables and the report of a sweep are made from.
 
@@ -62,6 +65,7 @@ def sweep_record(
         environment: what it ran on, likewise.
         equivalent_within: a difference of accuracy that does not matter, as a fraction.
         all_pairs: whether every pair of rows is compared too.
+        keeper: of its trials, which knows how each is trained alone.
     """
     study, grid, loaded = prepared.study, prepared.study.grid, prepared.loaded
     trials = [trial for result in results for trial in result.trials]
@@ -95,7 +99,14 @@ def sweep_record(
         chance=_chance(loaded[0].dataset.test.labels),
         equivalent_within=equivalent_within,
         all_pairs=all_pairs,
+        commands=[_command(keeper, trials, row) for row in rows],
     )
+
+
+def _command(keeper: Keeper, trials: Sequence[Trial], row: int) -> str:
+    """How the first trial of a row is trained alone, one of the chosen values if there is any."""
+    of_row = [trial for trial in trials if trial.variant == row]
+    return keeper.command(min(of_row, key=lambda trial: (not trial.chosen, trial.seed)))
 
 
 def _chance(labels: np.ndarray) -> float:

@@ -123,6 +123,7 @@ class Trial:
         chosen: whether its tuned values are those chosen for its variant.
         test_accuracy: in [0, 1]; None unless chosen and finished.
         test_loss: mean over the test examples; None unless chosen and finished.
+        right: which test examples it has right, as `cnn_jax.analysis.answers` packs them; likewise.
     """
 
     variant: int
@@ -135,6 +136,7 @@ class Trial:
     chosen: bool = False
     test_accuracy: float | None = None
     test_loss: float | None = None
+    right: str | None = None
 
     @property
     def alive(self) -> bool:

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, Sharding
+from jaxtyping import Bool
 
 from cnn_jax import compilation
 from cnn_jax.data import Split
@@ -222,16 +223,34 @@ class Trainer:
                     stacked = self._stack(standing)
             yield CellEpoch(state, standing, train_seconds, seconds)
 
-    def evaluate(
+    def test(
         self, state: SweepState, standing: Standing, chosen: Iterable[int], examples: Examples
-    ) -> dict[int, dict[str, float]]:
-        """Loss and accuracy over a whole split, of the chosen trials that are alive, by index."""
+    ) -> dict[int, tuple[dict[str, float], Bool[np.ndarray, " n"]]]:
+        """Of the chosen trials that are alive, by index: loss and accuracy over a whole split.
+
+        Beside them, which examples each has right.
+        """
         wanted = {index for index in chosen if standing.trials[index].alive}
         if not wanted:
             return {}
         state = self._mask(state, standing, wanted)
-        metrics = compilation.jit(self._sweep.evaluate)(state, self._stack(standing), examples)
-        return _rows(fetch(metrics), standing, wanted)
+        found = compilation.jit(self._sweep.test)(state, self._stack(standing), examples)
+        metrics, right = fetch(found)
+        rows = _rows(metrics, standing, wanted)
+        return {index: (row, right[standing.places.index(index)]) for index, row in rows.items()}
+
+    def states(
+        self, state: SweepState, standing: Standing, wanted: Collection[int]
+    ) -> dict[int, TrainState]:
+        """Of these trials the states as those of lone runs, on the host."""
+        if not wanted:
+            return {}
+        held = fetch(state.states)
+        places = {index: standing.places.index(index) for index in wanted}
+        return {
+            index: jax.tree.map(lambda leaf, place=place: leaf[place], held)
+            for index, place in places.items()
+        }
 
     def _prune(
         self, state: SweepState, standing: Standing, epochs: int

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
 
 from cnn_jax.errors import FIELD, FieldError
 from cnn_jax.models import (
@@ -79,6 +79,7 @@ class Run(NamedTuple):
         score: `(logits, labels, hparams) -> metrics`, loss and accuracy (of several labels, its
             mean over them, each said to be there from logit 0 on).
         evaluate: `(state, hparams, examples) -> metrics`, the score of the predictions.
+        test: the same, and of each example whether it is right; of several labels, all of them.
     """
 
     init: Callable[..., TrainState]
@@ -87,6 +88,7 @@ class Run(NamedTuple):
     predict: Callable[[TrainState, UInt8[Array, "n h w c"]], Float[Array, "n classes"]]
     score: Callable[[Float[Array, "n classes"], Array, TracedHparams], Metrics]
     evaluate: Callable[[TrainState, TracedHparams, Examples], Metrics]
+    test: Callable[[TrainState, TracedHparams, Examples], tuple[Metrics, Bool[Array, " n"]]]
 
 
 class Keys(NamedTuple):
@@ -142,7 +144,8 @@ def make_run(
         sizes(config, task),
         partial(_predict, setting, devices),
         partial(_score, setting),
-        partial(_evaluate, setting, devices),
+        lambda *given: _test(setting, devices, *given)[0],
+        partial(_test, setting, devices),
     )
 
 
@@ -276,12 +279,13 @@ def _score(
     }
 
 
-def _evaluate(
+def _test(
     setting: Setting, devices: int, state: TrainState, hparams: TracedHparams, examples: Examples
-) -> Metrics:
+) -> tuple[Metrics, Bool[Array, " n"]]:
     count = len(examples)
-    logits = _predict(setting, devices, state, examples.images)
-    return _score(setting, logits[:count], examples.labels[:count], hparams)
+    logits = _predict(setting, devices, state, examples.images)[:count]
+    labels = examples.labels[:count]
+    return _score(setting, logits, labels, hparams), setting.labels.right(logits, labels) == 1
 
 
 def _check_layers(config: Config, task: Task, start: Weights | None) -> None:

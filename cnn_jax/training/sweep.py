@@ -60,11 +60,13 @@ class Sweep(NamedTuple):
         epoch: `(state, trials, train) -> (state, metrics)`: one pass of every trial over the
             training set. A function for each size that the images have in some epoch.
         evaluate: `(state, trials, examples) -> metrics` over a whole split.
+        test: the same, and of each trial which examples it has right.
     """
 
     init: Callable[[Trials, Examples], SweepState]
     epoch: Mapping[Size, Callable[[SweepState, Trials, Examples], tuple[SweepState, Metrics]]]
     evaluate: Callable[[SweepState, Trials, Examples], Metrics]
+    test: Callable[[SweepState, Trials, Examples], tuple[Metrics, Bool[Array, "trials n"]]]
 
 
 def default_vectorization() -> Vectorization:
@@ -110,19 +112,23 @@ def make_sweep(run: Run, vectorization: Vectorization, mesh: Mesh | None = None)
         )
         return SweepState(states, alive), metrics
 
-    def evaluate(state: SweepState, trials: Trials, examples: Examples) -> Metrics:
-        def one(alive: Array, state: TrainState, hparams: dict) -> dict[str, Array]:
-            def measure(state: TrainState, hparams: dict) -> dict[str, Array]:
-                return run.evaluate(state, hparams, examples)
+    def over_split(measure: Callable) -> Callable:
+        def of_all(state: SweepState, trials: Trials, examples: Examples) -> Any:
+            def one(alive: Array, state: TrainState, hparams: dict) -> Any:
+                def alone(state: TrainState, hparams: dict) -> Any:
+                    return measure(state, hparams, examples)
 
-            metrics = jax.eval_shape(measure, state, hparams)
-            return lax.cond(alive, measure, lambda *_: _undefined(metrics), state, hparams)
+                found = jax.eval_shape(alone, state, hparams)
+                return lax.cond(alive, alone, lambda *_: _undefined(found), state, hparams)
 
-        return over_trials(one)(state.alive, state.states, trials.hparams)
+            return over_trials(one)(state.alive, state.states, trials.hparams)
 
+        return of_all
+
+    evaluate, test = over_split(run.evaluate), over_split(run.test)
     epochs = {size: partial(epoch, size) for size in run.sizes}
     if mesh is None:
-        return Sweep(init, epochs, evaluate)
+        return Sweep(init, epochs, evaluate, test)
     split, whole = PartitionSpec(TRIAL_AXIS), PartitionSpec()
     sharded = partial(jax.shard_map, mesh=mesh, axis_names={TRIAL_AXIS}, check_vma=False)
     given = (split, split, whole)
@@ -130,6 +136,7 @@ def make_sweep(run: Run, vectorization: Vectorization, mesh: Mesh | None = None)
         sharded(init, in_specs=(split, whole), out_specs=split),
         {s: sharded(one, in_specs=given, out_specs=(split, split)) for s, one in epochs.items()},
         sharded(evaluate, in_specs=given, out_specs=split),
+        sharded(test, in_specs=given, out_specs=split),
     )
 
 
@@ -151,5 +158,10 @@ def _finite(loss: Array, params: PyTree) -> Bool[Array, ""]:
     return jnp.isfinite(loss) & jnp.all(jnp.stack(sums))
 
 
-def _undefined(metrics: dict[str, jax.ShapeDtypeStruct]) -> dict[str, Array]:
-    return {name: jnp.full(leaf.shape, jnp.nan, leaf.dtype) for name, leaf in metrics.items()}
+def _undefined(metrics: PyTree) -> PyTree:
+    """What is said of a trial that is not alive: NaN, and nothing is right."""
+
+    def fill(leaf: jax.ShapeDtypeStruct) -> Array:
+        return jnp.full(leaf.shape, False if leaf.dtype == bool else jnp.nan, leaf.dtype)
+
+    return jax.tree.map(fill, metrics)

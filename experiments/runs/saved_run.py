@@ -10,6 +10,9 @@ from cnn_jax.studies.saved_run import SavedRun, load_run
 
 from .. import module_of
 
+# Defines flags of a run that these programs read too.
+from ..flags import options  # noqa: F401
+
 FLAGS = flags.FLAGS
 # The package of the programs, under whatever name it is installed.
 _PROGRAMS = __name__.removesuffix("runs.saved_run")

@@ -169,7 +169,8 @@ def test_only_chosen_trials_are_evaluated(task: Task, draw: Draw):
     trainer = Trainer(run, train, None, "map")
     trials = [trial(config, seed=seed) for seed in range(3)]
     state, standing = trainer.start(trials)
-    scores = trainer.evaluate(state, standing, [2, 0], test)
+    found = trainer.test(state, standing, [2, 0], test)
+    scores = {index: row for index, (row, _) in found.items()}
     hparams = {name: jnp.float32(value) for name, value in trials[2].hparams.items()}
     expected = run.evaluate(run.init(hparams, jax.random.key(2), train), hparams, test)
     assert set(scores) == {0, 2}

@@ -77,6 +77,7 @@ class SweepRecord:
         initialization: how kernels began that an activation follows, as `--init` names it.
         equivalent_within: differences of accuracies smaller than this do not matter.
         all_pairs: whether every row is compared with every other too, not only with the baseline.
+        commands: per variant the command that trains it alone, with one of its seeds; or none.
 
     Raises:
         ValueError: the attributes disagree with each other.
@@ -102,6 +103,7 @@ class SweepRecord:
     initialization: str = "lecun"
     all_pairs: bool = False
     equivalent_within: float = 0.002
+    commands: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         count = len(self.variants)
