@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 from rich.text import Text
 
 from cnn_jax.analysis.pages import duration
 from cnn_jax.errors import UsageError
 from cnn_jax.studies.axes import Study
-from cnn_jax.studies.cells import Show, run_cells
+from cnn_jax.studies.cells import Say, Show, run_cells
 from cnn_jax.studies.kept_trials import WHICH, Keeper
 from cnn_jax.studies.planning import CellPlan, Prepared
 from cnn_jax.studies.run_directory import FLAGS_FILE, REPORT_FILE, RunDirectory, environment
@@ -37,6 +37,7 @@ from .command_line import GROUPS
 from .flags import axes, machine, options
 from .launch import launch, terminal
 from .runs import hosts, plan, study
+from .runs.progress import MovingBar, move, pace
 from .runs.study import begin, underway
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def main() -> None:
     keeper = Keeper(directory.path, prepared, FLAGS.keep, command("train"))
     with (
         underway("ablation", directory, flagfile(), choices(prepared), prepared),
-        _bar(console) as show,
+        _bar(console, plans) as (show, say),
     ):
         results = run_cells(
             show,
@@ -140,6 +141,7 @@ def main() -> None:
             most,
             FLAGS.prune,
             keeper,
+            say=say,
             shard=FLAGS.shard_data,
             must_stop=hosts.must_stop,
         )
@@ -148,20 +150,25 @@ def main() -> None:
 
 
 @contextlib.contextmanager
-def _bar(console: Console) -> Iterator[Show]:
-    """A bar whose length is the work done."""
+def _bar(console: Console, plans: Sequence[CellPlan]) -> Iterator[tuple[Show, Say]]:
+    """A bar whose length is the work done, or where nobody sees it move a line for each cell."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
-        BarColumn(bar_width=20),
+        MovingBar(bar_width=20),
         TextColumn("{task.fields[left]}"),
         TimeElapsedColumn(),
     )
+    first = plans[0].cost / plans[0].cell.config.epochs / sum(item.cost for item in plans)
+    expected = pace(first, first * plan.estimate_seconds(plans))
+
+    def say(line: str) -> None:
+        if not console.is_terminal:
+            console.print(Text(line), soft_wrap=True)
+
     with Progress(*columns, console=console, transient=True) as progress:
-        bar = progress.add_task("", total=1.0, left="")
-        yield lambda share, text, left: progress.update(
-            bar, description=text, completed=share, left=left
-        )
+        bar = progress.add_task("", total=1.0, left="", **expected)
+        yield lambda share, text, left: move(progress, bar, share, description=text, left=left), say
 
 
 def choices(prepared: Prepared) -> dict[str, Any]:

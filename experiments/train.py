@@ -1,7 +1,8 @@
 """Trains one network and writes a report: `python -m experiments.train --dataset=mnist`.
 
 Every choice is a flag. The run directory holds flags.txt (a flagfile that repeats the run),
-metrics.jsonl (one line an epoch), the checkpoint, environment.json, result.json and report.html.
+metrics.jsonl (one line an epoch), steps.jsonl (about 100 an epoch), the checkpoint,
+environment.json, result.json and report.html.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from typing import Any
 from absl import flags
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -42,6 +43,7 @@ from . import as_started, command
 from .flags import machine, options
 from .launch import launch, terminal
 from .runs import hosts, plan, study
+from .runs.progress import MovingBar, move, pace
 from .runs.study import begin, underway
 from .runs.workdir import flags_text
 
@@ -180,19 +182,21 @@ def train(console: Console, run: LoneRun, trackers: Sequence[Tracker]) -> None:
     columns = (
         SpinnerColumn(),
         TextColumn("epoch {task.completed:.0f} of {task.total:.0f}"),
-        BarColumn(),
+        MovingBar(),
         TextColumn("{task.fields[left]}"),
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console, transient=True) as progress:
-        bar = progress.add_task("", total=run.epochs, completed=run.done, left="")
+        expected = pace(1, plan.estimate_seconds([run.lone]) / run.epochs)
+        bar = progress.add_task("", total=run.epochs, completed=run.done, left="", **expected)
         for end in run.fit(FLAGS.checkpoint_every, hosts.must_stop):
             for tracker in trackers:
+                tracker.points(end.points)
                 tracker.epoch(end.metrics)
             rate = end.timing["images_per_second"]
             progress.console.print(_line(end.metrics, run.epochs, rate))
             left = duration((run.epochs - run.done) * end.seconds)
-            progress.update(bar, completed=run.done, left=f"about {left} left")
+            move(progress, bar, run.done, left=f"about {left} left")
 
 
 def conclude(

@@ -29,7 +29,7 @@ from cnn_jax.api._arguments import (
     share_devices,
     used_files,
 )
-from cnn_jax.api._progress import progress_bar
+from cnn_jax.api._progress import progress_bar, say_in_notebook
 from cnn_jax.extend import KEPT, loaded_files
 from cnn_jax.studies.axes import Multiple, Study, make_study
 from cnn_jax.studies.cells import run_cells
@@ -203,7 +203,8 @@ def ablate(
         test: as in `train`.
         class_names: as in `train`.
         workdir: a new folder to write to; one that goes with this process if not given.
-        progress: whether a bar is shown, in a terminal or a notebook.
+        progress: whether a bar is shown, in a terminal or a notebook, and there a line for each
+            cell of networks that is finished.
         **choices: what all networks share, as in `train`.
 
     Returns:
@@ -256,6 +257,7 @@ def ablate(
                 None,
                 prune,
                 keeper,
+                say=say_in_notebook(progress),
             )
         shown = (directory.path / FLAGS_FILE).read_text()
         record = sweep_record(

@@ -29,6 +29,7 @@ from cnn_jax.studies.data_record import write_records
 from cnn_jax.studies.kept_trials import flagfile
 from cnn_jax.studies.lone_run import (
     METRICS_FILE,
+    STEPS_FILE,
     TIMINGS_FILE,
     Keep,
     LoneRun,
@@ -152,6 +153,7 @@ class TrainedRun:
         for metrics, timing in zip(self.history, self._tested.timings, strict=True):
             directory.append(METRICS_FILE, dict(metrics))
             directory.append(TIMINGS_FILE, timing)
+        directory.append(STEPS_FILE, *self._tested.points)
         directory.save(self.state, BEST if Keep.of(self.saved.choices).best else CHECKPOINTS)
         _end(directory, self)
         return directory.path

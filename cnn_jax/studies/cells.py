@@ -9,14 +9,18 @@ from cnn_jax.analysis import answers
 from cnn_jax.analysis.pages import duration
 from cnn_jax.studies.kept_trials import Keeper
 from cnn_jax.studies.planning import CellPlan, Prepared
-from cnn_jax.studies.sweep_directory import CellDirectory, CellResult
+from cnn_jax.studies.sweep_directory import CellDirectory, CellResult, row_name
 from cnn_jax.training import Trainer
-from cnn_jax.training.grid import UNREAD, Trial, choose, partition
+from cnn_jax.training.grid import Trial, choose, partition
 from cnn_jax.training.loop import Standing, fitting
 from cnn_jax.training.sweep import SweepState, Vectorization
 
 # `(share of the work that is done, what goes on, the time left)`.
 Show = Callable[[float, str, str], None]
+# Is given a line that stays.
+Say = Callable[[str], None]
+# A cell of more rows than this is not told row by row.
+_NAMED_ROWS = 4
 
 
 class Board:
@@ -28,10 +32,11 @@ class Board:
     Args:
         show: called with the share of the work that is done, what goes on, and the time left.
         prepared: the cells.
+        say: called with a line for every cell that is finished.
     """
 
-    def __init__(self, show: Show, prepared: Prepared):
-        self._show = show
+    def __init__(self, show: Show, prepared: Prepared, say: Say = lambda line: None):
+        self._show, self._say = show, say
         self._variants, self._cells = prepared.study.grid.variants, len(prepared.plans)
         self._total = sum(plan.cost for plan in prepared.plans)
         self._done = self._worked = self._seconds = 0.0
@@ -39,16 +44,19 @@ class Board:
 
     def show(self, cell: int, text: str) -> None:
         """Says what is going on in a cell."""
-        description = f"cell {cell + 1} of {self._cells}, {text}"
-        if self._best is not None:
-            row = self._variants[self._best[1]].items()
-            named = " ".join(f"{name}={value}" for name, value in row if value != UNREAD)
-            description += f", best {self._best[0]:.2%} ({named})"
-        left = ""
-        if self._worked:
-            remaining = (self._total - self._done) * self._seconds / self._worked
-            left = f"about {duration(remaining)} left"
-        self._show(self._done / self._total, description, left)
+        description = f"cell {cell + 1} of {self._cells}, {text}{self._best_text()}"
+        self._show(self._done / self._total, description, self._left())
+
+    def _best_text(self) -> str:
+        if self._best is None:
+            return ""
+        return f", best {self._best[0]:.2%} ({row_name(self._variants[self._best[1]])})"
+
+    def _left(self) -> str:
+        if not self._worked:
+            return ""
+        remaining = (self._total - self._done) * self._seconds / self._worked
+        return f"about {duration(remaining)} left"
 
     def worked(self, cost: float, seconds: float) -> None:
         """Counts work that was done now."""
@@ -60,14 +68,26 @@ class Board:
         """Counts work that was done before, or need not be done."""
         self._done += cost
 
-    def finished(self, trials: Sequence[Trial]) -> None:
-        """Keeps the best last accuracy: on validation, or where nothing is held out on train."""
+    def finished(self, cell: int, trials: Sequence[Trial]) -> None:
+        """Says what has come of a cell.
+
+        The best so far is by the last accuracy: on validation, or where nothing is held out on
+        train.
+        """
         for trial in trials:
             if trial.status == "finished":
                 last = trial.history[-1]
                 score = last.get("validation_accuracy", last["train_accuracy"])
                 if self._best is None or score > self._best[0]:
                     self._best = score, trial.variant
+        rows = [row_name(self._variants[row]) for row in dict.fromkeys(t.variant for t in trials)]
+        if len(rows) > _NAMED_ROWS:
+            rows = [*rows[:_NAMED_ROWS], f"{len(rows) - _NAMED_ROWS} rows more"]
+        lost = sum(trial.status == "diverged" for trial in trials)
+        line = f"cell {cell + 1} of {self._cells} done: {'; '.join(rows)}, {len(trials)} networks"
+        line += f" ({lost} diverged)" if lost else ""
+        left = self._left() if cell + 1 < self._cells else ""
+        self._say(line + self._best_text() + (f", {left}" if left else ""))
 
 
 @dataclass(frozen=True)
@@ -172,6 +192,7 @@ def run_cells(
     prune: bool,
     keeper: Keeper,
     *,
+    say: Say = lambda line: None,
     shard: bool = False,
     must_stop: Callable[[], bool] = lambda: False,
 ) -> list[CellResult]:
@@ -185,6 +206,7 @@ def run_cells(
         most: trials per program, or None for what the memory holds.
         prune: whether tuned values that fall behind are stopped.
         keeper: which trials are kept as runs.
+        say: what has come of each cell, likewise.
         shard: whether each device has its part of the data only.
         must_stop: asked after every epoch.
 
@@ -194,7 +216,7 @@ def run_cells(
     """
     results = []
     where: object = None
-    board = Board(show, prepared)
+    board = Board(show, prepared, say)
     for index, plan in enumerate(prepared.plans):
         directory = CellDirectory(sweep, index)
         result = directory.result()
@@ -209,6 +231,6 @@ def run_cells(
             directory.finish(result)
             if must_stop():
                 raise KeyboardInterrupt
-        board.finished(result.trials)
+        board.finished(index, result.trials)
         results.append(result)
     return results

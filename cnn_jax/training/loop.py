@@ -21,7 +21,7 @@ from cnn_jax.training.devices import BATCH_AXIS, TRIAL_AXIS, mesh_shape, put, sp
 from cnn_jax.training.grid import Status, Trial, losers
 from cnn_jax.training.processes import fetch, least
 from cnn_jax.training.programs import compile_epoch, program_cost
-from cnn_jax.training.run import Run, TrainState, make_run
+from cnn_jax.training.run import Points, Run, TrainState, make_run
 from cnn_jax.training.sweep import SweepState, Trials, Vectorization, make_sweep
 from cnn_jax.training.task import Examples, Size, Task
 
@@ -83,12 +83,14 @@ class CellEpoch(NamedTuple):
         standing: of the trials.
         train_seconds: wall time of the training pass.
         seconds: of all of it, the evaluation on validation included.
+        points: of each trial at a place of the program, what the epoch looked like inside.
     """
 
     state: SweepState
     standing: Standing
     train_seconds: float
     seconds: float
+    points: Points
 
 
 class Trainer:
@@ -201,9 +203,9 @@ class Trainer:
             if self._validation is not None:
                 validate = self._program(standing, stacked, None)
             start = time.perf_counter()
-            state, metrics = jax.block_until_ready(train(state, stacked, self._train))
+            state, metrics, points = jax.block_until_ready(train(state, stacked, self._train))
             train_seconds = time.perf_counter() - start
-            finite, metrics = fetch((state.alive, metrics))
+            finite, metrics, points = fetch((state.alive, metrics, points))
             rows = _rows(metrics, standing, standing.alive)
             if self._validation is not None:
                 held_out = fetch(validate(self._mask(state, standing), stacked, self._validation))
@@ -221,7 +223,7 @@ class Trainer:
                 state, standing = self._prune(state, standing, epochs)
                 if standing.places != places:
                     stacked = self._stack(standing)
-            yield CellEpoch(state, standing, train_seconds, seconds)
+            yield CellEpoch(state, standing, train_seconds, seconds, points)
 
     def test(
         self, state: SweepState, standing: Standing, chosen: Iterable[int], examples: Examples

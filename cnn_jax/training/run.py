@@ -66,6 +66,28 @@ INITIALIZATION_IMAGES = 5000
 Metrics = dict[str, Float[Array, ""]]
 
 
+# How often an epoch is looked at inside, if it has as many steps.
+POINTS = 100
+
+
+class Points(NamedTuple):
+    """An epoch's steps in about `POINTS` parts of equal length.
+
+    Attributes:
+        train_loss: the mean over the steps of each part.
+        learning_rate: of its last step.
+    """
+
+    train_loss: Float[Array, " points"]
+    learning_rate: Float[Array, " points"]
+
+
+def parts_of_epoch(steps: int) -> Int[np.ndarray, " points"]:
+    """How many of an epoch's steps are done at the end of each part of `Points`."""
+    count = min(POINTS, steps)
+    return np.arange(1, count + 1) * steps // count
+
+
 class Run(NamedTuple):
     """The pure functions of a run.
 
@@ -74,6 +96,7 @@ class Run(NamedTuple):
             training examples for it; without them the state has the same shapes.
         epoch: `(state, hparams, key, examples, size) -> (state, metrics)`: one pass over the
             training set, its images at this static size (as they are, if none is given).
+        watched_epoch: the same, and what the epoch looked like inside: `Points`.
         sizes: that of each epoch.
         predict: `(state, images) -> logits` of a whole split.
         score: `(logits, labels, hparams) -> metrics`, loss and accuracy (of several labels, its
@@ -84,6 +107,7 @@ class Run(NamedTuple):
 
     init: Callable[..., TrainState]
     epoch: Callable[..., tuple[TrainState, Metrics]]
+    watched_epoch: "Callable[..., tuple[TrainState, Metrics, Points]]"
     sizes: tuple[Size, ...]
     predict: Callable[[TrainState, UInt8[Array, "n h w c"]], Float[Array, "n classes"]]
     score: Callable[[Float[Array, "n classes"], Array, TracedHparams], Metrics]
@@ -140,6 +164,7 @@ def make_run(
     setting = Setting(config, task, mesh if devices > 1 else None, start)
     return Run(
         partial(_init, setting),
+        lambda *given: _epoch(setting, *given)[:2],
         partial(_epoch, setting),
         sizes(config, task),
         partial(_predict, setting, devices),
@@ -215,7 +240,7 @@ def _epoch(
     key: PRNGKeyArray,
     examples: Examples,
     size: Size | None = None,
-) -> tuple[TrainState, Metrics]:
+) -> tuple[TrainState, Metrics, Points]:
     config, keys = setting.config, streams(key)
     size = size or setting.task.image_shape[:2]
     plan = _full_batch if OPTIMIZERS[config.optimizer].full_batch else _stochastic
@@ -241,11 +266,23 @@ def _epoch(
         }
 
     state, metrics = lax.scan(step, state, (jnp.arange(steps), updates.indices, updates.dropout))
-    return state._replace(epoch=state.epoch + 1), {
-        "train_loss": jnp.mean(metrics["train_loss"]),
-        "train_accuracy": jnp.mean(metrics["train_accuracy"]),
-        "learning_rate": metrics["learning_rate"][-1],
-    }
+    return (
+        state._replace(epoch=state.epoch + 1),
+        {
+            "train_loss": jnp.mean(metrics["train_loss"]),
+            "train_accuracy": jnp.mean(metrics["train_accuracy"]),
+            "learning_rate": metrics["learning_rate"][-1],
+        },
+        _points(metrics["train_loss"], metrics["learning_rate"]),
+    )
+
+
+def _points(losses: Float[Array, " steps"], rates: Float[Array, " steps"]) -> Points:
+    ends = parts_of_epoch(len(losses))
+    lengths = np.diff(ends, prepend=0)
+    part = np.repeat(np.arange(len(ends)), lengths)
+    sums = jax.ops.segment_sum(losses, part, len(ends), indices_are_sorted=True)
+    return Points(sums / lengths, rates[ends - 1])
 
 
 def _predict(

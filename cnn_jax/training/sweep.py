@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from cnn_jax.ops import lowering_on_cpu
 from cnn_jax.training.devices import TRIAL_AXIS
-from cnn_jax.training.run import Run
+from cnn_jax.training.run import Points, Run
 from cnn_jax.training.step import TrainState
 from cnn_jax.training.task import Examples, Size
 
@@ -49,6 +49,9 @@ class SweepState(NamedTuple):
 Metrics = dict[str, Float[Array, " trials"]]
 
 
+Trained = tuple[SweepState, Metrics, Points]
+
+
 class Sweep(NamedTuple):
     """The pure functions of many runs at once.
 
@@ -57,14 +60,15 @@ class Sweep(NamedTuple):
 
     Attributes:
         init: `(trials, train) -> state` before the first step.
-        epoch: `(state, trials, train) -> (state, metrics)`: one pass of every trial over the
-            training set. A function for each size that the images have in some epoch.
+        epoch: `(state, trials, train) -> (state, metrics, points)`: one pass of every trial over
+            the training set, and what each looked like inside. A function for each size that the
+            images have in some epoch.
         evaluate: `(state, trials, examples) -> metrics` over a whole split.
         test: the same, and of each trial which examples it has right.
     """
 
     init: Callable[[Trials, Examples], SweepState]
-    epoch: Mapping[Size, Callable[[SweepState, Trials, Examples], tuple[SweepState, Metrics]]]
+    epoch: Mapping[Size, Callable[[SweepState, Trials, Examples], Trained]]
     evaluate: Callable[[SweepState, Trials, Examples], Metrics]
     test: Callable[[SweepState, Trials, Examples], tuple[Metrics, Bool[Array, "trials n"]]]
 
@@ -92,25 +96,23 @@ def make_sweep(run: Run, vectorization: Vectorization, mesh: Mesh | None = None)
         states = over_trials(one)(trials.hparams, trials.keys)
         return SweepState(states, jnp.ones(trials.keys.shape, bool))
 
-    def epoch(
-        size: Size, state: SweepState, trials: Trials, train: Examples
-    ) -> tuple[SweepState, Metrics]:
+    def epoch(size: Size, state: SweepState, trials: Trials, train: Examples) -> Trained:
         def advance(state: TrainState, hparams: dict[str, Array], key: PRNGKeyArray) -> tuple:
-            state, metrics = run.epoch(state, hparams, key, train, size)
-            return state, _finite(metrics["train_loss"], state.params), metrics
+            state, metrics, points = run.watched_epoch(state, hparams, key, train, size)
+            return state, _finite(metrics["train_loss"], state.params), (metrics, points)
 
         def one(alive: Array, state: TrainState, hparams: dict, key: PRNGKeyArray) -> tuple:
-            _, _, metrics = jax.eval_shape(advance, state, hparams, key)
+            _, _, seen = jax.eval_shape(advance, state, hparams, key)
 
             def rest(state: TrainState, *_: object) -> tuple:
-                return state, jnp.asarray(False), _undefined(metrics)
+                return state, jnp.asarray(False), _undefined(seen)
 
             return lax.cond(alive, advance, rest, state, hparams, key)
 
-        states, alive, metrics = over_trials(one)(
+        states, alive, (metrics, points) = over_trials(one)(
             state.alive, state.states, trials.hparams, trials.keys
         )
-        return SweepState(states, alive), metrics
+        return SweepState(states, alive), metrics, points
 
     def over_split(measure: Callable) -> Callable:
         def of_all(state: SweepState, trials: Trials, examples: Examples) -> Any:
@@ -134,7 +136,7 @@ def make_sweep(run: Run, vectorization: Vectorization, mesh: Mesh | None = None)
     given = (split, split, whole)
     return Sweep(
         sharded(init, in_specs=(split, whole), out_specs=split),
-        {s: sharded(one, in_specs=given, out_specs=(split, split)) for s, one in epochs.items()},
+        {s: sharded(one, in_specs=given, out_specs=split) for s, one in epochs.items()},
         sharded(evaluate, in_specs=given, out_specs=split),
         sharded(test, in_specs=given, out_specs=split),
     )

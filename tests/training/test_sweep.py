@@ -126,7 +126,7 @@ def test_a_trial_that_is_not_alive_keeps_its_state(task: Task, draw: Draw):
     )
     before = sweep.init(trials, draw(40))._replace(alive=jnp.array([True, False]))
     (epoch,) = sweep.epoch.values()
-    after, metrics = jax.jit(epoch)(before, trials, draw(40))
+    after, metrics, points = jax.jit(epoch)(before, trials, draw(40))
     scores = jax.jit(sweep.evaluate)(after, trials, draw(40))
     assert after.alive.tolist() == [True, False]
     assert int(after.states.epoch[0]) == 1 and int(after.states.epoch[1]) == 0
@@ -134,7 +134,7 @@ def test_a_trial_that_is_not_alive_keeps_its_state(task: Task, draw: Draw):
         jax.tree.leaves(after.states), jax.tree.leaves(before.states), strict=True
     ):
         np.testing.assert_array_equal(ours[1], theirs[1])
-    for values in (*metrics.values(), *scores.values()):
+    for values in (*metrics.values(), *scores.values(), points.train_loss[:, 0]):
         assert np.isfinite(values[0]) and np.isnan(values[1])
 
 

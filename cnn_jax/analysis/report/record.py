@@ -62,6 +62,8 @@ class RunRecord:
         calibrated: whether the loss makes the model's outputs probabilities; if not, the page
             says that they rank but do not measure.
         insight: what is shown of the network itself; None: nothing.
+        points: what epochs looked like inside, in their order: epoch (a fraction), learning_rate
+            and train_loss; perhaps of some epochs only, or of none.
 
     Raises:
         ValueError: there is no test example, or the shapes disagree.
@@ -82,6 +84,7 @@ class RunRecord:
     compile_seconds: float
     calibrated: bool
     insight: Insight | None = None
+    points: Sequence[Mapping[str, float]] = ()
 
     def __post_init__(self) -> None:
         examples = len(self.test_labels)
