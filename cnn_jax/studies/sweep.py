@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from cnn_jax import data
 from cnn_jax.analysis.ablation.records import SweepRecord
 from cnn_jax.extend import ExtensionFile
 from cnn_jax.studies.choices import every_choice
@@ -99,8 +100,21 @@ def sweep_record(
         chance=_chance(loaded[0].dataset.test.labels),
         equivalent_within=equivalent_within,
         all_pairs=all_pairs,
+        **(_test_pictures(loaded[0].dataset) if len(loaded) == 1 else {}),
         commands=[_command(keeper, trials, row) for row in rows],
     )
+
+
+def _test_pictures(dataset: data.Dataset) -> dict[str, Any]:
+    """The test images with what they show, for the fields of a record."""
+    names, labels = dataset.class_names, dataset.test.labels
+    if labels.ndim == 1:
+        truth = [names[label] for label in labels]
+    else:
+        truth = [
+            ", ".join(n for n, there in zip(names, row, strict=True) if there) for row in labels
+        ]
+    return {"test_images": dataset.test.images, "test_truth": truth}
 
 
 def _command(keeper: Keeper, trials: Sequence[Trial], row: int) -> str:

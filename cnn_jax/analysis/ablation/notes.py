@@ -8,7 +8,14 @@ from string import ascii_lowercase
 from typing import NamedTuple
 
 from cnn_jax.analysis.ablation.failures import AT_CHANCE, IMPROVING, MEMORIZED, STUCK
-from cnn_jax.analysis.ablation.records import DIVERGED, FINISHED, PRUNED, SweepRecord, label
+from cnn_jax.analysis.ablation.records import (
+    DIVERGED,
+    FINISHED,
+    PRUNED,
+    SOURCES,
+    SweepRecord,
+    label,
+)
 from cnn_jax.analysis.ablation.summaries import NO_RESULT, VariantSummary, summarize_tuning
 from cnn_jax.analysis.pages import duration
 from cnn_jax.analysis.statistics import (
@@ -313,6 +320,13 @@ def choice_words(record: SweepRecord) -> str:
             "epoch (successive halving), for a validation accuracy behind that of other values."
         )
     return words
+
+
+def coverage(record: SweepRecord) -> str:
+    """What the intervals say, and what they do not, in one sentence."""
+    covered = _listed([words for name, words in SOURCES.items() if name in record.sources])
+    rest = _listed([words for name, words in SOURCES.items() if name not in record.sources])
+    return f"Intervals cover other {covered}, not other {rest}."
 
 
 def _test_words(record: SweepRecord, summaries: Sequence[VariantSummary]) -> str:

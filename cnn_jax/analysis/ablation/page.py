@@ -7,7 +7,8 @@ from cnn_jax.analysis import figures
 from cnn_jax.analysis.ablation import charts as ablation_charts
 from cnn_jax.analysis.ablation import lines as ablation_lines
 from cnn_jax.analysis.ablation import tables
-from cnn_jax.analysis.ablation.notes import marks, method, minutes_text, outcome, warnings
+from cnn_jax.analysis.ablation.images import by_image
+from cnn_jax.analysis.ablation.notes import coverage, marks, method, minutes_text, outcome, warnings
 from cnn_jax.analysis.ablation.records import NOT_READ, SweepRecord, label
 from cnn_jax.analysis.ablation.summaries import summarize, summarize_tuning
 from cnn_jax.analysis.pages import page_template
@@ -55,6 +56,8 @@ def render_ablation_report(record: SweepRecord) -> str:
         curves_of=ablation_lines.accuracy_key(record).replace("_", " "),
         apart=len(record.variants) > ablation_lines.MAX_LINES,
         tables=tables,
+        coverage=coverage(record),
+        by_image=by_image(record),
         minutes={s.variant: minutes_text(record, s) for s in summaries},
         dash=NOT_READ,
     )

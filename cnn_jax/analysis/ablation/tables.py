@@ -10,6 +10,7 @@ from typing import NamedTuple
 from cnn_jax.analysis.ablation.notes import (
     choice_words,
     count,
+    coverage,
     marked,
     marks,
     tested_comparisons,
@@ -201,6 +202,7 @@ def caption(record: SweepRecord) -> str:
         else "one seed per variant, so there is no interval."
         if len(record.seeds) == 1
         else "of one finished seed, so there is no interval.",
+        *([coverage(record)] if intervals else []),
         choice_words(record),
     ]
     tested = tested_comparisons(summaries)
