@@ -37,6 +37,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         *("vary", "tune", "seeds", "baseline", "compare", "equivalent_within"),
         *("prune", "trials_per_program", "vectorization", "keep"),
     ),
+    "scan": ("lowest_rate", "highest_rate", "rates"),
     "data": (
         "dataset",
         "data_dir",
