@@ -87,7 +87,7 @@ def test_kept_trials_are_used_like_any_run(program: Callable, swept: Path, tmp_p
     said = starter(program, evaluate.main, False)(f"--run={run}", "--json", "--nopage")
     assert said.code == 0, said.err
     assert json.loads(said.out)["accuracy"] == pytest.approx(accuracy)
-    assert starter(program, explain.main, False)(f"--run={run}").code == 0
+    assert starter(program, explain.main, True)(f"--run={run}").code == 0
     # What was not chosen has read no test split.
     other = kept(swept, 1, chosen=False)[0]
     assert not (other / "answers.npz").exists()
@@ -105,7 +105,7 @@ def test_a_kept_trial_goes_on_and_gets_its_report(program: Callable, swept: Path
 
 @pytest.mark.parametrize("main", [predict.main, evaluate.main, explain.main])
 def test_programs_given_a_sweep_list_its_rows(program: Callable, swept: Path, main: Callable):
-    said = starter(program, main, main is predict.main)(f"--run={swept}")
+    said = starter(program, main, main is not evaluate.main)(f"--run={swept}")
     assert said.code == 2 and len(said.err.splitlines()) == 1
     assert f"{swept} is a sweep of 2 rows; give one of its networks: dropout_rate=0: " in said.err
     assert str(kept(swept, 1)[1]) in said.err
