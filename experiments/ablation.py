@@ -332,6 +332,8 @@ def print_table(console: Console, record: "SweepRecord") -> None:
     console.print(Text(ablation.caption(record)), soft_wrap=False)
     for letter, words in ablation.remarks(record):
         console.print(Text(f"({letter}) {words}" if letter else words), soft_wrap=False)
+    for words in ablation.effect_words(record):
+        console.print(Text(words), soft_wrap=False)
     if pairs := ablation.pair_rows(record):
         table = Table(*ablation.PAIR_HEADINGS[:3], "verdict", box=box.SIMPLE_HEAD, pad_edge=False)
         for first, second, difference, *_, verdict in pairs:

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 from cnn_jax import data
-from cnn_jax.analysis.ablation.records import SweepRecord
+from cnn_jax.analysis.ablation.records import DATASET, SweepRecord
 from cnn_jax.extend import ExtensionFile
+from cnn_jax.studies.axes import Study
 from cnn_jax.studies.choices import every_choice
 from cnn_jax.studies.kept_trials import Keeper
 from cnn_jax.studies.planning import Prepared
@@ -86,7 +87,7 @@ def sweep_record(
             for name in study.tuned
         },
         seeds=study.seeds,
-        baseline=study.baseline if len(grid.variants) > 1 else None,
+        baseline=study.baseline if _comparable(study) else None,
         trials=trials,
         seconds=spent,
         test_examples=len(loaded[0].dataset.test),
@@ -103,6 +104,12 @@ def sweep_record(
         **(_test_pictures(loaded[0].dataset) if len(loaded) == 1 else {}),
         commands=[_command(keeper, trials, row) for row in rows],
     )
+
+
+def _comparable(study: Study) -> bool:
+    """Whether any row can be compared with another: not on different data sets."""
+    return len({tuple(row[a.name] for a in study.compared if a.name != DATASET)
+                for row in study.grid.variants}) > 1  # fmt: skip
 
 
 def _test_pictures(dataset: data.Dataset) -> dict[str, Any]:

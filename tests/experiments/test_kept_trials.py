@@ -105,7 +105,8 @@ def test_a_kept_trial_goes_on_and_gets_its_report(program: Callable, swept: Path
 
 @pytest.mark.parametrize("main", [predict.main, evaluate.main, explain.main])
 def test_programs_given_a_sweep_list_its_rows(program: Callable, swept: Path, main: Callable):
-    said = starter(program, main, main is not evaluate.main)(f"--run={swept}")
+    pictures = ["a.png"] if main is predict.main else []
+    said = starter(program, main, main is not evaluate.main)(f"--run={swept}", *pictures)
     assert said.code == 2 and len(said.err.splitlines()) == 1
     assert f"{swept} is a sweep of 2 rows; give one of its networks: dropout_rate=0: " in said.err
     assert str(kept(swept, 1)[1]) in said.err

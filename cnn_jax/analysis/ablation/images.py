@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from cnn_jax.analysis import answers
-from cnn_jax.analysis.ablation.records import SweepRecord, label, shown_trials
+from cnn_jax.analysis.ablation.records import DATASET, SweepRecord, label, shown_trials
 from cnn_jax.analysis.compare import Paired, compare_answers
 from cnn_jax.analysis.figures import image_to_png
 
@@ -62,7 +62,7 @@ def by_image(record: SweepRecord) -> list[ByImage]:
     over the images, and that over the images of its means over the seeds, each of a mean; what
     both share is counted twice, which errs on the wide side.
     """
-    if record.baseline is None:
+    if record.baseline is None or DATASET in record.axes:
         return []
     rows = [_right(record, variant) for variant in range(len(record.variants))]
     base = rows[record.baseline]

@@ -12,6 +12,8 @@ FINISHED = "finished"
 DIVERGED = "diverged"
 PRUNED = "pruned"
 NOT_READ = "–"
+# The axis whose values are blocks: accuracies on different data sets are not compared.
+DATASET = "dataset"
 # What may differ from seed to seed, in words.
 SOURCES = {
     "init": "initializations",
