@@ -20,7 +20,7 @@ from rich.text import Text
 
 from cnn_jax.analysis.pages import duration
 from cnn_jax.errors import UsageError
-from cnn_jax.studies.axes import Study
+from cnn_jax.studies.axes import SOURCES, Study
 from cnn_jax.studies.cells import Say, Show, run_cells
 from cnn_jax.studies.kept_trials import WHICH, Keeper
 from cnn_jax.studies.planning import CellPlan, Prepared
@@ -60,6 +60,14 @@ flags.DEFINE_list(
 )
 flags.DEFINE_integer(
     "seeds", 3, "Runs of every combination, with --seed, --seed + 1, ...", lower_bound=1
+)
+flags.DEFINE_list(
+    "sources",
+    list(SOURCES[:2]),
+    "What differs from seed to seed, each by a stream of its own: init (initialization), order "
+    "(order of the data and all that is drawn in training), split (which examples are held out and "
+    "drawn to train on). Intervals cover these; those of the table image by image cover other test "
+    "images too.",
 )
 flags.DEFINE_string(
     "baseline",
@@ -182,7 +190,9 @@ def read() -> Study:
     Raises:
         UsageError: for impossible flags.
     """
-    study = axes.read_study(FLAGS.vary, FLAGS.tune, FLAGS.seeds, options.given(), FLAGS.baseline)
+    study = axes.read_study(
+        FLAGS.vary, FLAGS.tune, FLAGS.seeds, options.given(), FLAGS.baseline, FLAGS.sources
+    )
     if FLAGS.prune and not study.tuned:
         raise UsageError(
             "--prune stops tuned values that fall behind, but nothing is tuned, and the rows that "

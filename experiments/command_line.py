@@ -35,7 +35,7 @@ flags.DEFINE_string(
 GROUPS: dict[str, tuple[str, ...]] = {
     "sweep": (
         *("vary", "tune", "seeds", "baseline", "compare", "equivalent_within"),
-        *("prune", "trials_per_program", "vectorization", "keep"),
+        *("prune", "trials_per_program", "vectorization", "keep", "sources"),
     ),
     "scan": ("lowest_rate", "highest_rate", "rates"),
     "data": (
@@ -84,6 +84,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "keep_epoch",
         "patience",
         "seed",
+        "init_seed",
         "init_from",
         "freeze",
         "extend",

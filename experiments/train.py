@@ -48,6 +48,8 @@ from .runs.study import begin, underway
 from .runs.workdir import flags_text
 
 FLAGS = flags.FLAGS
+# The choices of a run that are neither of its data nor fields of its config, the seed apart.
+_OF_RUN = ("init_seed", "init_from", "keep_epoch", "patience")
 flags.adopt_module_key_flags(study)
 flags.DEFINE_integer(
     "checkpoint_every", 1, "Epochs between checkpoints; there is always one at the end.",
@@ -125,7 +127,7 @@ def choices(prepared: Prepared) -> dict[str, Any]:
     """What must be the same to go on with a run."""
     (cell,) = prepared.study.grid.cells
     (trial,) = cell.trials
-    of_run = {name: FLAGS[name].value for name in ("init_from", "keep_epoch", "patience")}
+    of_run = {name: FLAGS[name].value for name in _OF_RUN}
     given = {**dict(cell.data), **of_run, "seed": trial.seed}
     return every_choice(given, cell.config, trial.hparams)
 

@@ -34,7 +34,7 @@ from cnn_jax.training.processes import is_first
 Which = Literal["chosen", "best", "all", "none"]
 WHICH: tuple[Which, ...] = get_args(Which)
 # The choices of a run that are neither of its data nor fields of its config.
-_OF_RUN = ("augment", "seed", "init_from", "keep_epoch", "patience")
+_OF_RUN = ("augment", "seed", "init_seed", "init_from", "keep_epoch", "patience")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 from cnn_jax import data
 from cnn_jax.analysis.ablation.records import DATASET, SweepRecord
 from cnn_jax.extend import ExtensionFile
-from cnn_jax.studies.axes import Study
+from cnn_jax.studies.axes import SOURCES, Study
 from cnn_jax.studies.choices import every_choice
 from cnn_jax.studies.kept_trials import Keeper
 from cnn_jax.studies.planning import Prepared
@@ -40,6 +40,8 @@ def sweep_choices(
         "prune": prune,
         "vectorization": vectorization,
     }
+    if study.sources != SOURCES[:2]:
+        described["sources"] = study.sources
     for index, cell in enumerate(grid.cells, start=1):
         described[f"cell {index}"] = {
             "choices": every_choice(dict(cell.data), cell.config, {}, files),
@@ -71,6 +73,7 @@ def sweep_record(
     """
     study, grid, loaded = prepared.study, prepared.study.grid, prepared.loaded
     trials = [trial for result in results for trial in result.trials]
+    tests = {item.record.splits["test"].hashes.tobytes() for item in loaded}
     rows = range(len(grid.variants))
     spent = [sum(trial.seconds for trial in trials if trial.variant == row) for row in rows]
     of_row = {trial.variant: result.parameters for result in results for trial in result.trials}
@@ -101,7 +104,8 @@ def sweep_record(
         chance=_chance(loaded[0].dataset.test.labels),
         equivalent_within=equivalent_within,
         all_pairs=all_pairs,
-        **(_test_pictures(loaded[0].dataset) if len(loaded) == 1 else {}),
+        sources=study.sources,
+        **(_test_pictures(loaded[0].dataset) if len(tests) == 1 else {}),
         commands=[_command(keeper, trials, row) for row in rows],
     )
 

@@ -124,6 +124,8 @@ class Trial:
         test_accuracy: in [0, 1]; None unless chosen and finished.
         test_loss: mean over the test examples; None unless chosen and finished.
         right: which test examples it has right, as `cnn_jax.analysis.answers` packs them; likewise.
+        init_seed: of initialization, if not `seed`.
+        order_seed: of all that is drawn in training, if not `seed`.
     """
 
     variant: int
@@ -137,6 +139,8 @@ class Trial:
     test_accuracy: float | None = None
     test_loss: float | None = None
     right: str | None = None
+    init_seed: int | None = None
+    order_seed: int | None = None
 
     @property
     def alive(self) -> bool:

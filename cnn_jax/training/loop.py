@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, Sharding
-from jaxtyping import Bool
+from jaxtyping import Bool, PRNGKeyArray
 
 from cnn_jax import compilation
 from cnn_jax.data import Split
@@ -127,7 +127,9 @@ class Trainer:
         """The state and the standing of some trials before the first epoch."""
         standing = Standing(0, self._fill(range(len(trials))), tuple(trials))
         init = compilation.jit(self._sweep.init, out_shardings=self._by_trial)
-        return self._mask(init(self._stack(standing), self._train), standing), standing
+        keys = self._keys(standing, "init_seed")
+        stacked = self._stack(standing)._replace(keys=put(keys, self._by_trial))
+        return self._mask(init(stacked, self._train), standing), standing
 
     def like(self, standing: Standing) -> SweepState:
         """Shapes, types and places of the state at a standing, for reading a checkpoint.
@@ -294,8 +296,14 @@ class Trainer:
             name: jnp.asarray([trial.hparams[name] for trial in members], jnp.float32)
             for name in members[0].hparams
         }
-        keys = jax.vmap(jax.random.key)(jnp.asarray([trial.seed for trial in members]))
-        return put(Trials(hparams, keys), self._by_trial)
+        return put(Trials(hparams, self._keys(standing, "order_seed")), self._by_trial)
+
+    def _keys(self, standing: Standing, stream: str) -> PRNGKeyArray:
+        """Of each place the key of its trial's seed, or of that of a stream."""
+        members = [standing.trials[max(index, 0)] for index in standing.places]
+        own = [getattr(trial, stream) for trial in members]
+        seeds = [t.seed if seed is None else seed for t, seed in zip(members, own, strict=True)]
+        return jax.vmap(jax.random.key)(jnp.asarray(seeds))
 
     def _abstract(self, trial: Trial, where: Sharding, *places: int) -> SweepState:
         """Shapes, types and places of the state of one trial, or of so many."""

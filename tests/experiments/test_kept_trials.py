@@ -135,3 +135,24 @@ def test_which_trials_are_kept(
     outcome = sweep(f"--dataset={digits}", f"--workdir={workdir}", *flags, *varied)
     assert outcome.code == 0, outcome.err
     assert len(list((workdir / "kept").glob("*"))) == count
+
+
+@pytest.mark.parametrize("sources", ["init", "order", "init,split"])
+def test_a_trial_of_some_sources_is_the_run_of_its_command(
+    program: Callable, sweep: Callable, digits: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, sources: str,
+):  # fmt: skip
+    monkeypatch.setattr("cnn_jax.analysis.report.render_report", lambda *what: "")
+    monkeypatch.setattr("cnn_jax.analysis.report.look", lambda *what: None)
+    workdir, lone = tmp_path / "w", tmp_path / "lone"
+    flags = ("--filters=4", "--hidden=", "--epochs=1", "--batch_size=16", "--seeds=2")
+    given = ("--vary=activation=relu,tanh", f"--sources={sources}", "--validation_fraction=0.3")
+    outcome = sweep(f"--dataset={digits}", f"--workdir={workdir}", *flags, *given)
+    assert outcome.code == 0, outcome.err
+    last = kept(workdir, 1)[1]
+    command = json.loads((last / "environment.json").read_text())["command"]
+    assert program(*shlex.split(command)[3:], f"--workdir={lone}").code == 0
+    assert (last / "metrics.jsonl").read_text() == (lone / "metrics.jsonl").read_text()
+    assert (last / "config.json").read_text() == (lone / "config.json").read_text()
+    others = {(path / "metrics.jsonl").read_text() for path in kept(workdir, 1)}
+    assert len(others) == 2
