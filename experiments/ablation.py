@@ -20,7 +20,7 @@ from rich.text import Text
 
 from cnn_jax.analysis.pages import duration
 from cnn_jax.errors import UsageError
-from cnn_jax.studies.axes import SOURCES, Study
+from cnn_jax.studies.axes import Study
 from cnn_jax.studies.cells import Say, Show, run_cells
 from cnn_jax.studies.kept_trials import WHICH, Keeper
 from cnn_jax.studies.planning import CellPlan, Prepared
@@ -63,11 +63,12 @@ flags.DEFINE_integer(
 )
 flags.DEFINE_list(
     "sources",
-    list(SOURCES[:2]),
-    "What differs from seed to seed, each by a stream of its own: init (initialization), order "
-    "(order of the data and all that is drawn in training), split (which examples are held out and "
-    "drawn to train on). Intervals cover these; those of the table image by image cover other test "
-    "images too.",
+    None,
+    "What differs from seed to seed, each by a stream of its own: init (initialization), order (of "
+    "the data, and all that is drawn in training), split (which examples are held out and drawn to "
+    "train on); the first two if not given. Intervals cover these, and where several are given the "
+    "page says how much each does, by a few more trials of the baseline. The intervals of the "
+    "table image by image cover other test images too.",
 )
 flags.DEFINE_string(
     "baseline",

@@ -31,7 +31,7 @@ from cnn_jax.api._arguments import (
 )
 from cnn_jax.api._progress import progress_bar, say_in_notebook
 from cnn_jax.extend import KEPT, loaded_files
-from cnn_jax.studies.axes import SOURCES, Multiple, Study, make_study
+from cnn_jax.studies.axes import Multiple, Study, make_study
 from cnn_jax.studies.cells import run_cells
 from cnn_jax.studies.data_record import write_records
 from cnn_jax.studies.kept_trials import WHICH, Keeper
@@ -176,7 +176,7 @@ def ablate(
     compare: str = "baseline",
     equivalent_within: float = 0.2,
     keep: str = "chosen",
-    sources: Sequence[str] = SOURCES[:2],
+    sources: Sequence[str] | None = None,
     test: tuple[Any, Any] | None = None,
     class_names: Sequence[str] | None = None,
     workdir: str | Path | None = None,
@@ -202,7 +202,8 @@ def ablate(
         keep: which trials are kept in `workdir` as runs, for `load_run`: all seeds of the "chosen"
             values, the "best" of these on validation, of every row; "all"; or "none".
         sources: what differs from seed to seed: "init", "order" (of the data, and all that is drawn
-            in training), "split" (which examples are held out).
+            in training), "split" (which examples are held out); the first two if not given. Of
+            several that are given the page says how much each does.
         test: as in `train`.
         class_names: as in `train`.
         workdir: a new folder to write to; one that goes with this process if not given.
@@ -229,7 +230,7 @@ def ablate(
         if "dataset" in (vary or {}):
             del fixed["dataset"]
         wanted = {axis: _text(axis, value) for axis, value in (baseline or {}).items()}
-        study = make_study(axes, list(tune), seeds, fixed, wanted or None, list(sources))
+        study = make_study(axes, list(tune), seeds, fixed, wanted or None, sources)
         if compare not in COMPARISONS:
             raise ArgumentError(f"compare must be {' or '.join(COMPARISONS)}, got {compare!r}")
         if not equivalent_within >= 0:
@@ -246,7 +247,7 @@ def ablate(
         kept = workdir is not None
         files = used_files([fixed, *_chosen(study)]) if kept else loaded_files()
         shown = _flagfile(study, fixed, directory.path, [file.name for file in files])
-        shown += f"--sources={','.join(sources)}\n"
+        shown += f"--sources={','.join(sources)}\n" if sources else ""
         shown += f"--compare={compare}\n--equivalent_within={equivalent_within:g}\n"
         described = sweep_choices(prepared, prune, None, files)
         directory.create(shown, described, _COMMAND, files)

@@ -51,6 +51,7 @@ class Study(NamedTuple):
         baseline: index of the variant that the others are compared with.
         fixed: options given once for all trials.
         sources: what differs from seed to seed, of `SOURCES`.
+        budget: whether it is to be said how much each of them does.
     """
 
     axes: tuple[Axis, ...]
@@ -60,6 +61,7 @@ class Study(NamedTuple):
     baseline: int = 0
     fixed: Choices = {}
     sources: tuple[str, ...] = ("init", "order")
+    budget: bool = False
 
     @property
     def compared(self) -> tuple[Axis, ...]:
@@ -90,7 +92,7 @@ def make_study(
     seeds: int,
     fixed: Choices,
     baseline: Mapping[str, str] | None = None,
-    sources: Sequence[str] = SOURCES[:2],
+    sources: Sequence[str] | None = None,
 ) -> Study:
     """The grid over axes.
 
@@ -101,7 +103,8 @@ def make_study(
         seeds: how many, counted from the fixed `seed`.
         fixed: options given once for all trials.
         baseline: the variant to compare with, by its values; the first if None.
-        sources: what differs from seed to seed, of `SOURCES`.
+        sources: what differs from seed to seed, of `SOURCES`; of several that are given, trials of
+            the baseline beside the grid tell how much each does.
 
     Raises:
         UsageError: for an unknown or doubled axis, an impossible value, or one that has no effect.
@@ -134,9 +137,12 @@ def make_study(
         )
     first = fixed.get("seed", 0)
     numbers = tuple(range(first, first + seeds))
+    budget = sources is not None and len(sources) > 1 and seeds > 1
+    sources = SOURCES[:2] if sources is None else sources
     _check_sources(sources, tune, fixed)
     grid = _varied(axes, tune, numbers, fixed, sources)
-    study = Study(tuple(axes), tuple(tune), numbers, grid, fixed=fixed, sources=tuple(sources))
+    study = Study(tuple(axes), tuple(tune), numbers, grid, fixed=fixed)
+    study = study._replace(sources=tuple(sources), budget=budget)
     return study._replace(baseline=find_variant(baseline, study)) if baseline else study
 
 
@@ -151,6 +157,8 @@ def _check_sources(sources: Sequence[str], tune: Sequence[str], fixed: Choices) 
             f"{FIELD.sources}=split gives every seed other examples to choose on, so "
             f"{FIELD.tune} would choose for each by itself; tune first, then give the values"
         )
+    if len(set(sources)) < len(sources):
+        raise FieldError(f"{FIELD.sources} names one of {', '.join(sources)} twice")
     if "init_seed" in fixed and "init" in sources:
         raise FieldError(
             f"{FIELD.init_seed} holds for all trials: leave init out of {FIELD.sources}"

@@ -7,8 +7,9 @@ from pathlib import Path
 from cnn_jax import training
 from cnn_jax.analysis import answers
 from cnn_jax.analysis.pages import duration
+from cnn_jax.studies.budget import budget_plans
 from cnn_jax.studies.kept_trials import Keeper
-from cnn_jax.studies.planning import CellPlan, Prepared
+from cnn_jax.studies.planning import CellPlan, Placed, Prepared
 from cnn_jax.studies.sweep_directory import CellDirectory, CellResult, row_name
 from cnn_jax.training import Trainer
 from cnn_jax.training.grid import Trial, choose, partition
@@ -41,6 +42,11 @@ class Board:
         self._total = sum(plan.cost for plan in prepared.plans)
         self._done = self._worked = self._seconds = 0.0
         self._best: tuple[float, int] | None = None
+
+    def add(self, plans: Sequence[CellPlan]) -> None:
+        """Counts more cells, which are to come."""
+        self._cells += len(plans)
+        self._total += sum(plan.cost for plan in plans)
 
     def show(self, cell: int, text: str) -> None:
         """Says what is going on in a cell."""
@@ -84,7 +90,8 @@ class Board:
         if len(rows) > _NAMED_ROWS:
             rows = [*rows[:_NAMED_ROWS], f"{len(rows) - _NAMED_ROWS} rows more"]
         lost = sum(trial.status == "diverged" for trial in trials)
-        line = f"cell {cell + 1} of {self._cells} done: {'; '.join(rows)}, {len(trials)} networks"
+        networks = f"{len(trials)} network{'' if len(trials) == 1 else 's'}"
+        line = f"cell {cell + 1} of {self._cells} done: {'; '.join(rows)}, {networks}"
         line += f" ({lost} diverged)" if lost else ""
         left = self._left() if cell + 1 < self._cells else ""
         self._say(line + self._best_text() + (f", {left}" if left else ""))
@@ -214,23 +221,33 @@ def run_cells(
         KeyboardInterrupt: when a process was told to stop, and all that was trained is written
             down.
     """
-    results = []
     where: object = None
+    placed: Placed
     board = Board(show, prepared, say)
-    for index, plan in enumerate(prepared.plans):
+
+    def train(index: int, plan: CellPlan) -> CellResult:
+        nonlocal where, placed
         directory = CellDirectory(sweep, index)
         result = directory.result()
         if result is not None:
             board.skipped(plan.cost)
-        else:
-            if where != (plan.cell.data, plan.mesh):
-                where, placed = (plan.cell.data, plan.mesh), plan.place(shard)
-            trainer = Trainer(plan.run, placed.train, placed.validation, vectorization, plan.mesh)
-            cell = CellRun(index, plan, trainer, directory, board, keeper, prune, must_stop)
-            result = cell.run(most, placed.test)
-            directory.finish(result)
-            if must_stop():
-                raise KeyboardInterrupt
-        board.finished(index, result.trials)
-        results.append(result)
+            return result
+        if where != (plan.cell.data, plan.mesh):
+            where, placed = (plan.cell.data, plan.mesh), plan.place(shard)
+        trainer = Trainer(plan.run, placed.train, placed.validation, vectorization, plan.mesh)
+        cell = CellRun(index, plan, trainer, directory, board, keeper, prune, must_stop)
+        result = cell.run(most, placed.test)
+        directory.finish(result)
+        if must_stop():
+            raise KeyboardInterrupt
+        return result
+
+    results: list[CellResult] = []
+    for index, plan in enumerate(prepared.plans):
+        results.append(train(index, plan))
+        board.finished(index, results[-1].trials)
+    beside = budget_plans(prepared, [trial for result in results for trial in result.trials])
+    board.add(beside)
+    for index, plan in enumerate(beside, start=len(results)):
+        results.append(train(index, plan))
     return results

@@ -58,7 +58,11 @@ class Keeper:
 
     def wanted(self, trials: Sequence[Trial]) -> list[int]:
         """Of the trials of a cell those to keep, as indices."""
-        ended = [index for index, trial in enumerate(trials) if trial.status == "finished"]
+        ended = [
+            index
+            for index, trial in enumerate(trials)
+            if trial.status == "finished" and trial.source is None
+        ]
         if self.which == "none":
             return []
         if self.which == "all":

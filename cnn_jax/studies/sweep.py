@@ -40,7 +40,7 @@ def sweep_choices(
         "prune": prune,
         "vectorization": vectorization,
     }
-    if study.sources != SOURCES[:2]:
+    if study.sources != SOURCES[:2] or study.budget:
         described["sources"] = study.sources
     for index, cell in enumerate(grid.cells, start=1):
         described[f"cell {index}"] = {
@@ -72,7 +72,8 @@ def sweep_record(
         keeper: of its trials, which knows how each is trained alone.
     """
     study, grid, loaded = prepared.study, prepared.study.grid, prepared.loaded
-    trials = [trial for result in results for trial in result.trials]
+    every = [trial for result in results for trial in result.trials]
+    trials = [trial for trial in every if trial.source is None]
     tests = {item.record.splits["test"].hashes.tobytes() for item in loaded}
     rows = range(len(grid.variants))
     spent = [sum(trial.seconds for trial in trials if trial.variant == row) for row in rows]
@@ -105,9 +106,22 @@ def sweep_record(
         equivalent_within=equivalent_within,
         all_pairs=all_pairs,
         sources=study.sources,
+        budget=_budget(study, every),
         **(_test_pictures(loaded[0].dataset) if len(tests) == 1 else {}),
         commands=[_command(keeper, trials, row) for row in rows],
     )
+
+
+def _budget(study: Study, trials: Sequence[Trial]) -> dict[str, list[float]]:
+    """By source the test accuracies of the trials that differ from the first seed in it alone."""
+    if not study.budget:
+        return {}
+    return {
+        source: [
+            t.test_accuracy for t in trials if t.source == source and t.test_accuracy is not None
+        ]
+        for source in study.sources
+    }
 
 
 def _comparable(study: Study) -> bool:

@@ -126,6 +126,7 @@ class Trial:
         right: which test examples it has right, as `cnn_jax.analysis.answers` packs them; likewise.
         init_seed: of initialization, if not `seed`.
         order_seed: of all that is drawn in training, if not `seed`.
+        source: of a trial beside the grid, the only one in which it differs from the first seed.
     """
 
     variant: int
@@ -141,6 +142,7 @@ class Trial:
     right: str | None = None
     init_seed: int | None = None
     order_seed: int | None = None
+    source: str | None = None
 
     @property
     def alive(self) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 from absl import flags
 
 from cnn_jax.errors import UsageError
-from cnn_jax.studies.axes import SOURCES, Multiple, Study, check_axis, make_study
+from cnn_jax.studies.axes import Multiple, Study, check_axis, make_study
 from cnn_jax.studies.choices import Choices
 from cnn_jax.training import known_hyperparameters
 from cnn_jax.training.grid import Axis, Value, split_axis
@@ -18,7 +18,7 @@ def read_study(
     seeds: int,
     fixed: Choices,
     baseline: str | None = None,
-    sources: Sequence[str] = SOURCES[:2],
+    sources: Sequence[str] | None = None,
 ) -> Study:
     """The grid that the flags describe.
 

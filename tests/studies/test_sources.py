@@ -1,10 +1,14 @@
 """What differs from seed to seed: each source a stream of its own."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from cnn_jax.errors import UsageError
 from cnn_jax.studies.axes import make_study, trial_choices
+from cnn_jax.studies.budget import budget_plans
+from cnn_jax.studies.planning import CellPlan, Prepared
 from cnn_jax.training.grid import Axis, Value
 
 AXES = [Axis("activation", tuple(Value(name, name) for name in ("relu", "tanh")))]
@@ -66,3 +70,45 @@ def test_a_lone_run_has_both_streams(tmp_path):
     both = losses(seed=1)
     assert losses(seed=1, init_seed=1) == both
     assert len({both, losses(seed=1, init_seed=2), losses(seed=2, init_seed=1)}) == 3
+
+
+def finished(made):
+    """The trials of a study as if they had been trained."""
+    return [
+        replace(trial, status="finished", chosen=True, test_accuracy=0.9)
+        for cell in made.grid.cells
+        for trial in cell.trials
+    ]
+
+
+def test_the_budget_has_a_trial_for_every_source_and_seed():
+    made = study("init", "order", "split")
+    prepared = Prepared(made, [plan(cell) for cell in made.grid.cells])
+    found = [t for item in budget_plans(prepared, finished(made)) for t in item.cell.trials]
+    assert [(t.source, t.seed) for t in found if t.variant == 0] == [
+        ("init", 6), ("init", 7), ("order", 6), ("order", 7), ("split", 6), ("split", 7),
+    ]  # fmt: skip
+    streams = {(t.source, t.seed): (t.init_seed, t.order_seed) for t in found}
+    assert streams["init", 7] == (7, 5) and streams["order", 7] == (5, 7)
+    assert streams["split", 7] == (5, 5)
+    splits = {
+        t.source: dict(item.cell.data)["split_seed"]
+        for item in budget_plans(prepared, finished(made))
+        for t in item.cell.trials
+        if t.seed == 7
+    }
+    assert splits == {"init": 0, "order": 0, "split": 2}
+
+
+def test_no_budget_where_nothing_was_asked_or_trained():
+    for made in (study("init"), make_study(AXES, [], 3, {})):
+        prepared = Prepared(made, [plan(cell) for cell in made.grid.cells])
+        assert budget_plans(prepared, finished(made)) == []
+    made = study("init", "order")
+    prepared = Prepared(made, [plan(cell) for cell in made.grid.cells])
+    lost = [replace(trial, status="diverged") for trial in finished(made)]
+    assert budget_plans(prepared, lost) == []
+
+
+def plan(cell) -> CellPlan:
+    return CellPlan(cell, None, None, len(cell.trials), None, [], 0, 1.0, None)

@@ -8,6 +8,7 @@ from cnn_jax.analysis.ablation import charts as ablation_charts
 from cnn_jax.analysis.ablation import lines as ablation_lines
 from cnn_jax.analysis.ablation import tables
 from cnn_jax.analysis.ablation.blocks import blocks, performance_profile
+from cnn_jax.analysis.ablation.budget import budget_chart, variance_budget
 from cnn_jax.analysis.ablation.effects import effects
 from cnn_jax.analysis.ablation.images import by_image
 from cnn_jax.analysis.ablation.notes import (
@@ -70,6 +71,7 @@ def render_ablation_report(record: SweepRecord) -> str:
         apart=len(record.variants) > ablation_lines.MAX_LINES,
         tables=tables,
         coverage=coverage(record),
+        budget=variance_budget(record),
         effects=effects(record),
         effect_words=effect_words(record),
         blocks=together,
@@ -82,7 +84,7 @@ def render_ablation_report(record: SweepRecord) -> str:
 
 def _pictures(record: SweepRecord) -> dict[str, list[_Picture]]:
     """The figures by section."""
-    sections = ("means", "blocks", "grid", "numbers", "learning")
+    sections = ("means", "blocks", "budget", "grid", "numbers", "learning")
     found: dict[str, list[_Picture]] = {section: [] for section in sections}
 
     def add(section: str, title: str, figure: "Figure") -> None:
@@ -92,6 +94,8 @@ def _pictures(record: SweepRecord) -> dict[str, list[_Picture]]:
     add("means", "means", ablation_charts.dot_plot(record))
     if blocks(record):
         add("blocks", "profiles", performance_profile(record))
+    if shares := variance_budget(record):
+        add("budget", "variance", budget_chart(shares))
     if len(record.axes) == 2:
         add("grid", " × ".join(record.axes), ablation_charts.heat_map(record))
     for name in ablation_lines.numeric_names(record):

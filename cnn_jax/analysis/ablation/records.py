@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -95,6 +95,8 @@ class SweepRecord:
         all_pairs: whether every row is compared with every other too, not only with the baseline.
         commands: per variant the command that trains it alone, with one of its seeds; or none.
         sources: what differs from seed to seed, of `SOURCES`.
+        budget: by source the test accuracies of trials of the baseline that differ from the first
+            seed in it alone; or none.
         test_images: bytes `n h w c` of the only test split; None: nothing is shown of them.
         test_truth: the class of each, as text; likewise.
 
@@ -124,6 +126,7 @@ class SweepRecord:
     equivalent_within: float = 0.002
     commands: Sequence[str] = ()
     sources: Sequence[str] = ("init", "order")
+    budget: Mapping[str, Sequence[float]] = field(default_factory=dict)
     test_images: UInt8[np.ndarray, "n h w c"] | None = None
     test_truth: Sequence[str] | None = None
 
