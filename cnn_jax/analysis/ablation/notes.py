@@ -297,9 +297,10 @@ def _sweep_words(record: SweepRecord) -> str:
 
 
 def _seed_words(record: SweepRecord) -> str:
+    decided = _listed([words for name, words in SOURCES.items() if name in record.sources])
     return (
         f"{count(len(record.seeds), 'seed')} for each variant: {_listed(map(str, record.seeds))}. "
-        "A seed fixes the initialization and the order of the data, the same for all variants. "
+        f"A seed decides {decided}, the same for all variants. "
         f"Kernels before an activation began by {record.initialization}."
     )
 
