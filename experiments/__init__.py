@@ -23,6 +23,7 @@ if _started and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
 COMMANDS = {
     "train": ("train", "train one network and write a report"),
     "ablate": ("ablation", "train a grid of networks and compare them"),
+    "lr_find": ("lr_find", "draw loss against learning rate"),
     "evaluate": ("evaluate", "measure a trained run on a split or another data set"),
     "predict": ("predict", "guess what pictures show"),
     "explain": ("explain", "look into a trained run"),

@@ -14,18 +14,19 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 from rich.text import Text
 
 from cnn_jax.analysis.pages import duration
 from cnn_jax.errors import UsageError
 from cnn_jax.studies.axes import Study
-from cnn_jax.studies.cells import Show, run_cells
+from cnn_jax.studies.cells import Say, Show, run_cells
+from cnn_jax.studies.kept_trials import WHICH, Keeper
 from cnn_jax.studies.planning import CellPlan, Prepared
 from cnn_jax.studies.run_directory import FLAGS_FILE, REPORT_FILE, RunDirectory, environment
 from cnn_jax.studies.sweep import COMPARISONS, sweep_choices, sweep_record
-from cnn_jax.studies.sweep_directory import CellResult
+from cnn_jax.studies.sweep_directory import KEPT_TRIALS, CellResult, kept_runs
 from cnn_jax.training.devices import mesh_shape
 from cnn_jax.training.grid import UNREAD, Cell, Grid
 from cnn_jax.training.processes import is_first
@@ -36,6 +37,7 @@ from .command_line import GROUPS
 from .flags import axes, machine, options
 from .launch import launch, terminal
 from .runs import hosts, plan, study
+from .runs.progress import MovingBar, move, pace
 from .runs.serving import serving
 from .runs.study import begin, underway
 
@@ -60,6 +62,15 @@ flags.DEFINE_list(
 flags.DEFINE_integer(
     "seeds", 3, "Runs of every combination, with --seed, --seed + 1, ...", lower_bound=1
 )
+flags.DEFINE_list(
+    "sources",
+    None,
+    "What differs from seed to seed, each by a stream of its own: init (initialization), order (of "
+    "the data, and all that is drawn in training), split (which examples are held out and drawn to "
+    "train on); the first two if not given. Intervals cover these, and where several are given the "
+    "page says how much each does, by a few more trials of the baseline. The intervals of the "
+    "table image by image cover other test images too.",
+)
 flags.DEFINE_string(
     "baseline",
     None,
@@ -78,6 +89,14 @@ flags.DEFINE_float(
     "Differences of test accuracy smaller than this, in percentage points, do not matter: a row "
     "whose interval lies within is equivalent to the baseline.",
     lower_bound=0.0,
+)
+flags.DEFINE_enum(
+    "keep",
+    "chosen",
+    WHICH,
+    "Which trials are kept as runs that predict, evaluate and explain can use, in the folder kept: "
+    "all seeds of the chosen values, the best of these on validation, of every row; or all that "
+    "were trained to their end.",
 )
 flags.DEFINE_bool(
     "prune",
@@ -119,10 +138,11 @@ def main() -> None:
         plan.print_plan(console, plans, costs)
         return
     print_sweep(console, prepared, plan.estimate_seconds(plans))
+    keeper = Keeper(directory.path, prepared, FLAGS.keep, command("train"))
     with serving(console, directory.path):
         with (
             underway("ablation", directory, flagfile(), choices(prepared), prepared),
-            _bar(console) as show,
+            _bar(console, plans) as (show, say),
         ):
             results = run_cells(
                 show,
@@ -131,28 +151,35 @@ def main() -> None:
                 vectorization,
                 most,
                 FLAGS.prune,
+                keeper,
+                say=say,
                 shard=FLAGS.shard_data,
                 must_stop=hosts.must_stop,
             )
         if is_first():
-            conclude(console, directory, prepared, results)
+            conclude(console, directory, prepared, keeper, results)
 
 
 @contextlib.contextmanager
-def _bar(console: Console) -> Iterator[Show]:
-    """A bar whose length is the work done."""
+def _bar(console: Console, plans: Sequence[CellPlan]) -> Iterator[tuple[Show, Say]]:
+    """A bar whose length is the work done, or where nobody sees it move a line for each cell."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
-        BarColumn(bar_width=20),
+        MovingBar(bar_width=20),
         TextColumn("{task.fields[left]}"),
         TimeElapsedColumn(),
     )
+    first = plans[0].cost / plans[0].cell.config.epochs / sum(item.cost for item in plans)
+    expected = pace(first, first * plan.estimate_seconds(plans))
+
+    def say(line: str) -> None:
+        if not console.is_terminal:
+            console.print(Text(line), soft_wrap=True)
+
     with Progress(*columns, console=console, transient=True) as progress:
-        bar = progress.add_task("", total=1.0, left="")
-        yield lambda share, text, left: progress.update(
-            bar, description=text, completed=share, left=left
-        )
+        bar = progress.add_task("", total=1.0, left="", **expected)
+        yield lambda share, text, left: move(progress, bar, share, description=text, left=left), say
 
 
 def choices(prepared: Prepared) -> dict[str, Any]:
@@ -166,7 +193,9 @@ def read() -> Study:
     Raises:
         UsageError: for impossible flags.
     """
-    study = axes.read_study(FLAGS.vary, FLAGS.tune, FLAGS.seeds, options.given(), FLAGS.baseline)
+    study = axes.read_study(
+        FLAGS.vary, FLAGS.tune, FLAGS.seeds, options.given(), FLAGS.baseline, FLAGS.sources
+    )
     if FLAGS.prune and not study.tuned:
         raise UsageError(
             "--prune stops tuned values that fall behind, but nothing is tuned, and the rows that "
@@ -248,7 +277,11 @@ def flagfile() -> str:
 
 
 def conclude(
-    console: Console, directory: RunDirectory, prepared: Prepared, results: Sequence[CellResult]
+    console: Console,
+    directory: RunDirectory,
+    prepared: Prepared,
+    keeper: Keeper,
+    results: Sequence[CellResult],
 ) -> None:
     """Writes the tables and the report."""
     from cnn_jax.analysis import ablation, figures
@@ -261,6 +294,7 @@ def conclude(
         environment(as_started()),
         equivalent_within=FLAGS.equivalent_within / 100,
         all_pairs=FLAGS.compare == "all",
+        keeper=keeper,
     )
     with console.status("writing the report"):
         directory.write("results.csv", ablation.results_csv(record))
@@ -274,6 +308,9 @@ def conclude(
         f"{len(record.trials)} networks in {record.programs} programs; compiled and trained in "
         f"{duration(record.total_seconds)}"
     )
+    if kept := sum(map(len, kept_runs(directory.path).values())):
+        networks = _count(kept, "network")
+        console.print(Text(f"{networks} kept, each a run: {directory.path / KEPT_TRIALS}"))
     console.print(Text(f"report: {directory.path / REPORT_FILE}"))
     repeat = (
         f"repeat it: {command('ablation')} --flagfile={quote(str(directory.path / FLAGS_FILE))}"
@@ -308,6 +345,8 @@ def print_table(console: Console, record: "SweepRecord") -> None:
     console.print(Text(ablation.caption(record)), soft_wrap=False)
     for letter, words in ablation.remarks(record):
         console.print(Text(f"({letter}) {words}" if letter else words), soft_wrap=False)
+    for words in ablation.effect_words(record):
+        console.print(Text(words), soft_wrap=False)
     if pairs := ablation.pair_rows(record):
         table = Table(*ablation.PAIR_HEADINGS[:3], "verdict", box=box.SIMPLE_HEAD, pad_edge=False)
         for first, second, difference, *_, verdict in pairs:

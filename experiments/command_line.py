@@ -35,8 +35,9 @@ flags.DEFINE_string(
 GROUPS: dict[str, tuple[str, ...]] = {
     "sweep": (
         *("vary", "tune", "seeds", "baseline", "compare", "equivalent_within"),
-        *("prune", "trials_per_program", "vectorization"),
+        *("prune", "trials_per_program", "vectorization", "keep", "sources"),
     ),
+    "scan": ("lowest_rate", "highest_rate", "rates"),
     "data": (
         "dataset",
         "data_dir",
@@ -83,6 +84,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "keep_epoch",
         "patience",
         "seed",
+        "init_seed",
         "init_from",
         "freeze",
         "extend",

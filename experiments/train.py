@@ -1,7 +1,8 @@
 """Trains one network and writes a report: `python -m experiments.train --dataset=mnist`.
 
 Every choice is a flag. The run directory holds flags.txt (a flagfile that repeats the run),
-metrics.jsonl (one line an epoch), the checkpoint, environment.json, result.json and report.html.
+metrics.jsonl (one line an epoch), steps.jsonl (about 100 an epoch), the checkpoint,
+environment.json, result.json and report.html.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from typing import Any
 from absl import flags
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 from rich.text import Text
 
@@ -46,11 +47,14 @@ from .flags import machine, options, page_weights
 from .launch import launch, terminal
 from .runs import hosts, plan, study
 from .runs.next_steps import what_next
+from .runs.progress import MovingBar, move, pace
 from .runs.serving import serving
 from .runs.study import begin, underway
 from .runs.workdir import flags_text
 
 FLAGS = flags.FLAGS
+# The choices of a run that are neither of its data nor fields of its config, the seed apart.
+_OF_RUN = ("init_seed", "init_from", "keep_epoch", "patience")
 flags.adopt_module_key_flags(study)
 flags.adopt_module_key_flags(page_weights)
 flags.DEFINE_integer(
@@ -133,7 +137,7 @@ def choices(prepared: Prepared) -> dict[str, Any]:
     """What must be the same to go on with a run."""
     (cell,) = prepared.study.grid.cells
     (trial,) = cell.trials
-    of_run = {name: FLAGS[name].value for name in ("init_from", "keep_epoch", "patience")}
+    of_run = {name: FLAGS[name].value for name in _OF_RUN}
     given = {**dict(cell.data), **of_run, "seed": trial.seed}
     return every_choice(given, cell.config, trial.hparams)
 
@@ -190,19 +194,21 @@ def train(console: Console, run: LoneRun, trackers: Sequence[Tracker]) -> None:
     columns = (
         SpinnerColumn(),
         TextColumn("epoch {task.completed:.0f} of {task.total:.0f}"),
-        BarColumn(),
+        MovingBar(),
         TextColumn("{task.fields[left]}"),
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console, transient=True) as progress:
-        bar = progress.add_task("", total=run.epochs, completed=run.done, left="")
+        expected = pace(1, plan.estimate_seconds([run.lone]) / run.epochs)
+        bar = progress.add_task("", total=run.epochs, completed=run.done, left="", **expected)
         for end in run.fit(FLAGS.checkpoint_every, hosts.must_stop):
             for tracker in trackers:
+                tracker.points(end.points)
                 tracker.epoch(end.metrics)
             rate = end.timing["images_per_second"]
             progress.console.print(_line(end.metrics, run.epochs, rate))
             left = duration((run.epochs - run.done) * end.seconds)
-            progress.update(bar, completed=run.done, left=f"about {left} left")
+            move(progress, bar, run.done, left=f"about {left} left")
 
 
 def conclude(

@@ -29,11 +29,12 @@ from cnn_jax.api._arguments import (
     share_devices,
     used_files,
 )
-from cnn_jax.api._progress import progress_bar
+from cnn_jax.api._progress import progress_bar, say_in_notebook
 from cnn_jax.extend import KEPT, loaded_files
 from cnn_jax.studies.axes import Multiple, Study, make_study
 from cnn_jax.studies.cells import run_cells
 from cnn_jax.studies.data_record import write_records
+from cnn_jax.studies.kept_trials import WHICH, Keeper
 from cnn_jax.studies.planning import prepare
 from cnn_jax.studies.run_directory import FLAGS_FILE, RunDirectory, environment
 from cnn_jax.studies.sweep import COMPARISONS, sweep_choices, sweep_record
@@ -174,6 +175,8 @@ def ablate(
     prune: bool = False,
     compare: str = "baseline",
     equivalent_within: float = 0.2,
+    keep: str = "chosen",
+    sources: Sequence[str] | None = None,
     test: tuple[Any, Any] | None = None,
     class_names: Sequence[str] | None = None,
     workdir: str | Path | None = None,
@@ -196,10 +199,16 @@ def ablate(
         compare: the rows with the "baseline" (Dunnett's test), or "all" pairs too (Tukey's).
         equivalent_within: differences of test accuracy smaller than this, in percentage points, do
             not matter.
+        keep: which trials are kept in `workdir` as runs, for `load_run`: all seeds of the "chosen"
+            values, the "best" of these on validation, of every row; "all"; or "none".
+        sources: what differs from seed to seed: "init", "order" (of the data, and all that is drawn
+            in training), "split" (which examples are held out); the first two if not given. Of
+            several that are given the page says how much each does.
         test: as in `train`.
         class_names: as in `train`.
         workdir: a new folder to write to; one that goes with this process if not given.
-        progress: whether a bar is shown, in a terminal or a notebook.
+        progress: whether a bar is shown, in a terminal or a notebook, and there a line for each
+            cell of networks that is finished.
         **choices: what all networks share, as in `train`.
 
     Returns:
@@ -221,11 +230,15 @@ def ablate(
         if "dataset" in (vary or {}):
             del fixed["dataset"]
         wanted = {axis: _text(axis, value) for axis, value in (baseline or {}).items()}
-        study = make_study(axes, list(tune), seeds, fixed, wanted or None)
+        study = make_study(axes, list(tune), seeds, fixed, wanted or None, sources)
         if compare not in COMPARISONS:
             raise ArgumentError(f"compare must be {' or '.join(COMPARISONS)}, got {compare!r}")
         if not equivalent_within >= 0:
             raise ArgumentError(f"equivalent_within must be 0 or more, got {equivalent_within!r}")
+        if keep not in WHICH:
+            raise ArgumentError(
+                f"keep must be {', '.join(WHICH[:-1])} or {WHICH[-1]}, got {keep!r}"
+            )
         if prune and not study.tuned:
             raise ArgumentError("prune stops tuned values that fall behind, but nothing is tuned")
         prepared = prepare(study, share_devices)
@@ -234,10 +247,12 @@ def ablate(
         kept = workdir is not None
         files = used_files([fixed, *_chosen(study)]) if kept else loaded_files()
         shown = _flagfile(study, fixed, directory.path, [file.name for file in files])
+        shown += f"--sources={','.join(sources)}\n" if sources else ""
         shown += f"--compare={compare}\n--equivalent_within={equivalent_within:g}\n"
         described = sweep_choices(prepared, prune, None, files)
         directory.create(shown, described, _COMMAND, files)
         write_records(directory, [loaded.record for loaded in prepared.loaded])
+        keeper = Keeper(directory.path, prepared, keep if kept else "none", files=files)
         with progress_bar(progress) as show:
             results = run_cells(
                 lambda share, text, left: show(share, f"{text} {left}"),
@@ -246,6 +261,8 @@ def ablate(
                 default_vectorization(),
                 None,
                 prune,
+                keeper,
+                say=say_in_notebook(progress),
             )
         shown = (directory.path / FLAGS_FILE).read_text()
         record = sweep_record(
@@ -255,6 +272,7 @@ def ablate(
             environment(_COMMAND),
             equivalent_within=equivalent_within / 100,
             all_pairs=compare == "all",
+            keeper=keeper,
         )
         return Comparison(record, directory.path)
 

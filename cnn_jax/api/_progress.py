@@ -31,6 +31,11 @@ def progress_bar(wanted: bool) -> Iterator[Show]:
         yield lambda share, text: progress.update(bar, completed=share, description=text)
 
 
+def say_in_notebook(wanted: bool) -> Callable[[str], None]:
+    """A function that prints a line in a notebook, and does nothing elsewhere."""
+    return print if wanted and Console().is_jupyter else lambda line: None
+
+
 @contextmanager
 def _in_notebook() -> Iterator[Show]:
     """By the notebook's own means: rich would ask for ipywidgets."""

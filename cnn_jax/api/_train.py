@@ -24,10 +24,12 @@ from cnn_jax.api._arguments import (
 from cnn_jax.api._progress import progress_bar
 from cnn_jax.extend import KEPT
 from cnn_jax.studies.axes import lone_study
-from cnn_jax.studies.choices import DATA, FIELDS, every_choice, of_other_models, value_of
+from cnn_jax.studies.choices import every_choice
 from cnn_jax.studies.data_record import write_records
+from cnn_jax.studies.kept_trials import flagfile
 from cnn_jax.studies.lone_run import (
     METRICS_FILE,
+    STEPS_FILE,
     TIMINGS_FILE,
     Keep,
     LoneRun,
@@ -40,14 +42,11 @@ from cnn_jax.studies.run_directory import BEST, CHECKPOINTS, REPORT_FILE, RunDir
 from cnn_jax.studies.saved_run import SavedRun
 from cnn_jax.studies.saved_run import load_run as load_saved_run
 from cnn_jax.training import Config, TrainState
-from cnn_jax.training.config import AUGMENT_PREFIX
 
 if TYPE_CHECKING:
     from cnn_jax.data import Dataset
 
 _COMMAND = "from Python"
-# The choices of a run that are neither of its data nor fields of its config.
-_OF_RUN = ("augment", "seed", "init_from", "keep_epoch", "patience")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -154,6 +153,7 @@ class TrainedRun:
         for metrics, timing in zip(self.history, self._tested.timings, strict=True):
             directory.append(METRICS_FILE, dict(metrics))
             directory.append(TIMINGS_FILE, timing)
+        directory.append(STEPS_FILE, *self._tested.points)
         directory.save(self.state, BEST if Keep.of(self.saved.choices).best else CHECKPOINTS)
         _end(directory, self)
         return directory.path
@@ -311,41 +311,6 @@ def load_run(path: str | Path, *, data: Any = None) -> TrainedRun:
     file = folder / "result.json"
     result = json.loads(file.read_text()) if file.is_file() else {}
     return TrainedRun(saved, history[: int(saved.state.epoch)], result)
-
-
-def flagfile(
-    choices: Mapping[str, Any],
-    config: Config,
-    hparams: Mapping[str, float],
-    kept: Sequence[Path] = (),
-) -> str:
-    """A flagfile that repeats a run, where its data have a name.
-
-    Args:
-        choices: that were given.
-        config: what they say.
-        hparams: likewise.
-        kept: the files of functions from outside.
-    """
-    unread = of_other_models(config.architecture.model)
-    names = (*DATA, *FIELDS, *_OF_RUN)
-    values = {name: value_of(choices, name) for name in names}
-    values |= dict(hparams) | {"loss": config.loss} | dict(config.architecture.numbers)
-    lines = [f"--extend={path}" for path in kept]
-    for name, value in sorted(values.items()):
-        if value is None or name in unread or name.startswith(AUGMENT_PREFIX):
-            continue
-        if isinstance(value, bool):
-            lines.append(f"--{'' if value else 'no'}{name}")
-        elif isinstance(value, tuple | list):
-            lines.append(f"--{name}={','.join(map(_item, value))}")
-        else:
-            lines.append(f"--{name}={value}")
-    return "\n".join(lines) + "\n"
-
-
-def _item(value: Any) -> str:
-    return ":".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
 
 
 def _new_directory(workdir: str | Path) -> RunDirectory:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from cnn_jax.errors import FIELD, FieldError, did_you_mean
+from cnn_jax.errors import FIELD, FieldError, check_choice, did_you_mean
 from cnn_jax.studies import choices as of_run
 from cnn_jax.studies.choices import Choices
 from cnn_jax.training import OPTIMIZERS, Config, hyperparameters, known_hyperparameters
@@ -30,8 +30,21 @@ _MULTIPLES = (0.1, 0.3, 1, 3, 10)
 MOST_SEEDS = 2**31
 # What cannot vary in a study.
 NOT_AXES = frozenset(
-    {"seed", "split_seed", "data_dir", "download", "init_from", "keep_epoch", "patience"}
+    {
+        "seed",
+        "init_seed",
+        "split_seed",
+        "data_dir",
+        "download",
+        "init_from",
+        "keep_epoch",
+        "patience",
+    }
 )
+
+
+# What may differ from seed to seed; the first two do if nothing is said.
+SOURCES = ("init", "order", "split")
 
 
 class Multiple(NamedTuple):
@@ -49,6 +62,9 @@ class Study(NamedTuple):
         seeds: of every combination.
         grid: all of it, split into cells.
         baseline: index of the variant that the others are compared with.
+        fixed: options given once for all trials.
+        sources: what differs from seed to seed, of `SOURCES`.
+        budget: whether it is to be said how much each of them does.
     """
 
     axes: tuple[Axis, ...]
@@ -56,6 +72,9 @@ class Study(NamedTuple):
     seeds: tuple[int, ...]
     grid: Grid
     baseline: int = 0
+    fixed: Choices = {}
+    sources: tuple[str, ...] = ("init", "order")
+    budget: bool = False
 
     @property
     def compared(self) -> tuple[Axis, ...]:
@@ -74,9 +93,10 @@ def lone_study(choices: Choices) -> Study:
     """
     config = of_run.read_config(choices)
     seed = choices.get("seed", 0)
-    trial = Trial(0, {}, seed, of_run.read_hparams(config, choices))
+    numbers, start = of_run.read_hparams(config, choices), choices.get("init_seed")
+    trial = Trial(0, {}, seed, numbers, init_seed=start)
     cell = Cell(of_run.data_choices(choices), config, (trial,))
-    return Study((), (), (seed,), Grid(({},), (cell,)))
+    return Study((), (), (seed,), Grid(({},), (cell,)), fixed=choices)
 
 
 def make_study(
@@ -85,6 +105,7 @@ def make_study(
     seeds: int,
     fixed: Choices,
     baseline: Mapping[str, str] | None = None,
+    sources: Sequence[str] | None = None,
 ) -> Study:
     """The grid over axes.
 
@@ -95,6 +116,8 @@ def make_study(
         seeds: how many, counted from the fixed `seed`.
         fixed: options given once for all trials.
         baseline: the variant to compare with, by its values; the first if None.
+        sources: what differs from seed to seed, of `SOURCES`; of several that are given, trials of
+            the baseline beside the grid tell how much each does.
 
     Raises:
         UsageError: for an unknown or doubled axis, an impossible value, or one that has no effect.
@@ -128,8 +151,12 @@ def make_study(
     first = fixed.get("seed", 0)
     _check_size(axes, seeds, first)
     numbers = tuple(range(first, first + seeds))
-    grid = make_grid(axes, tune, numbers, lambda values: _resolve(values, fixed, axes))
-    study = Study(tuple(axes), tuple(tune), numbers, grid)
+    budget = sources is not None and len(sources) > 1 and seeds > 1
+    sources = SOURCES[:2] if sources is None else sources
+    _check_sources(sources, tune, fixed)
+    grid = _varied(axes, tune, numbers, fixed, sources)
+    study = Study(tuple(axes), tuple(tune), numbers, grid, fixed=fixed)
+    study = study._replace(sources=tuple(sources), budget=budget)
     return study._replace(baseline=find_variant(baseline, study)) if baseline else study
 
 
@@ -155,6 +182,79 @@ def _check_size(axes: Sequence[Axis], seeds: int, first: int) -> None:
             f"seeds are {combinations * seeds:,} networks; a sweep has at most "
             f"{MOST_COMBINATIONS:,} combinations and {MOST_TRIALS:,} networks"
         )
+
+
+def _check_sources(sources: Sequence[str], tune: Sequence[str], fixed: Choices) -> None:
+    """Refuses sources that are none, or would leave nothing to the seeds."""
+    for name in sources:
+        check_choice("sources", name, SOURCES)
+    if not sources:
+        raise FieldError(f"{FIELD.sources} is empty: give what differs from seed to seed")
+    if "split" in sources and tune:
+        raise FieldError(
+            f"{FIELD.sources}=split gives every seed other examples to choose on, so "
+            f"{FIELD.tune} would choose for each by itself; tune first, then give the values"
+        )
+    if len(set(sources)) < len(sources):
+        raise FieldError(f"{FIELD.sources} names one of {', '.join(sources)} twice")
+    if "init_seed" in fixed and "init" in sources:
+        raise FieldError(
+            f"{FIELD.init_seed} holds for all trials: leave init out of {FIELD.sources}"
+        )
+
+
+def _varied(
+    axes: Sequence[Axis],
+    tune: Sequence[str],
+    seeds: Sequence[int],
+    fixed: Choices,
+    sources: Sequence[str],
+) -> Grid:
+    """The grid, whose seeds differ in these sources alone."""
+    first, start = seeds[0], fixed.get("init_seed", seeds[0])
+
+    def of(seeds: Sequence[int], fixed: Choices) -> Grid:
+        return make_grid(axes, tune, seeds, lambda values: _resolve(values, fixed, axes))
+
+    if "split" in sources:
+        before = of_run.value_of(fixed, "split_seed")
+        grids = [of([s], {**fixed, "split_seed": before + s - first}) for s in seeds]
+        grid = Grid(grids[0].variants, tuple(cell for each in grids for cell in each.cells))
+    else:
+        grid = of(seeds, fixed)
+    streams: dict[str, Any] = {
+        "init_seed": None if "init" in sources else start,
+        "order_seed": None if "order" in sources else first,
+    }
+    if not any(seed is not None for seed in streams.values()):
+        return grid
+    return replace(
+        grid,
+        cells=tuple(
+            replace(cell, trials=tuple(replace(trial, **streams) for trial in cell.trials))
+            for cell in grid.cells
+        ),
+    )
+
+
+def trial_choices(study: Study, trial: Trial) -> dict[str, Any]:
+    """The choices of a trial as those of a lone run."""
+    choices = {**study.fixed, **trial.tuned, "seed": trial.seed}
+    if trial.order_seed is not None:
+        choices |= {"seed": trial.order_seed, "init_seed": trial.seed}
+    if trial.init_seed is not None:
+        choices["init_seed"] = trial.init_seed
+    if "split" in study.sources:
+        choices["split_seed"] = (
+            of_run.value_of(study.fixed, "split_seed") + trial.seed - study.seeds[0]
+        )
+    variant = study.grid.variants[trial.variant]
+    for axis in study.compared:
+        for text, value in axis.values:
+            if text == variant[axis.name]:
+                multiple = isinstance(value, Multiple)
+                choices[axis.name] = trial.hparams[axis.name] if multiple else value
+    return choices
 
 
 def check_axis(name: str) -> None:

@@ -5,16 +5,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cnn_jax import training
+from cnn_jax.analysis import answers
 from cnn_jax.analysis.pages import duration
-from cnn_jax.studies.planning import CellPlan, Prepared
-from cnn_jax.studies.sweep_directory import CellDirectory, CellResult
+from cnn_jax.studies.budget import budget_plans
+from cnn_jax.studies.kept_trials import Keeper
+from cnn_jax.studies.planning import CellPlan, Placed, Prepared
+from cnn_jax.studies.sweep_directory import CellDirectory, CellResult, row_name
 from cnn_jax.training import Trainer
-from cnn_jax.training.grid import UNREAD, Trial, choose, partition
+from cnn_jax.training.grid import Trial, choose, partition
 from cnn_jax.training.loop import Standing, fitting
 from cnn_jax.training.sweep import SweepState, Vectorization
 
 # `(share of the work that is done, what goes on, the time left)`.
 Show = Callable[[float, str, str], None]
+# Is given a line that stays.
+Say = Callable[[str], None]
+# A cell of more rows than this is not told row by row.
+_NAMED_ROWS = 4
 
 
 class Board:
@@ -26,27 +33,36 @@ class Board:
     Args:
         show: called with the share of the work that is done, what goes on, and the time left.
         prepared: the cells.
+        say: called with a line for every cell that is finished.
     """
 
-    def __init__(self, show: Show, prepared: Prepared):
-        self._show = show
+    def __init__(self, show: Show, prepared: Prepared, say: Say = lambda line: None):
+        self._show, self._say = show, say
         self._variants, self._cells = prepared.study.grid.variants, len(prepared.plans)
         self._total = sum(plan.cost for plan in prepared.plans)
         self._done = self._worked = self._seconds = 0.0
         self._best: tuple[float, int] | None = None
 
+    def add(self, plans: Sequence[CellPlan]) -> None:
+        """Counts more cells, which are to come."""
+        self._cells += len(plans)
+        self._total += sum(plan.cost for plan in plans)
+
     def show(self, cell: int, text: str) -> None:
         """Says what is going on in a cell."""
-        description = f"cell {cell + 1} of {self._cells}, {text}"
-        if self._best is not None:
-            row = self._variants[self._best[1]].items()
-            named = " ".join(f"{name}={value}" for name, value in row if value != UNREAD)
-            description += f", best {self._best[0]:.2%} ({named})"
-        left = ""
-        if self._worked:
-            remaining = (self._total - self._done) * self._seconds / self._worked
-            left = f"about {duration(remaining)} left"
-        self._show(self._done / self._total, description, left)
+        description = f"cell {cell + 1} of {self._cells}, {text}{self._best_text()}"
+        self._show(self._done / self._total, description, self._left())
+
+    def _best_text(self) -> str:
+        if self._best is None:
+            return ""
+        return f", best {self._best[0]:.2%} ({row_name(self._variants[self._best[1]])})"
+
+    def _left(self) -> str:
+        if not self._worked:
+            return ""
+        remaining = (self._total - self._done) * self._seconds / self._worked
+        return f"about {duration(remaining)} left"
 
     def worked(self, cost: float, seconds: float) -> None:
         """Counts work that was done now."""
@@ -58,14 +74,27 @@ class Board:
         """Counts work that was done before, or need not be done."""
         self._done += cost
 
-    def finished(self, trials: Sequence[Trial]) -> None:
-        """Keeps the best last accuracy: on validation, or where nothing is held out on train."""
+    def finished(self, cell: int, trials: Sequence[Trial]) -> None:
+        """Says what has come of a cell.
+
+        The best so far is by the last accuracy: on validation, or where nothing is held out on
+        train.
+        """
         for trial in trials:
             if trial.status == "finished":
                 last = trial.history[-1]
                 score = last.get("validation_accuracy", last["train_accuracy"])
                 if self._best is None or score > self._best[0]:
                     self._best = score, trial.variant
+        rows = [row_name(self._variants[row]) for row in dict.fromkeys(t.variant for t in trials)]
+        if len(rows) > _NAMED_ROWS:
+            rows = [*rows[:_NAMED_ROWS], f"{len(rows) - _NAMED_ROWS} rows more"]
+        lost = sum(trial.status == "diverged" for trial in trials)
+        networks = f"{len(trials)} network{'' if len(trials) == 1 else 's'}"
+        line = f"cell {cell + 1} of {self._cells} done: {'; '.join(rows)}, {networks}"
+        line += f" ({lost} diverged)" if lost else ""
+        left = self._left() if cell + 1 < self._cells else ""
+        self._say(line + self._best_text() + (f", {left}" if left else ""))
 
 
 @dataclass(frozen=True)
@@ -77,6 +106,7 @@ class CellRun:
     trainer: Trainer
     directory: CellDirectory
     board: Board
+    keeper: Keeper
     prune: bool
     must_stop: Callable[[], bool]
 
@@ -97,14 +127,29 @@ class CellRun:
             trials[index] = replace(trials[index], chosen=True)
         for members, (state, standing) in zip(groups, ends, strict=True):
             tested = [place for place, index in enumerate(members) if index in chosen]
-            for place, score in self.trainer.evaluate(state, standing, tested, test).items():
+            found = self.trainer.test(state, standing, tested, test)
+            for place, (score, right) in found.items():
                 trials[members[place]] = replace(
-                    trials[members[place]], test_accuracy=score["accuracy"], test_loss=score["loss"]
+                    trials[members[place]],
+                    test_accuracy=score["accuracy"],
+                    test_loss=score["loss"],
+                    right=answers.pack(right),
                 )
         ended = [replace(t, status="finished") if t.alive else t for t in trials]
+        for members, end in zip(groups, ends, strict=True):
+            self._keep(members, ended, *end)
         return CellResult(
             tuple(ended), self.plan.parameters, self.trainer.programs, self.trainer.compile_seconds
         )
+
+    def _keep(
+        self, members: list[int], ended: list[Trial], state: SweepState, standing: Standing
+    ) -> None:
+        """Writes those trials of a group down that are wanted."""
+        wanted = set(self.keeper.wanted(ended))
+        places = [place for place, index in enumerate(members) if index in wanted]
+        for place, alone in self.trainer.states(state, standing, places).items():
+            self.keeper.keep(self.plan, ended[members[place]], alone)
 
     def _groups(self, most: int | None) -> list[list[int]]:
         """The trials that share a program call, as the cell was started with or now decided."""
@@ -152,7 +197,9 @@ def run_cells(
     vectorization: Vectorization,
     most: int | None,
     prune: bool,
+    keeper: Keeper,
     *,
+    say: Say = lambda line: None,
     shard: bool = False,
     must_stop: Callable[[], bool] = lambda: False,
 ) -> list[CellResult]:
@@ -165,6 +212,8 @@ def run_cells(
         vectorization: how the trials of a program run.
         most: trials per program, or None for what the memory holds.
         prune: whether tuned values that fall behind are stopped.
+        keeper: which trials are kept as runs.
+        say: what has come of each cell, likewise.
         shard: whether each device has its part of the data only.
         must_stop: asked after every epoch.
 
@@ -172,23 +221,33 @@ def run_cells(
         KeyboardInterrupt: when a process was told to stop, and all that was trained is written
             down.
     """
-    results = []
     where: object = None
-    board = Board(show, prepared)
-    for index, plan in enumerate(prepared.plans):
+    placed: Placed
+    board = Board(show, prepared, say)
+
+    def train(index: int, plan: CellPlan) -> CellResult:
+        nonlocal where, placed
         directory = CellDirectory(sweep, index)
         result = directory.result()
         if result is not None:
             board.skipped(plan.cost)
-        else:
-            if where != (plan.cell.data, plan.mesh):
-                where, placed = (plan.cell.data, plan.mesh), plan.place(shard)
-            trainer = Trainer(plan.run, placed.train, placed.validation, vectorization, plan.mesh)
-            cell = CellRun(index, plan, trainer, directory, board, prune, must_stop)
-            result = cell.run(most, placed.test)
-            directory.finish(result)
-            if must_stop():
-                raise KeyboardInterrupt
-        board.finished(result.trials)
-        results.append(result)
+            return result
+        if where != (plan.cell.data, plan.mesh):
+            where, placed = (plan.cell.data, plan.mesh), plan.place(shard)
+        trainer = Trainer(plan.run, placed.train, placed.validation, vectorization, plan.mesh)
+        cell = CellRun(index, plan, trainer, directory, board, keeper, prune, must_stop)
+        result = cell.run(most, placed.test)
+        directory.finish(result)
+        if must_stop():
+            raise KeyboardInterrupt
+        return result
+
+    results: list[CellResult] = []
+    for index, plan in enumerate(prepared.plans):
+        results.append(train(index, plan))
+        board.finished(index, results[-1].trials)
+    beside = budget_plans(prepared, [trial for result in results for trial in result.trials])
+    board.add(beside)
+    for index, plan in enumerate(beside, start=len(results)):
+        results.append(train(index, plan))
     return results

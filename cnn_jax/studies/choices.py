@@ -60,7 +60,7 @@ FIELDS: dict[str, Any] = {
     if field.name not in _FOLLOW
 }
 # Whole numbers without a default.
-_WHOLE = frozenset({"image_size", "train_examples", "patience"})
+_WHOLE = frozenset({"image_size", "train_examples", "patience", "init_seed"})
 # A precision that is chosen by what the machine has.
 AUTO = "auto"
 # What each choice that is a word may be.
@@ -76,7 +76,8 @@ CHOICES: dict[str, Collection[str]] = {
 _DEFAULTS = (
     DATA
     | FIELDS
-    | {"seed": 0, "augment": "", "init_from": None, "keep_epoch": "last", "patience": None}
+    | {"seed": 0, "init_seed": None, "augment": "", "init_from": None}
+    | {"keep_epoch": "last", "patience": None}
 )
 
 
@@ -254,7 +255,7 @@ def every_choice(
     network |= dict(network.pop("numbers"))
     frozen = content.pop("freeze")
     content |= {"freeze": frozen} if frozen else {}
-    for name in ("init_from", "keep_epoch", "patience"):
+    for name in ("init_seed", "init_from", "keep_epoch", "patience"):
         if (chosen := value_of(choices, name)) != _DEFAULTS[name]:
             content[name] = chosen
     held = {file.name: file.sha256 for file in (loaded_files() if files is None else files)}

@@ -334,7 +334,7 @@ def _by_class(counts: Counter[str]) -> str:
 
 def write_records(directory: RunDirectory, records: Sequence[DataRecord]) -> None:
     """Writes what a study remembers of its data sets: of the only one in its own folder."""
-    for folder, record in zip(_folders(directory.path, len(records)), records, strict=True):
+    for folder, record in zip(record_folders(directory.path, len(records)), records, strict=True):
         content, arrays = to_files(record)
         written = io.BytesIO()
         np.savez_compressed(written, **arrays)
@@ -356,7 +356,9 @@ def check_records(path: Path, records: Sequence[DataRecord], pools: Sequence[Poo
     Raises:
         UsageError: naming what differs.
     """
-    for folder, record, pool in zip(_folders(path, len(records)), records, pools, strict=True):
+    for folder, record, pool in zip(
+        record_folders(path, len(records)), records, pools, strict=True
+    ):
         before = read_record(folder)
         if before is None:
             return False
@@ -371,5 +373,6 @@ def check_records(path: Path, records: Sequence[DataRecord], pools: Sequence[Poo
     return True
 
 
-def _folders(path: Path, count: int) -> list[Path]:
+def record_folders(path: Path, count: int) -> list[Path]:
+    """Where a study in a folder remembers its data sets, so many."""
     return [path] if count == 1 else [path / "data" / f"{index:02d}" for index in range(count)]

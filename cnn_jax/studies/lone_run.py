@@ -32,11 +32,14 @@ from cnn_jax.studies.run_directory import (
 from cnn_jax.training.grid import Trial
 from cnn_jax.training.loop import Standing
 from cnn_jax.training.processes import fetch
+from cnn_jax.training.run import Points, parts_of_epoch
 from cnn_jax.training.sweep import SweepState
-from cnn_jax.training.task import normalize
+from cnn_jax.training.task import normalize, steps_per_epoch
 
 METRICS_FILE = "metrics.jsonl"
 TIMINGS_FILE = "timings.jsonl"
+# What epochs looked like inside: about 100 lines each.
+STEPS_FILE = "steps.jsonl"
 # Which test images are answered right, in the order of the record of the data.
 ANSWERS_FILE = "answers.npz"
 # More logits of the validation split than this are not written down.
@@ -50,11 +53,14 @@ class EpochEnd(NamedTuple):
         metrics: the last record of the trial's history.
         timing: epoch, seconds and images_per_second of its training pass.
         seconds: of all of it, the evaluation on validation included.
+        points: what it looked like inside, in about 100 parts: step (of the whole run) and epoch at
+            the end of each, learning_rate there, and the mean train_loss.
     """
 
     metrics: dict[str, float]
     timing: dict[str, float]
     seconds: float
+    points: list[dict[str, float]]
 
 
 class Keep(NamedTuple):
@@ -90,6 +96,7 @@ class LoneRun:
     Attributes:
         trial: with the history of the epochs done.
         timings: one record for each of them.
+        points: about 100 for each of them, as in `EpochEnd`.
 
     Args:
         lone: the plan of its only cell.
@@ -119,6 +126,7 @@ class LoneRun:
         self._best: training.TrainState | None = None
         (self.trial,) = lone.cell.trials
         self.timings: list[dict[str, float]] = []
+        self.points: list[dict[str, float]] = []
         self._trainer = training.Trainer(lone.run, placed.train, placed.validation, mesh=lone.mesh)
         self._state, self._standing = self._begin(resume)
 
@@ -187,7 +195,9 @@ class LoneRun:
             (self.trial,) = end.standing.trials
             metrics, rate = self.trial.history[-1], images / end.train_seconds
             timing = {"epoch": self.done, "seconds": end.train_seconds, "images_per_second": rate}
+            points = self._points(end.points)
             self.timings.append(timing)
+            self.points += points
             stop = must_stop()
             last = self.stopped or self.diverged or self.done == self.epochs
             if self._is_best():
@@ -197,13 +207,24 @@ class LoneRun:
             if self.directory is not None:
                 self.directory.append(METRICS_FILE, metrics)
                 self.directory.append(TIMINGS_FILE, timing)
+                self.directory.append(STEPS_FILE, *points)
                 if stop or last or self.done % checkpoint_every == 0:
                     self.directory.save(self.state)
-            yield EpochEnd(metrics, timing, end.seconds)
+            yield EpochEnd(metrics, timing, end.seconds, points)
             if stop:
                 raise KeyboardInterrupt
             if last:
                 return
+
+    def _points(self, points: Points) -> list[dict[str, float]]:
+        """Those of the last epoch, of the only trial."""
+        steps = steps_per_epoch(self.lone.config, len(self.lone.loaded.dataset.train))
+        ends = parts_of_epoch(steps) + (self.done - 1) * steps
+        columns = (ends.tolist(), *(values[0].tolist() for values in points))
+        return [
+            {"epoch": end / steps, "step": end, "learning_rate": rate, "train_loss": loss}
+            for end, loss, rate in zip(*columns, strict=True)
+        ]
 
     def _begin(self, resume: bool) -> tuple[SweepState, Standing]:
         """Before the first epoch, or after the last checkpoint."""
@@ -215,6 +236,7 @@ class LoneRun:
                 self._best = self.directory.restore(like, BEST)
             done = 0 if held is None else int(held.epoch)
             self.timings = self.directory.history(TIMINGS_FILE, done)
+            self.points = self.directory.history(STEPS_FILE, done)
             history = tuple(self.directory.history(METRICS_FILE, done))
             self.trial = replace(self.trial, history=history)
             if self._best is not None and int(self._best.epoch) > done:
@@ -237,6 +259,7 @@ class Tested:
         state: after the last epoch.
         trial: with its history.
         timings: one record for each epoch.
+        points: about 100 for each epoch.
         compile_seconds: spent on compilation.
         logits: of the test split.
         held_out: logits and labels of the validation split, or None without one.
@@ -248,6 +271,7 @@ class Tested:
     state: training.TrainState
     trial: Trial
     timings: list[dict[str, float]]
+    points: list[dict[str, float]]
     compile_seconds: float
     logits: Float[np.ndarray, "n classes"]
     held_out: tuple[np.ndarray, np.ndarray] | None
@@ -327,6 +351,7 @@ class Tested:
             calibrated=config.loss in CALIBRATED,
             insight=seen,
             live=self._live(page_weights),
+            points=self.points,
         )
         return report.render_report(record, found)
 
@@ -401,6 +426,7 @@ def read_test_split(run: LoneRun, placed: Placed) -> Tested:
         state,
         run.trial,
         run.timings,
+        run.points,
         run.compile_seconds,
         logits,
         held_out,

@@ -15,6 +15,7 @@ from cnn_jax.errors import UsageError
 from cnn_jax.studies.data_record import read_record
 from cnn_jax.studies.lone_run import ANSWERS_FILE, METRICS_FILE
 from cnn_jax.studies.run_directory import CONFIG_FILE, RESULT_FILE, RunDirectory, plain
+from cnn_jax.studies.sweep_directory import KEPT_TRIALS, check_no_sweep, read_rows
 
 # Choices that say where things are, and not what they are.
 _PLACES = frozenset({"data_dir", "extensions"})
@@ -56,8 +57,14 @@ class Entry(NamedTuple):
 
 
 def find_entries(folder: Path) -> list[Entry]:
-    """The runs and sweeps below a folder, those that were started last first."""
-    found = [read_entry(path.parent) for path in folder.rglob(CONFIG_FILE)]
+    """The runs and sweeps below a folder, those that were started last first.
+
+    Trials that a sweep has kept are part of it.
+    """
+    paths = [path.parent for path in folder.rglob(CONFIG_FILE)]
+    sweeps = {path for path in paths if read_rows(path)}
+    kept = {path for path in paths if path.parent.name == KEPT_TRIALS and path.parents[1] in sweeps}
+    found = [read_entry(path) for path in paths if path not in kept]
     return sorted(found, key=lambda entry: (entry.started, str(entry.path)), reverse=True)
 
 
@@ -140,9 +147,8 @@ def compare_runs(paths: Sequence[Path]) -> tuple[list[ComparedRun], list[Pair]]:
         UsageError: if one is none.
     """
     entries = [read_entry(path) for path in paths]
-    for entry in entries:
-        if entry.sweep:
-            raise UsageError(f"{entry.path} is a sweep, which compares its networks in its report")
+    for path in paths:
+        check_no_sweep(path)
     names = _names(paths)
     runs = []
     for entry, name, differs in zip(entries, names, differing(entries), strict=True):

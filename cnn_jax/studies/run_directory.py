@@ -231,15 +231,15 @@ class RunDirectory:
         if not file.is_file():
             return []
         lines = [line for line in file.read_text().splitlines() if line.endswith("}")]
-        kept = [json.loads(line) for line in lines][:epochs]
+        kept = [record for record in map(json.loads, lines) if record["epoch"] <= epochs]
         self.write(name, "".join(strict_json(record) + "\n" for record in kept))
         return [with_nan(record) for record in kept]
 
-    def append(self, name: str, record: dict[str, Any]) -> None:
-        """Adds one line to a file of lines."""
+    def append(self, name: str, *records: dict[str, Any]) -> None:
+        """Adds a line for each record to a file of lines."""
         if is_first():
             with (self.path / name).open("a") as file:
-                file.write(strict_json(record) + "\n")
+                file.write("".join(strict_json(record) + "\n" for record in records))
 
     def write_json(self, name: str, content: Any) -> None:
         """Writes a JSON file."""

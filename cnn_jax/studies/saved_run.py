@@ -36,6 +36,7 @@ from cnn_jax.studies.run_directory import (
     first_difference,
     read_flags,
 )
+from cnn_jax.studies.sweep_directory import check_no_sweep
 from cnn_jax.training import checkpoints
 from cnn_jax.training.task import normalize
 
@@ -226,6 +227,7 @@ def load_run(path: Path, place: Mapping[str, Any] | None = None) -> SavedRun:
     Raises:
         UsageError: if the folder holds no run, or one that cannot be restored.
     """
+    check_no_sweep(path)
     for file in kept_files(path):
         load_file(file)
     choices = read_choices(path)

@@ -5,11 +5,15 @@ from typing import Any
 
 import numpy as np
 
-from cnn_jax.analysis.ablation.records import SweepRecord
+from cnn_jax import data
+from cnn_jax.analysis.ablation.records import DATASET, SweepRecord
 from cnn_jax.extend import ExtensionFile
+from cnn_jax.studies.axes import SOURCES, Study
 from cnn_jax.studies.choices import every_choice
+from cnn_jax.studies.kept_trials import Keeper
 from cnn_jax.studies.planning import Prepared
 from cnn_jax.studies.sweep_directory import CellResult
+from cnn_jax.training.grid import Trial
 
 # What rows are compared with: the baseline by Dunnett's test, or every other by Tukey's too.
 COMPARISONS = ("baseline", "all")
@@ -36,6 +40,8 @@ def sweep_choices(
         "prune": prune,
         "vectorization": vectorization,
     }
+    if study.sources != SOURCES[:2] or study.budget:
+        described["sources"] = study.sources
     for index, cell in enumerate(grid.cells, start=1):
         described[f"cell {index}"] = {
             "choices": every_choice(dict(cell.data), cell.config, {}, files),
@@ -52,6 +58,7 @@ def sweep_record(
     *,
     equivalent_within: float,
     all_pairs: bool,
+    keeper: Keeper,
 ) -> SweepRecord:
     """What the tables and the report of a sweep are made from.
 
@@ -62,9 +69,12 @@ def sweep_record(
         environment: what it ran on, likewise.
         equivalent_within: a difference of accuracy that does not matter, as a fraction.
         all_pairs: whether every pair of rows is compared too.
+        keeper: of its trials, which knows how each is trained alone.
     """
     study, grid, loaded = prepared.study, prepared.study.grid, prepared.loaded
-    trials = [trial for result in results for trial in result.trials]
+    every = [trial for result in results for trial in result.trials]
+    trials = [trial for trial in every if trial.source is None]
+    tests = {item.record.splits["test"].hashes.tobytes() for item in loaded}
     rows = range(len(grid.variants))
     spent = [sum(trial.seconds for trial in trials if trial.variant == row) for row in rows]
     of_row = {trial.variant: result.parameters for result in results for trial in result.trials}
@@ -81,7 +91,7 @@ def sweep_record(
             for name in study.tuned
         },
         seeds=study.seeds,
-        baseline=study.baseline if len(grid.variants) > 1 else None,
+        baseline=study.baseline if _comparable(study) else None,
         trials=trials,
         seconds=spent,
         test_examples=len(loaded[0].dataset.test),
@@ -95,7 +105,47 @@ def sweep_record(
         chance=_chance(loaded[0].dataset.test.labels),
         equivalent_within=equivalent_within,
         all_pairs=all_pairs,
+        sources=study.sources,
+        budget=_budget(study, every),
+        **(_test_pictures(loaded[0].dataset) if len(tests) == 1 else {}),
+        commands=[_command(keeper, trials, row) for row in rows],
     )
+
+
+def _budget(study: Study, trials: Sequence[Trial]) -> dict[str, list[float]]:
+    """By source the test accuracies of the trials that differ from the first seed in it alone."""
+    if not study.budget:
+        return {}
+    return {
+        source: [
+            t.test_accuracy for t in trials if t.source == source and t.test_accuracy is not None
+        ]
+        for source in study.sources
+    }
+
+
+def _comparable(study: Study) -> bool:
+    """Whether any row can be compared with another: not on different data sets."""
+    return len({tuple(row[a.name] for a in study.compared if a.name != DATASET)
+                for row in study.grid.variants}) > 1  # fmt: skip
+
+
+def _test_pictures(dataset: data.Dataset) -> dict[str, Any]:
+    """The test images with what they show, for the fields of a record."""
+    names, labels = dataset.class_names, dataset.test.labels
+    if labels.ndim == 1:
+        truth = [names[label] for label in labels]
+    else:
+        truth = [
+            ", ".join(n for n, there in zip(names, row, strict=True) if there) for row in labels
+        ]
+    return {"test_images": dataset.test.images, "test_truth": truth}
+
+
+def _command(keeper: Keeper, trials: Sequence[Trial], row: int) -> str:
+    """How the first trial of a row is trained alone, one of the chosen values if there is any."""
+    of_row = [trial for trial in trials if trial.variant == row]
+    return keeper.command(min(of_row, key=lambda trial: (not trial.chosen, trial.seed)))
 
 
 def _chance(labels: np.ndarray) -> float:

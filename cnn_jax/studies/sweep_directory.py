@@ -1,4 +1,4 @@
-"""The cells in the folder of a sweep: those that are finished, and the one in flight."""
+"""The folder of a sweep: its rows, cells that are finished or in flight, trials that are kept."""
 
 import json
 import shutil
@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from cnn_jax.errors import UsageError
-from cnn_jax.studies.run_directory import RunDirectory
+from cnn_jax.studies.run_directory import CONFIG_FILE, FLAGS_FILE, RunDirectory
 from cnn_jax.training import Trainer, checkpoints
-from cnn_jax.training.grid import Trial
+from cnn_jax.training.grid import UNREAD, Trial
 from cnn_jax.training.loop import Standing
 from cnn_jax.training.processes import from_first, is_first
 from cnn_jax.training.sweep import SweepState
 
 CELLS = "cells"
+# The folder of a sweep in which trials are kept as runs of their own.
+KEPT_TRIALS = "kept"
 Made = TypeVar("Made")
 
 
@@ -118,3 +120,44 @@ def _read(file: Path, make: Callable[[dict[str, Any]], Made]) -> Made:
 
 def _trials(record: Mapping[str, Any]) -> tuple[Trial, ...]:
     return tuple(map(Trial.from_json, record["trials"]))
+
+
+def kept_runs(sweep: Path) -> dict[int, list[Path]]:
+    """The folders of the trials that a sweep has kept, by row."""
+    found: dict[int, list[Path]] = {}
+    for path in sorted((sweep / KEPT_TRIALS).glob("*/")):
+        row = path.name.partition("-")[0]
+        if row.isdecimal() and (path / FLAGS_FILE).is_file():
+            found.setdefault(int(row), []).append(path)
+    return found
+
+
+def check_no_sweep(path: Path) -> None:
+    """Refuses the folder of a sweep where one run is asked for.
+
+    Raises:
+        UsageError: with its rows, and where a trained network of each lies.
+    """
+    rows = read_rows(path)
+    if rows is None:
+        return
+    kept = kept_runs(path)
+    listed = [
+        f"{row_name(row)}: {', '.join(map(str, kept[index])) if index in kept else 'none kept'}"
+        for index, row in enumerate(rows)
+    ]
+    how = "give one of its networks" if kept else "no network of it was kept (--keep)"
+    raise UsageError(f"{path} is a sweep of {len(rows)} rows; {how}: {'; '.join(listed)}")
+
+
+def read_rows(path: Path) -> list[dict[str, str]] | None:
+    """The rows of the sweep in a folder; None if there is none."""
+    try:
+        return json.loads((path / CONFIG_FILE).read_text())["rows"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def row_name(values: Mapping[str, str]) -> str:
+    """The values of a row that it reads, in one line."""
+    return " ".join(f"{name}={value}" for name, value in values.items() if value != UNREAD)

@@ -6,6 +6,7 @@ affair: `WANDB_MODE=offline`, `MLFLOW_TRACKING_URI`, `TRACKIO_DIR`.
 
 import importlib
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -38,11 +39,22 @@ class Tracker(Protocol):
     def epoch(self, metrics: Mapping[str, float]) -> None:
         """The metrics of an epoch, its number among them."""
 
+    def points(self, points: Sequence[Mapping[str, float]]) -> None:
+        """What an epoch looked like inside, each with the number of its step."""
+
     def end(self, accuracy: float, interval: tuple[float, float], report: Path) -> None:
         """The accuracy on the test split with its 95% interval, and the page of the report."""
 
     def close(self, failed: bool) -> None:
         """Nothing more comes: the run has ended, or has failed."""
+
+
+# What is seen within epochs has names of its own: other trackers' axes are the epochs.
+_WITHIN = ("train_loss", "learning_rate")
+
+
+def _within(point: Mapping[str, float]) -> dict[str, float]:
+    return {f"step/{name}": point[name] for name in _WITHIN}
 
 
 def _result(accuracy: float, interval: tuple[float, float]) -> dict[str, float]:
@@ -60,6 +72,11 @@ class _TensorBoard:
         for name, value in metrics.items():
             self._board.add_scalar(name, value, int(metrics["epoch"]))
 
+    def points(self, points: Sequence[Mapping[str, float]]) -> None:
+        for point in points:
+            for name, value in _within(point).items():
+                self._board.add_scalar(name, value, int(point["step"]))
+
     def end(self, accuracy: float, interval: tuple[float, float], report: Path) -> None:
         for name, value in _result(accuracy, interval).items():
             self._board.add_scalar(name, value)
@@ -74,9 +91,21 @@ class _Wandb:
         self._run = self._client.init(
             project=PROJECT, name=told.name, config=dict(told.choices), dir=str(told.folder)
         )
+        # The client's own steps only rise: every curve names its axis.
+        for axis, names in {
+            "epoch": ("train_*", "validation_*", "learning_rate"),
+            "step": ("step/*",),
+        }.items():
+            self._run.define_metric(axis, hidden=True)
+            for name in names:
+                self._run.define_metric(name, step_metric=axis)
 
     def epoch(self, metrics: Mapping[str, float]) -> None:
-        self._run.log(dict(metrics), step=int(metrics["epoch"]))
+        self._run.log(dict(metrics))
+
+    def points(self, points: Sequence[Mapping[str, float]]) -> None:
+        for point in points:
+            self._run.log({"step": int(point["step"]), **_within(point)})
 
     def end(self, accuracy: float, interval: tuple[float, float], report: Path) -> None:
         self._run.summary.update(_result(accuracy, interval))
@@ -96,6 +125,10 @@ class _Trackio:
     def epoch(self, metrics: Mapping[str, float]) -> None:
         self._client.log(dict(metrics), step=int(metrics["epoch"]))
 
+    def points(self, points: Sequence[Mapping[str, float]]) -> None:
+        for point in points:
+            self._client.log(_within(point), step=int(point["step"]))
+
     def end(self, accuracy: float, interval: tuple[float, float], report: Path) -> None:
         self._client.log(_result(accuracy, interval))
         self._client.save(str(report), project=PROJECT)
@@ -108,11 +141,20 @@ class _Mlflow:
     def __init__(self, told: Told):
         self._client = _client("mlflow")
         self._client.set_experiment(PROJECT)
-        self._client.start_run(run_name=told.name)
+        self._run = self._client.start_run(run_name=told.name)
         self._client.log_params(dict(told.choices))
 
     def epoch(self, metrics: Mapping[str, float]) -> None:
         self._client.log_metrics(dict(metrics), step=int(metrics["epoch"]))
+
+    def points(self, points: Sequence[Mapping[str, float]]) -> None:
+        now = int(1000 * time.time())
+        found = [
+            self._client.entities.Metric(name, value, now, int(point["step"]))
+            for point in points
+            for name, value in _within(point).items()
+        ]
+        self._client.MlflowClient().log_batch(self._run.info.run_id, metrics=found)
 
     def end(self, accuracy: float, interval: tuple[float, float], report: Path) -> None:
         self._client.log_metrics(_result(accuracy, interval))

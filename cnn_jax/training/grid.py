@@ -134,6 +134,10 @@ class Trial:
         chosen: whether its tuned values are those chosen for its variant.
         test_accuracy: in [0, 1]; None unless chosen and finished.
         test_loss: mean over the test examples; None unless chosen and finished.
+        right: which test examples it has right, as `cnn_jax.analysis.answers` packs them; likewise.
+        init_seed: of initialization, if not `seed`.
+        order_seed: of all that is drawn in training, if not `seed`.
+        source: of a trial beside the grid, the only one in which it differs from the first seed.
     """
 
     variant: int
@@ -146,6 +150,10 @@ class Trial:
     chosen: bool = False
     test_accuracy: float | None = None
     test_loss: float | None = None
+    right: str | None = None
+    init_seed: int | None = None
+    order_seed: int | None = None
+    source: str | None = None
 
     @property
     def alive(self) -> bool:

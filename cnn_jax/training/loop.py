@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, Sharding
+from jaxtyping import Bool, PRNGKeyArray
 
 from cnn_jax import compilation
 from cnn_jax.data import Split
@@ -20,7 +21,7 @@ from cnn_jax.training.devices import BATCH_AXIS, TRIAL_AXIS, mesh_shape, put, sp
 from cnn_jax.training.grid import Status, Trial, losers
 from cnn_jax.training.processes import fetch, least
 from cnn_jax.training.programs import compile_epoch, program_cost
-from cnn_jax.training.run import Run, TrainState, make_run
+from cnn_jax.training.run import Points, Run, TrainState, make_run
 from cnn_jax.training.sweep import SweepState, Trials, Vectorization, make_sweep
 from cnn_jax.training.task import Examples, Size, Task
 
@@ -82,12 +83,14 @@ class CellEpoch(NamedTuple):
         standing: of the trials.
         train_seconds: wall time of the training pass.
         seconds: of all of it, the evaluation on validation included.
+        points: of each trial at a place of the program, what the epoch looked like inside.
     """
 
     state: SweepState
     standing: Standing
     train_seconds: float
     seconds: float
+    points: Points
 
 
 class Trainer:
@@ -124,7 +127,9 @@ class Trainer:
         """The state and the standing of some trials before the first epoch."""
         standing = Standing(0, self._fill(range(len(trials))), tuple(trials))
         init = compilation.jit(self._sweep.init, out_shardings=self._by_trial)
-        return self._mask(init(self._stack(standing), self._train), standing), standing
+        keys = self._keys(standing, "init_seed")
+        stacked = self._stack(standing)._replace(keys=put(keys, self._by_trial))
+        return self._mask(init(stacked, self._train), standing), standing
 
     def like(self, standing: Standing) -> SweepState:
         """Shapes, types and places of the state at a standing, for reading a checkpoint.
@@ -200,9 +205,9 @@ class Trainer:
             if self._validation is not None:
                 validate = self._program(standing, stacked, None)
             start = time.perf_counter()
-            state, metrics = jax.block_until_ready(train(state, stacked, self._train))
+            state, metrics, points = jax.block_until_ready(train(state, stacked, self._train))
             train_seconds = time.perf_counter() - start
-            finite, metrics = fetch((state.alive, metrics))
+            finite, metrics, points = fetch((state.alive, metrics, points))
             rows = _rows(metrics, standing, standing.alive)
             if self._validation is not None:
                 held_out = fetch(validate(self._mask(state, standing), stacked, self._validation))
@@ -220,18 +225,36 @@ class Trainer:
                 state, standing = self._prune(state, standing, epochs)
                 if standing.places != places:
                     stacked = self._stack(standing)
-            yield CellEpoch(state, standing, train_seconds, seconds)
+            yield CellEpoch(state, standing, train_seconds, seconds, points)
 
-    def evaluate(
+    def test(
         self, state: SweepState, standing: Standing, chosen: Iterable[int], examples: Examples
-    ) -> dict[int, dict[str, float]]:
-        """Loss and accuracy over a whole split, of the chosen trials that are alive, by index."""
+    ) -> dict[int, tuple[dict[str, float], Bool[np.ndarray, " n"]]]:
+        """Of the chosen trials that are alive, by index: loss and accuracy over a whole split.
+
+        Beside them, which examples each has right.
+        """
         wanted = {index for index in chosen if standing.trials[index].alive}
         if not wanted:
             return {}
         state = self._mask(state, standing, wanted)
-        metrics = compilation.jit(self._sweep.evaluate)(state, self._stack(standing), examples)
-        return _rows(fetch(metrics), standing, wanted)
+        found = compilation.jit(self._sweep.test)(state, self._stack(standing), examples)
+        metrics, right = fetch(found)
+        rows = _rows(metrics, standing, wanted)
+        return {index: (row, right[standing.places.index(index)]) for index, row in rows.items()}
+
+    def states(
+        self, state: SweepState, standing: Standing, wanted: Collection[int]
+    ) -> dict[int, TrainState]:
+        """Of these trials the states as those of lone runs, on the host."""
+        if not wanted:
+            return {}
+        held = fetch(state.states)
+        places = {index: standing.places.index(index) for index in wanted}
+        return {
+            index: jax.tree.map(lambda leaf, place=place: leaf[place], held)
+            for index, place in places.items()
+        }
 
     def _prune(
         self, state: SweepState, standing: Standing, epochs: int
@@ -273,8 +296,14 @@ class Trainer:
             name: jnp.asarray([trial.hparams[name] for trial in members], jnp.float32)
             for name in members[0].hparams
         }
-        keys = jax.vmap(jax.random.key)(jnp.asarray([trial.seed for trial in members]))
-        return put(Trials(hparams, keys), self._by_trial)
+        return put(Trials(hparams, self._keys(standing, "order_seed")), self._by_trial)
+
+    def _keys(self, standing: Standing, stream: str) -> PRNGKeyArray:
+        """Of each place the key of its trial's seed, or of that of a stream."""
+        members = [standing.trials[max(index, 0)] for index in standing.places]
+        own = [getattr(trial, stream) for trial in members]
+        seeds = [t.seed if seed is None else seed for t, seed in zip(members, own, strict=True)]
+        return jax.vmap(jax.random.key)(jnp.asarray(seeds))
 
     def _abstract(self, trial: Trial, where: Sharding, *places: int) -> SweepState:
         """Shapes, types and places of the state of one trial, or of so many."""

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
 
 from cnn_jax.errors import FIELD, FieldError
 from cnn_jax.models import (
@@ -66,6 +66,28 @@ INITIALIZATION_IMAGES = 5000
 Metrics = dict[str, Float[Array, ""]]
 
 
+# How often an epoch is looked at inside, if it has as many steps.
+POINTS = 100
+
+
+class Points(NamedTuple):
+    """An epoch's steps in about `POINTS` parts of equal length.
+
+    Attributes:
+        train_loss: the mean over the steps of each part.
+        learning_rate: of its last step.
+    """
+
+    train_loss: Float[Array, " points"]
+    learning_rate: Float[Array, " points"]
+
+
+def parts_of_epoch(steps: int) -> Int[np.ndarray, " points"]:
+    """How many of an epoch's steps are done at the end of each part of `Points`."""
+    count = min(POINTS, steps)
+    return np.arange(1, count + 1) * steps // count
+
+
 class Run(NamedTuple):
     """The pure functions of a run.
 
@@ -74,19 +96,23 @@ class Run(NamedTuple):
             training examples for it; without them the state has the same shapes.
         epoch: `(state, hparams, key, examples, size) -> (state, metrics)`: one pass over the
             training set, its images at this static size (as they are, if none is given).
+        watched_epoch: the same, and what the epoch looked like inside: `Points`.
         sizes: that of each epoch.
         predict: `(state, images) -> logits` of a whole split.
         score: `(logits, labels, hparams) -> metrics`, loss and accuracy (of several labels, its
             mean over them, each said to be there from logit 0 on).
         evaluate: `(state, hparams, examples) -> metrics`, the score of the predictions.
+        test: the same, and of each example whether it is right; of several labels, all of them.
     """
 
     init: Callable[..., TrainState]
     epoch: Callable[..., tuple[TrainState, Metrics]]
+    watched_epoch: "Callable[..., tuple[TrainState, Metrics, Points]]"
     sizes: tuple[Size, ...]
     predict: Callable[[TrainState, UInt8[Array, "n h w c"]], Float[Array, "n classes"]]
     score: Callable[[Float[Array, "n classes"], Array, TracedHparams], Metrics]
     evaluate: Callable[[TrainState, TracedHparams, Examples], Metrics]
+    test: Callable[[TrainState, TracedHparams, Examples], tuple[Metrics, Bool[Array, " n"]]]
 
 
 class Keys(NamedTuple):
@@ -138,11 +164,13 @@ def make_run(
     setting = Setting(config, task, mesh if devices > 1 else None, start)
     return Run(
         partial(_init, setting),
+        lambda *given: _epoch(setting, *given)[:2],
         partial(_epoch, setting),
         sizes(config, task),
         partial(_predict, setting, devices),
         partial(_score, setting),
-        partial(_evaluate, setting, devices),
+        lambda *given: _test(setting, devices, *given)[0],
+        partial(_test, setting, devices),
     )
 
 
@@ -212,7 +240,7 @@ def _epoch(
     key: PRNGKeyArray,
     examples: Examples,
     size: Size | None = None,
-) -> tuple[TrainState, Metrics]:
+) -> tuple[TrainState, Metrics, Points]:
     config, keys = setting.config, streams(key)
     size = size or setting.task.image_shape[:2]
     plan = _full_batch if OPTIMIZERS[config.optimizer].full_batch else _stochastic
@@ -238,11 +266,23 @@ def _epoch(
         }
 
     state, metrics = lax.scan(step, state, (jnp.arange(steps), updates.indices, updates.dropout))
-    return state._replace(epoch=state.epoch + 1), {
-        "train_loss": jnp.mean(metrics["train_loss"]),
-        "train_accuracy": jnp.mean(metrics["train_accuracy"]),
-        "learning_rate": metrics["learning_rate"][-1],
-    }
+    return (
+        state._replace(epoch=state.epoch + 1),
+        {
+            "train_loss": jnp.mean(metrics["train_loss"]),
+            "train_accuracy": jnp.mean(metrics["train_accuracy"]),
+            "learning_rate": metrics["learning_rate"][-1],
+        },
+        _points(metrics["train_loss"], metrics["learning_rate"]),
+    )
+
+
+def _points(losses: Float[Array, " steps"], rates: Float[Array, " steps"]) -> Points:
+    ends = parts_of_epoch(len(losses))
+    lengths = np.diff(ends, prepend=0)
+    part = np.repeat(np.arange(len(ends)), lengths)
+    sums = jax.ops.segment_sum(losses, part, len(ends), indices_are_sorted=True)
+    return Points(sums / lengths, rates[ends - 1])
 
 
 def _predict(
@@ -276,12 +316,13 @@ def _score(
     }
 
 
-def _evaluate(
+def _test(
     setting: Setting, devices: int, state: TrainState, hparams: TracedHparams, examples: Examples
-) -> Metrics:
+) -> tuple[Metrics, Bool[Array, " n"]]:
     count = len(examples)
-    logits = _predict(setting, devices, state, examples.images)
-    return _score(setting, logits[:count], examples.labels[:count], hparams)
+    logits = _predict(setting, devices, state, examples.images)[:count]
+    labels = examples.labels[:count]
+    return _score(setting, logits, labels, hparams), setting.labels.right(logits, labels) == 1
 
 
 def _check_layers(config: Config, task: Task, start: Weights | None) -> None:

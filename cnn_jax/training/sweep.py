@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from cnn_jax.ops import lowering_on_cpu
 from cnn_jax.training.devices import TRIAL_AXIS
-from cnn_jax.training.run import Run
+from cnn_jax.training.run import Points, Run
 from cnn_jax.training.step import TrainState
 from cnn_jax.training.task import Examples, Size
 
@@ -49,6 +49,9 @@ class SweepState(NamedTuple):
 Metrics = dict[str, Float[Array, " trials"]]
 
 
+Trained = tuple[SweepState, Metrics, Points]
+
+
 class Sweep(NamedTuple):
     """The pure functions of many runs at once.
 
@@ -57,14 +60,17 @@ class Sweep(NamedTuple):
 
     Attributes:
         init: `(trials, train) -> state` before the first step.
-        epoch: `(state, trials, train) -> (state, metrics)`: one pass of every trial over the
-            training set. A function for each size that the images have in some epoch.
+        epoch: `(state, trials, train) -> (state, metrics, points)`: one pass of every trial over
+            the training set, and what each looked like inside. A function for each size that the
+            images have in some epoch.
         evaluate: `(state, trials, examples) -> metrics` over a whole split.
+        test: the same, and of each trial which examples it has right.
     """
 
     init: Callable[[Trials, Examples], SweepState]
-    epoch: Mapping[Size, Callable[[SweepState, Trials, Examples], tuple[SweepState, Metrics]]]
+    epoch: Mapping[Size, Callable[[SweepState, Trials, Examples], Trained]]
     evaluate: Callable[[SweepState, Trials, Examples], Metrics]
+    test: Callable[[SweepState, Trials, Examples], tuple[Metrics, Bool[Array, "trials n"]]]
 
 
 def default_vectorization() -> Vectorization:
@@ -90,46 +96,49 @@ def make_sweep(run: Run, vectorization: Vectorization, mesh: Mesh | None = None)
         states = over_trials(one)(trials.hparams, trials.keys)
         return SweepState(states, jnp.ones(trials.keys.shape, bool))
 
-    def epoch(
-        size: Size, state: SweepState, trials: Trials, train: Examples
-    ) -> tuple[SweepState, Metrics]:
+    def epoch(size: Size, state: SweepState, trials: Trials, train: Examples) -> Trained:
         def advance(state: TrainState, hparams: dict[str, Array], key: PRNGKeyArray) -> tuple:
-            state, metrics = run.epoch(state, hparams, key, train, size)
-            return state, _finite(metrics["train_loss"], state.params), metrics
+            state, metrics, points = run.watched_epoch(state, hparams, key, train, size)
+            return state, _finite(metrics["train_loss"], state.params), (metrics, points)
 
         def one(alive: Array, state: TrainState, hparams: dict, key: PRNGKeyArray) -> tuple:
-            _, _, metrics = jax.eval_shape(advance, state, hparams, key)
+            _, _, seen = jax.eval_shape(advance, state, hparams, key)
 
             def rest(state: TrainState, *_: object) -> tuple:
-                return state, jnp.asarray(False), _undefined(metrics)
+                return state, jnp.asarray(False), _undefined(seen)
 
             return lax.cond(alive, advance, rest, state, hparams, key)
 
-        states, alive, metrics = over_trials(one)(
+        states, alive, (metrics, points) = over_trials(one)(
             state.alive, state.states, trials.hparams, trials.keys
         )
-        return SweepState(states, alive), metrics
+        return SweepState(states, alive), metrics, points
 
-    def evaluate(state: SweepState, trials: Trials, examples: Examples) -> Metrics:
-        def one(alive: Array, state: TrainState, hparams: dict) -> dict[str, Array]:
-            def measure(state: TrainState, hparams: dict) -> dict[str, Array]:
-                return run.evaluate(state, hparams, examples)
+    def over_split(measure: Callable) -> Callable:
+        def of_all(state: SweepState, trials: Trials, examples: Examples) -> Any:
+            def one(alive: Array, state: TrainState, hparams: dict) -> Any:
+                def alone(state: TrainState, hparams: dict) -> Any:
+                    return measure(state, hparams, examples)
 
-            metrics = jax.eval_shape(measure, state, hparams)
-            return lax.cond(alive, measure, lambda *_: _undefined(metrics), state, hparams)
+                found = jax.eval_shape(alone, state, hparams)
+                return lax.cond(alive, alone, lambda *_: _undefined(found), state, hparams)
 
-        return over_trials(one)(state.alive, state.states, trials.hparams)
+            return over_trials(one)(state.alive, state.states, trials.hparams)
 
+        return of_all
+
+    evaluate, test = over_split(run.evaluate), over_split(run.test)
     epochs = {size: partial(epoch, size) for size in run.sizes}
     if mesh is None:
-        return Sweep(init, epochs, evaluate)
+        return Sweep(init, epochs, evaluate, test)
     split, whole = PartitionSpec(TRIAL_AXIS), PartitionSpec()
     sharded = partial(jax.shard_map, mesh=mesh, axis_names={TRIAL_AXIS}, check_vma=False)
     given = (split, split, whole)
     return Sweep(
         sharded(init, in_specs=(split, whole), out_specs=split),
-        {s: sharded(one, in_specs=given, out_specs=(split, split)) for s, one in epochs.items()},
+        {s: sharded(one, in_specs=given, out_specs=split) for s, one in epochs.items()},
         sharded(evaluate, in_specs=given, out_specs=split),
+        sharded(test, in_specs=given, out_specs=split),
     )
 
 
@@ -151,5 +160,10 @@ def _finite(loss: Array, params: PyTree) -> Bool[Array, ""]:
     return jnp.isfinite(loss) & jnp.all(jnp.stack(sums))
 
 
-def _undefined(metrics: dict[str, jax.ShapeDtypeStruct]) -> dict[str, Array]:
-    return {name: jnp.full(leaf.shape, jnp.nan, leaf.dtype) for name, leaf in metrics.items()}
+def _undefined(metrics: PyTree) -> PyTree:
+    """What is said of a trial that is not alive: NaN, and nothing is right."""
+
+    def fill(leaf: jax.ShapeDtypeStruct) -> Array:
+        return jnp.full(leaf.shape, False if leaf.dtype == bool else jnp.nan, leaf.dtype)
+
+    return jax.tree.map(fill, metrics)

@@ -93,6 +93,13 @@ flags.DEFINE_integer(
     lower_bound=0,
     upper_bound=2**31 - 1,
 )
+flags.DEFINE_integer(
+    "init_seed",
+    None,
+    "Decides initialization alone; --seed if not given.",
+    lower_bound=0,
+    upper_bound=2**31 - 1,
+)
 flags.DEFINE_string(
     "init_from",
     None,

@@ -15,6 +15,8 @@ from .. import module_of
 from ..flags import options
 from .next_steps import what_next
 
+# Defines flags of a run that these programs read too.
+
 FLAGS = flags.FLAGS
 # The package of the programs, under whatever name it is installed.
 _PROGRAMS = __name__.removesuffix("runs.saved_run")

@@ -11,6 +11,7 @@ from absl import flags
 from cnn_jax.errors import UsageError
 from cnn_jax.studies.choices import PLACE, of_other_models
 from cnn_jax.studies.run_directory import FLAGS_FILE, RunDirectory, read_flags
+from cnn_jax.studies.sweep_directory import check_no_sweep
 
 from ..flags import options
 
@@ -96,6 +97,8 @@ def open_directory(what: str, name: str) -> RunDirectory:
     if flags.FLAGS.resume:
         if workdir is None:
             raise UsageError(f"--resume needs the --workdir of the {what} to go on with")
+        if what == "run":
+            check_no_sweep(Path(workdir))
         adopt_flags(Path(workdir), longer=what == "run")
     path = Path(workdir) if workdir else _new_path(name)
     goes_on = flags.FLAGS.resume or flags.FLAGS.plan

@@ -48,7 +48,7 @@ def assert_same_tables(ours: Path, theirs: Path) -> None:
 
 def test_a_sweep_leaves_tables_report_and_cells(unbroken: Path):
     assert {path.name for path in unbroken.iterdir()} == {
-        *TABLES, "cells", "config.json", "data.json", "environment.json", "examples.npz",
+        *TABLES, "cells", "config.json", "data.json", "environment.json", "examples.npz", "kept",
         "flags.txt", "report.html",
     }  # fmt: skip
     assert sorted(path.name for path in (unbroken / "cells").iterdir()) == ["000.json", "001.json"]

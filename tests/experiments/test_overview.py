@@ -70,7 +70,7 @@ def test_runs_are_set_side_by_side(start, folder: Path, tmp_path: Path):
     [
         (["one"], "give 2 to 8 runs"),
         (["relu", "nowhere"], "is not the folder of a run"),
-        (["relu", "swept"], "is a sweep, which compares its networks in its report"),
+        (["relu", "swept"], "is a sweep of "),
     ],
 )
 def test_what_cannot_be_compared(start, folder: Path, arguments: list[str], message: str):

@@ -170,7 +170,8 @@ class Together:
 
     def end(self, state, standing) -> tuple:
         """What a table is made of, of those that did not diverge."""
-        scores = self.trainer.evaluate(state, standing, range(5), self.held_out)
+        found = self.trainer.test(state, standing, range(5), self.held_out)
+        scores = {index: row for index, (row, _) in found.items()}
         spots = [standing.places.index(index) for index in standing.alive]
         states = host_copy(jax.tree.map(lambda leaf: leaf[np.array(spots)], state.states))
         histories = [standing.trials[index].history for index in standing.alive]

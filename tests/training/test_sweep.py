@@ -126,7 +126,7 @@ def test_a_trial_that_is_not_alive_keeps_its_state(task: Task, draw: Draw):
     )
     before = sweep.init(trials, draw(40))._replace(alive=jnp.array([True, False]))
     (epoch,) = sweep.epoch.values()
-    after, metrics = jax.jit(epoch)(before, trials, draw(40))
+    after, metrics, points = jax.jit(epoch)(before, trials, draw(40))
     scores = jax.jit(sweep.evaluate)(after, trials, draw(40))
     assert after.alive.tolist() == [True, False]
     assert int(after.states.epoch[0]) == 1 and int(after.states.epoch[1]) == 0
@@ -134,7 +134,7 @@ def test_a_trial_that_is_not_alive_keeps_its_state(task: Task, draw: Draw):
         jax.tree.leaves(after.states), jax.tree.leaves(before.states), strict=True
     ):
         np.testing.assert_array_equal(ours[1], theirs[1])
-    for values in (*metrics.values(), *scores.values()):
+    for values in (*metrics.values(), *scores.values(), points.train_loss[:, 0]):
         assert np.isfinite(values[0]) and np.isnan(values[1])
 
 
@@ -169,7 +169,8 @@ def test_only_chosen_trials_are_evaluated(task: Task, draw: Draw):
     trainer = Trainer(run, train, None, "map")
     trials = [trial(config, seed=seed) for seed in range(3)]
     state, standing = trainer.start(trials)
-    scores = trainer.evaluate(state, standing, [2, 0], test)
+    found = trainer.test(state, standing, [2, 0], test)
+    scores = {index: row for index, (row, _) in found.items()}
     hparams = {name: jnp.float32(value) for name, value in trials[2].hparams.items()}
     expected = run.evaluate(run.init(hparams, jax.random.key(2), train), hparams, test)
     assert set(scores) == {0, 2}

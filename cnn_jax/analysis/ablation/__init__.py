@@ -4,7 +4,7 @@
 from cnn_jax.analysis.ablation.charts import dot_plot, heat_map
 from cnn_jax.analysis.ablation.files import results_csv, results_rows, summary_csv
 from cnn_jax.analysis.ablation.lines import accuracy_against, accuracy_by_epoch, numeric_names
-from cnn_jax.analysis.ablation.notes import minutes_text
+from cnn_jax.analysis.ablation.notes import effect_words, minutes_text
 from cnn_jax.analysis.ablation.page import render_ablation_report
 from cnn_jax.analysis.ablation.records import (
     DIVERGED, FINISHED, NOT_READ, PRUNED, SweepRecord, TrialRecord,
@@ -17,7 +17,7 @@ from cnn_jax.analysis.ablation.tables import (
 __all__ = [
     "DIVERGED", "FINISHED", "NOT_READ", "PAIRS", "PAIR_HEADINGS", "PRUNED", "Row", "SweepRecord",
     "TrialRecord", "VariantSummary", "accuracy_against", "accuracy_by_epoch", "caption", "dot_plot",
-    "heat_map", "latex_table", "markdown_table", "minutes_text", "numeric_names", "pair_rows",
-    "remarks", "render_ablation_report", "results_csv", "results_rows", "summarize", "summary_csv",
-    "table_rows",
+    "effect_words", "heat_map", "latex_table", "markdown_table", "minutes_text", "numeric_names",
+    "pair_rows", "remarks", "render_ablation_report", "results_csv", "results_rows", "summarize",
+    "summary_csv", "table_rows",
 ]

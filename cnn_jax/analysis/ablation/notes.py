@@ -7,8 +7,19 @@ from operator import attrgetter
 from string import ascii_lowercase
 from typing import NamedTuple
 
+from cnn_jax.analysis.ablation.blocks import Blocks
+from cnn_jax.analysis.ablation.effects import effects, interactions
 from cnn_jax.analysis.ablation.failures import AT_CHANCE, IMPROVING, MEMORIZED, STUCK
-from cnn_jax.analysis.ablation.records import DIVERGED, FINISHED, PRUNED, SweepRecord, label
+from cnn_jax.analysis.ablation.records import (
+    DATASET,
+    DIVERGED,
+    FINISHED,
+    NOT_READ,
+    PRUNED,
+    SOURCES,
+    SweepRecord,
+    label,
+)
 from cnn_jax.analysis.ablation.summaries import NO_RESULT, VariantSummary, summarize_tuning
 from cnn_jax.analysis.pages import duration
 from cnn_jax.analysis.statistics import (
@@ -287,9 +298,10 @@ def _sweep_words(record: SweepRecord) -> str:
 
 
 def _seed_words(record: SweepRecord) -> str:
+    decided = _listed([words for name, words in SOURCES.items() if name in record.sources])
     return (
         f"{count(len(record.seeds), 'seed')} for each variant: {_listed(map(str, record.seeds))}. "
-        "A seed fixes the initialization and the order of the data, the same for all variants. "
+        f"A seed decides {decided}, the same for all variants. "
         f"Kernels before an activation began by {record.initialization}."
     )
 
@@ -314,6 +326,13 @@ def choice_words(record: SweepRecord) -> str:
             "epoch (successive halving), for a validation accuracy behind that of other values."
         )
     return words
+
+
+def coverage(record: SweepRecord) -> str:
+    """What the intervals say, and what they do not, in one sentence."""
+    covered = _listed([words for name, words in SOURCES.items() if name in record.sources])
+    rest = _listed([words for name, words in SOURCES.items() if name not in record.sources])
+    return f"Intervals cover other {covered}, not other {rest}."
 
 
 def _test_words(record: SweepRecord, summaries: Sequence[VariantSummary]) -> str:
@@ -355,15 +374,54 @@ def _comparison_words(record: SweepRecord, summaries: Sequence[VariantSummary]) 
     if not tested:
         return "Differences are paired seed by seed; there are too few seeds for a test."
     margin = f"{100 * record.equivalent_within:g}"
+    test = "Šidák 1967" if DATASET in record.axes else "Dunnett 1955, step down"
     return (
-        f"Differences to {label(record, record.baseline)} are paired, seed by seed, in one model: "
+        f"Differences to {baseline_words(record)} are paired, seed by seed, in one model: "
         "how much a difference varies is learned from all rows together, as far as they are alike "
         f"(Smyth 2004). Their intervals hold for all {count(tested, 'comparison')} at once with "
-        f"95% (Dunnett 1955, step down). “{BETTER}” and “{WORSE}” mean an interval that excludes "
+        f"95% ({test}). “{BETTER}” and “{WORSE}” mean an interval that excludes "
         f"0, and so a corrected p below {LEVEL:g}; “{EQUIVALENT}” one within ±{margin} points; "
         f"“{UNDECIDED}” neither: it does not mean that there is no difference. The number of seeds "
         "beside it would decide in four cases of five, were difference and spread those seen here. "
         "p of sign flips is of a test that assumes no distribution, and not corrected."
+    )
+
+
+def baseline_words(record: SweepRecord) -> str:
+    """What rows are compared with."""
+    if record.baseline is None:
+        return ""
+    if DATASET not in record.axes:
+        return label(record, record.baseline)
+    values = record.variants[record.baseline].items()
+    rest = [value for name, value in values if name != DATASET and value != NOT_READ]
+    return f"{' · '.join(rest)} on the same data set"
+
+
+def correction(record: SweepRecord) -> str:
+    """By which test intervals hold for all comparisons with the baseline at once."""
+    return "Šidák" if DATASET in record.axes else "Dunnett, step down"
+
+
+def effect_words(record: SweepRecord) -> list[str]:
+    """What every value of every axis does under the others, and which axes interact."""
+    return [effect.words for effect in effects(record)] + [
+        f"{' × '.join(item.axes)}: F({item.between}, {item.within}) = {item.f:.2f}, "
+        f"p = {item.p:.3g}: what one does "
+        f"{'depends' if item.p < LEVEL else 'is not shown to depend'} on the other"
+        for item in interactions(record)
+    ]
+
+
+def block_words(found: Blocks) -> str:
+    """What the ranks say."""
+    if found.friedman_p is None or found.critical is None:
+        return "Friedman’s test needs three rows and two data sets."
+    shown = "are not all alike" if found.friedman_p < LEVEL else "are not shown to differ"
+    return (
+        f"By Friedman’s test (p = {found.friedman_p:.3g}) the {len(found.rows)} rows {shown} over "
+        f"{len(found.datasets)} data sets; two mean ranks are shown to differ from "
+        f"{found.critical:.2f} on (Nemenyi)."
     )
 
 

@@ -7,9 +7,23 @@ from cnn_jax.analysis import figures
 from cnn_jax.analysis.ablation import charts as ablation_charts
 from cnn_jax.analysis.ablation import lines as ablation_lines
 from cnn_jax.analysis.ablation import tables
+from cnn_jax.analysis.ablation.blocks import blocks, performance_profile
+from cnn_jax.analysis.ablation.budget import budget_chart, variance_budget
+from cnn_jax.analysis.ablation.effects import effects
 from cnn_jax.analysis.ablation.explore import explored
-from cnn_jax.analysis.ablation.notes import marks, method, minutes_text, outcome, warnings
-from cnn_jax.analysis.ablation.records import NOT_READ, SweepRecord, label
+from cnn_jax.analysis.ablation.images import by_image
+from cnn_jax.analysis.ablation.notes import (
+    baseline_words,
+    block_words,
+    coverage,
+    effect_words,
+    marks,
+    method,
+    minutes_text,
+    outcome,
+    warnings,
+)
+from cnn_jax.analysis.ablation.records import NOT_READ, SweepRecord
 from cnn_jax.analysis.ablation.summaries import summarize, summarize_tuning
 from cnn_jax.analysis.pages import page_template
 
@@ -33,11 +47,12 @@ def render_ablation_report(record: SweepRecord) -> str:
     summaries = summarize(record)
     remarks = warnings(record, summaries)
     template = page_template("ablation/page.html")
+    together = blocks(record)
     return template.render(
         record=record,
         summaries=summaries,
         best=summaries[0] if summaries[0].mean else None,
-        baseline=None if record.baseline is None else label(record, record.baseline),
+        baseline=None if record.baseline is None else baseline_words(record),
         outcome=outcome(summaries),
         remarks=tables.remarks(record),
         marks=marks(remarks),
@@ -56,6 +71,13 @@ def render_ablation_report(record: SweepRecord) -> str:
         curves_of=ablation_lines.accuracy_key(record).replace("_", " "),
         apart=len(record.variants) > ablation_lines.MAX_LINES,
         tables=tables,
+        coverage=coverage(record),
+        budget=variance_budget(record),
+        effects=effects(record),
+        effect_words=effect_words(record),
+        blocks=together,
+        block_words=block_words(together) if together else "",
+        by_image=by_image(record),
         minutes={s.variant: minutes_text(record, s) for s in summaries},
         dash=NOT_READ,
         explored=explored(record, summaries),
@@ -64,13 +86,18 @@ def render_ablation_report(record: SweepRecord) -> str:
 
 def _pictures(record: SweepRecord) -> dict[str, list[_Picture]]:
     """The figures by section."""
-    found: dict[str, list[_Picture]] = {"means": [], "grid": [], "numbers": [], "learning": []}
+    sections = ("means", "blocks", "budget", "grid", "numbers", "learning")
+    found: dict[str, list[_Picture]] = {section: [] for section in sections}
 
     def add(section: str, title: str, figure: "Figure") -> None:
         svg = figures.to_svg(figure, _slug(f"{section}-{title}"))
         found[section].append(_Picture(title, svg, bool(figure.get_size_inches()[0] > 7)))
 
     add("means", "means", ablation_charts.dot_plot(record))
+    if blocks(record):
+        add("blocks", "profiles", performance_profile(record))
+    if shares := variance_budget(record):
+        add("budget", "variance", budget_chart(shares))
     if len(record.axes) == 2:
         add("grid", " × ".join(record.axes), ablation_charts.heat_map(record))
     for name in ablation_lines.numeric_names(record):

@@ -2,13 +2,25 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
+
+import numpy as np
+from jaxtyping import UInt8
 
 FINISHED = "finished"
 DIVERGED = "diverged"
 PRUNED = "pruned"
 NOT_READ = "–"
+# The axis whose values are blocks: accuracies on different data sets are not compared.
+DATASET = "dataset"
+# What may differ from seed to seed, in words.
+SOURCES = {
+    "init": "initializations",
+    "order": "draws in training (order, dropout, augmentation)",
+    "split": "training examples",
+    "test": "test images",
+}
 
 
 class TrialRecord(Protocol):
@@ -50,6 +62,10 @@ class TrialRecord(Protocol):
     def test_loss(self) -> float | None:
         """Mean over the test examples; None unless chosen and finished."""
 
+    @property
+    def right(self) -> str | None:
+        """Which test examples it has right, packed by `cnn_jax.analysis.answers`; likewise."""
+
 
 @dataclass(frozen=True, eq=False)
 class SweepRecord:
@@ -77,6 +93,12 @@ class SweepRecord:
         initialization: how kernels began that an activation follows, as `--init` names it.
         equivalent_within: differences of accuracies smaller than this do not matter.
         all_pairs: whether every row is compared with every other too, not only with the baseline.
+        commands: per variant the command that trains it alone, with one of its seeds; or none.
+        sources: what differs from seed to seed, of `SOURCES`.
+        budget: by source the test accuracies of trials of the baseline that differ from the first
+            seed in it alone; or none.
+        test_images: bytes `n h w c` of the only test split; None: nothing is shown of them.
+        test_truth: the class of each, as text; likewise.
 
     Raises:
         ValueError: the attributes disagree with each other.
@@ -102,6 +124,11 @@ class SweepRecord:
     initialization: str = "lecun"
     all_pairs: bool = False
     equivalent_within: float = 0.002
+    commands: Sequence[str] = ()
+    sources: Sequence[str] = ("init", "order")
+    budget: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    test_images: UInt8[np.ndarray, "n h w c"] | None = None
+    test_truth: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         count = len(self.variants)

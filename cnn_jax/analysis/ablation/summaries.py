@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from cnn_jax.analysis.ablation.failures import failed, symptoms
 from cnn_jax.analysis.ablation.records import (
+    DATASET,
     DIVERGED,
     FINISHED,
     SweepRecord,
@@ -21,6 +22,7 @@ from cnn_jax.analysis.statistics import (
     Comparison,
     SeedMean,
     compare_all,
+    compare_each,
     compare_to_baseline,
     mean_over_seeds,
 )
@@ -82,18 +84,9 @@ def mean_text(mean: SeedMean) -> str:
 def summarize(record: SweepRecord) -> list[VariantSummary]:
     """One summary per variant, the highest mean test accuracy first, those without one last."""
     shown = [shown_trials(record, variant) for variant in range(len(record.variants))]
-    accuracies = [
-        {
-            trial.seed: trial.test_accuracy
-            for trial in trials
-            if trial.status == FINISHED and trial.chosen and trial.test_accuracy is not None
-        }
-        for trials in shown
-    ]
-    comparisons: list[Comparison | None] = [None] * len(shown)
-    if record.baseline is not None:
-        comparisons = compare_to_baseline(accuracies, record.baseline, record.equivalent_within)
-    best = _not_worse(accuracies, record.equivalent_within)
+    accuracies = accuracies_by_row(record)
+    comparisons = _comparisons(record, accuracies)
+    best = {row for block in _blocks(record) for row in _not_worse(record, accuracies, block)}
     summaries = [
         VariantSummary(
             variant,
@@ -110,38 +103,91 @@ def summarize(record: SweepRecord) -> list[VariantSummary]:
         )
         for variant, trials in enumerate(shown)
     ]
-    return sorted(summaries, key=lambda summary: -summary.mean.mean if summary.mean else math.inf)
+    place = {variant: place for place, block in enumerate(_blocks(record)) for variant in block}
+    return sorted(summaries, key=lambda s: (place[s.variant], -s.mean.mean if s.mean else math.inf))
 
 
-def _not_worse(accuracies: Sequence[Mapping[int, float]], within: float) -> set[int]:
-    """The rows not shown worse than the highest mean.
+def _blocks(record: SweepRecord) -> list[list[int]]:
+    """The rows that can be compared with each other: those of one data set."""
+    found: dict[str | None, list[int]] = {}
+    for row, variant in enumerate(record.variants):
+        found.setdefault(variant.get(DATASET), []).append(row)
+    return list(found.values())
+
+
+def _comparisons(
+    record: SweepRecord, accuracies: Sequence[Mapping[int, float]]
+) -> list[Comparison | None]:
+    """Each row with the baseline; of several data sets, with its namesake on the row's own."""
+    if record.baseline is None:
+        return [None] * len(record.variants)
+    if DATASET not in record.axes:
+        return compare_to_baseline(accuracies, record.baseline, record.equivalent_within)
+    wanted = _rest(record.variants[record.baseline])
+    sides: dict[int, tuple[Mapping[int, float], Mapping[int, float]]] = {}
+    for block in _blocks(record):
+        base = next((row for row in block if _rest(record.variants[row]) == wanted), None)
+        others = () if base is None else (row for row in block if row != base)
+        sides |= {row: (accuracies[row], accuracies[base or 0]) for row in others}
+    found = compare_each(sides, record.equivalent_within)
+    return [found.get(row) for row in range(len(record.variants))]
+
+
+def _rest(variant: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in variant.items() if name != DATASET}
+
+
+def accuracies_by_row(record: SweepRecord) -> list[dict[int, float]]:
+    """Per variant the test accuracy by seed, of its finished chosen trials."""
+    return [
+        {
+            trial.seed: trial.test_accuracy
+            for trial in shown_trials(record, variant)
+            if trial.status == FINISHED and trial.chosen and trial.test_accuracy is not None
+        }
+        for variant in range(len(record.variants))
+    ]
+
+
+def _not_worse(
+    record: SweepRecord, accuracies: Sequence[Mapping[int, float]], block: Sequence[int]
+) -> set[int]:
+    """The rows of a data set not shown worse than the highest mean.
 
     By Tukey's test, because which row is the highest was seen in the same numbers.
     """
-    means = {row: sum(seen.values()) / len(seen) for row, seen in enumerate(accuracies) if seen}
+    found = [accuracies[row] for row in block]
+    means = {row: sum(seen.values()) / len(seen) for row, seen in enumerate(found) if seen}
     if not means:
         return set()
     top = max(means, key=means.__getitem__)
-    pairs = compare_all(accuracies, within)
+    pairs = compare_all(found, record.equivalent_within)
     shown = {
         first if second == top else second
         for (first, second), pair in pairs.items()
         if top in (first, second) and pair.verdict in (BETTER, WORSE)
     }
-    return means.keys() - shown
+    return {block[row] for row in means.keys() - shown}
 
 
 def compare_pairs(record: SweepRecord) -> list[tuple[VariantSummary, VariantSummary, Comparison]]:
-    """Every pair of rows with a number, the higher mean against the lower, by Tukey's test."""
+    """Every pair of rows with a number, the higher mean against the lower, by Tukey's test.
+
+    Of several data sets each is a family of its own.
+    """
     found = [summary for summary in summarize(record) if summary.mean]
-    by_variant = sorted(found, key=lambda summary: summary.variant)
-    places = {summary.variant: place for place, summary in enumerate(by_variant)}
-    pairs = compare_all([s.accuracies for s in by_variant], record.equivalent_within)
-    return [
-        (first, second, pairs[key] if key in pairs else pairs[key[::-1]].reversed)
-        for first, second in itertools.combinations(found, 2)
-        for key in [(places[first.variant], places[second.variant])]
-    ]
+    compared = []
+    for block in _blocks(record):
+        rows = [summary for summary in found if summary.variant in block]
+        by_variant = sorted(rows, key=lambda summary: summary.variant)
+        places = {summary.variant: place for place, summary in enumerate(by_variant)}
+        pairs = compare_all([s.accuracies for s in by_variant], record.equivalent_within)
+        compared += [
+            (first, second, pairs[key] if key in pairs else pairs[key[::-1]].reversed)
+            for first, second in itertools.combinations(rows, 2)
+            for key in [(places[first.variant], places[second.variant])]
+        ]
+    return compared
 
 
 class Candidate(NamedTuple):

@@ -8,13 +8,16 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from cnn_jax.analysis.ablation.notes import (
+    baseline_words,
     choice_words,
+    correction,
+    coverage,
     marked,
     marks,
     tested_comparisons,
     warnings,
 )
-from cnn_jax.analysis.ablation.records import NOT_READ, SweepRecord, label
+from cnn_jax.analysis.ablation.records import DATASET, NOT_READ, SweepRecord
 from cnn_jax.analysis.ablation.summaries import VariantSummary, compare_pairs, mean_text, summarize
 from cnn_jax.analysis.statistics import MOST_SEEDS, UNDECIDED, Comparison
 from cnn_jax.display import count, shown
@@ -78,7 +81,7 @@ def pair_rows(record: SweepRecord) -> list[list[str]]:
         [
             first.label,
             second.label,
-            _difference(pair),
+            difference_text(pair),
             p_text(pair.p_corrected),
             p_text(pair.p_sign_flip),
             _verdict(pair, pair.verdict),
@@ -87,7 +90,8 @@ def pair_rows(record: SweepRecord) -> list[list[str]]:
     ]
 
 
-def _difference(pair: Comparison) -> str:
+def difference_text(pair: Comparison) -> str:
+    """A difference in points with its interval; a dash where there is none."""
     text = NOT_READ if pair.difference is None else points(pair.difference)
     if pair.low is None or pair.high is None:
         return text
@@ -96,8 +100,8 @@ def _difference(pair: Comparison) -> str:
 
 def _row(record: SweepRecord, summary: VariantSummary, letters: str) -> Row:
     pair, compared = summary.comparison, record.baseline is not None
-    difference, _, interval = (_difference(pair) if pair else "").partition(" ")
-    if compared and summary.variant == record.baseline:
+    difference, _, interval = (difference_text(pair) if pair else "").partition(" ")
+    if compared and pair is None:
         difference = _BASELINE
     return Row(
         names=[record.variants[summary.variant][axis] for axis in record.axes],
@@ -201,17 +205,19 @@ def caption(record: SweepRecord) -> str:
         else "one seed per variant, so there is no interval."
         if len(record.seeds) == 1
         else "of one finished seed, so there is no interval.",
+        *([coverage(record)] if intervals else []),
         choice_words(record),
     ]
     tested = tested_comparisons(summaries)
     if tested and record.baseline is not None:
         words.append(
-            f"Differences to {label(record, record.baseline)} are paired by seed, in percentage "
-            f"points with simultaneous 95% intervals over {count(tested, 'comparison')} (Dunnett, "
-            "step down; the spread is moderated over the rows). Equivalent: within "
+            f"Differences to {baseline_words(record)} are paired by seed, in percentage "
+            f"points with simultaneous 95% intervals over {count(tested, 'comparison')} "
+            f"({correction(record)}; the spread is moderated over the rows). Equivalent: within "
             f"±{100 * record.equivalent_within:g} points."
         )
-    words.append("Bold: not shown to be worse than the highest.")
+    of_set = " of its data set" if DATASET in record.axes else ""
+    words.append(f"Bold: not shown to be worse than the highest{of_set}.")
     return " ".join(words)
 
 

@@ -36,7 +36,9 @@ def history_panels(history: Sequence[Mapping[str, float]]) -> tuple[str, ...]:
 
 
 def learning_curves(
-    history: Sequence[Mapping[str, float]], panels: Sequence[str] | None = None
+    history: Sequence[Mapping[str, float]],
+    panels: Sequence[str] | None = None,
+    points: Sequence[Mapping[str, float]] = (),
 ) -> "Figure":
     """Loss, accuracy and learning rate against the epoch, one panel each, side by side.
 
@@ -45,6 +47,8 @@ def learning_curves(
             train_accuracy, validation_accuracy (in [0, 1]) and learning_rate. What is missing is
             not drawn; where a value is not finite, the curve breaks and a line marks the epoch.
         panels: which panels to draw; by default all those of `history_panels`.
+        points: what epochs looked like inside, likewise: a thin line behind, or for the learning
+            rate, which no epoch has a mean of, the line itself.
 
     Raises:
         ValueError: there is nothing to draw, or a panel of that name does not exist.
@@ -55,11 +59,16 @@ def learning_curves(
     figure = empty_figure(3.7 * len(panels), 2.7)
     grid = figure.subplots(1, len(panels), squeeze=False)
     for axes, panel in zip(grid[0], panels, strict=True):
-        _draw_panel(axes, panel, history)
+        _draw_panel(axes, panel, history, points)
     return figure
 
 
-def _draw_panel(axes: "Axes", panel: str, history: Sequence[Mapping[str, float]]) -> None:
+def _draw_panel(
+    axes: "Axes",
+    panel: str,
+    history: Sequence[Mapping[str, float]],
+    points: Sequence[Mapping[str, float]],
+) -> None:
     from matplotlib.ticker import MaxNLocator
 
     epochs = np.array([row["epoch"] for row in history], float)
@@ -73,6 +82,15 @@ def _draw_panel(axes: "Axes", panel: str, history: Sequence[Mapping[str, float]]
     for key, value in values.items():
         name = key.partition("_")[0]
         color, line, marker = _LOOKS[name]
+        inside = [(row["epoch"], row[key]) for row in points if key in row]
+        if inside:
+            whole = key == "learning_rate"
+            width, alpha = (1.6, 1.0) if whole else (0.8, 0.5)
+            axes.plot(
+                *zip(*inside, strict=True), "-", color=color, linewidth=width, alpha=alpha, zorder=1
+            )
+            if whole:
+                continue
         axes.plot(
             epochs,
             np.where(np.isfinite(value), value, math.nan),
@@ -84,7 +102,8 @@ def _draw_panel(axes: "Axes", panel: str, history: Sequence[Mapping[str, float]]
             linewidth=1.6,
         )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1))
-    axes.set_xlim(epochs.min() - 0.5, epochs.max() + 0.5)
+    first = min([epochs.min() - 0.5, *(row["epoch"] for row in points)])
+    axes.set_xlim(first, epochs.max() + 0.5)
     _mark_divergence(axes, epochs, list(values.values()))
     finite = np.unique([v for value in values.values() for v in value[np.isfinite(value)]])
     if panel == "learning rate" and len(finite) == 1:

@@ -203,8 +203,9 @@ def render_report(record: RunRecord, evaluation: Evaluation) -> str:
         calibration_error=float(error),
         warnings=_warnings(record, undefined),
         curves=[
-            (panel, to_svg(learning_curves(record.history, [panel]), panel.replace(" ", "-")))
+            (panel, to_svg(drawn, panel.replace(" ", "-")))
             for panel in history_panels(record.history)
+            for drawn in [learning_curves(record.history, [panel], record.points)]
         ],
         **figures_of(evaluation, list(record.test_probabilities.T)),
         confused_pairs=[] if confusion is None else _confused_pairs(confusion, names),

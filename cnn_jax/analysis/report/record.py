@@ -64,6 +64,8 @@ class RunRecord:
             says that they rank but do not measure.
         insight: what is shown of the network itself; None: nothing.
         live: the network for the page to run; None: the page says nothing of it.
+        points: what epochs looked like inside, in their order: epoch (a fraction), learning_rate
+            and train_loss; perhaps of some epochs only, or of none.
 
     Raises:
         ValueError: there is no test example, or the shapes disagree.
@@ -85,6 +87,7 @@ class RunRecord:
     calibrated: bool
     insight: Insight | None = None
     live: Live | None = None
+    points: Sequence[Mapping[str, float]] = ()
 
     def __post_init__(self) -> None:
         examples = len(self.test_labels)

@@ -2,19 +2,20 @@
 # fmt: off
 
 from cnn_jax.analysis.statistics._family import (
-    all_pairs, dunnett_level, dunnett_p, step_down, tukey_level, tukey_p,
+    all_pairs, dunnett_level, dunnett_p, sidak, step_down, tukey_level, tukey_p,
 )
 from cnn_jax.analysis.statistics._proportions import mean_interval, wilson_interval
 from cnn_jax.analysis.statistics._spread import Spread, half_width, moderate, two_sided_p
 from cnn_jax.analysis.statistics._verdicts import (
     BETTER, EQUIVALENT, FEWEST_SEEDS, LEVEL, MOST_SEEDS, POWER, UNDECIDED, WORSE, Comparison,
-    SeedMean, compare_all, compare_to_baseline, mean_over_seeds, sign_flip_p, smallest_exact_p,
+    SeedMean, compare_all, compare_each, compare_to_baseline, mean_over_seeds, sign_flip_p,
+    smallest_exact_p,
 )
 
 __all__ = [
     "BETTER", "Comparison", "EQUIVALENT", "FEWEST_SEEDS", "LEVEL", "MOST_SEEDS", "POWER",
-    "SeedMean", "Spread", "UNDECIDED", "WORSE", "all_pairs", "compare_all", "compare_to_baseline",
-    "dunnett_level", "dunnett_p", "half_width", "mean_interval", "mean_over_seeds", "moderate",
-    "sign_flip_p", "smallest_exact_p", "step_down",  "tukey_level",
-    "tukey_p", "two_sided_p", "wilson_interval",
+    "SeedMean", "Spread", "UNDECIDED", "WORSE", "all_pairs", "compare_all", "compare_each",
+    "compare_to_baseline", "dunnett_level", "dunnett_p", "half_width", "mean_interval",
+    "mean_over_seeds", "moderate", "sidak", "sign_flip_p", "smallest_exact_p", "step_down",
+    "tukey_level", "tukey_p", "two_sided_p", "wilson_interval",
 ]

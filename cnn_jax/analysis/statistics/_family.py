@@ -107,6 +107,15 @@ def step_down(
     return np.take_along_axis(corrected, back, -1), np.take_along_axis(used, back, -1)
 
 
+def sidak(
+    p: Float[np.ndarray, "... rows"], level: float
+) -> tuple[Float[np.ndarray, "... rows"], Float[np.ndarray, "... rows"]]:
+    """Comparisons that need have nothing in common (Šidák 1967); otherwise as `step_down`."""
+    count = p.shape[-1]
+    corrected = -np.expm1(count * np.log1p(-np.minimum(p, 1 - 1e-16)))
+    return np.clip(corrected, p, 1.0), np.full_like(p, -np.expm1(np.log1p(-level) / count))
+
+
 def all_pairs(
     p: Float[np.ndarray, "... pairs"], level: float, rows: int
 ) -> tuple[Float[np.ndarray, "... pairs"], Float[np.ndarray, "... pairs"]]:

@@ -8,15 +8,17 @@ Dunnett's against a baseline, Tukey's for all pairs.
 import bisect
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Float
 
-from cnn_jax.analysis.statistics._family import all_pairs, step_down
+from cnn_jax.analysis.statistics._family import all_pairs, sidak, step_down
 from cnn_jax.analysis.statistics._spread import Spread, half_width, moderate, two_sided_p
+
+Key = TypeVar("Key", bound=Hashable)
 
 LEVEL = 0.05
 POWER = 0.8
@@ -213,6 +215,24 @@ def compare_all(
     # All pairs of n rows have the differences of n - 1 of them in common.
     new = min(1.0, (rows - 1) / max(1, len(members)))
     return _compare(pairs, members, partial(all_pairs, rows=rows), new, equivalent_within)
+
+
+def compare_each(
+    sides: Mapping[Key, tuple[Mapping[int, float], Mapping[int, float]]],
+    equivalent_within: float = 0.002,
+) -> dict[Key, Comparison]:
+    """Pairs of rows that need have no row in common, all together at the level (Šidák).
+
+    Args:
+        sides: by any key the accuracies of two rows by seed, in [0, 1].
+        equivalent_within: differences smaller than this do not matter.
+
+    Returns:
+        By key the first against the second; otherwise as `compare_to_baseline`.
+    """
+    pairs = {key: _pair(*both) for key, both in sides.items()}
+    members = [key for key, pair in pairs.items() if pair.testable]
+    return _compare(pairs, members, sidak, 1.0, equivalent_within)
 
 
 def _pair(values: Mapping[int, float], others: Mapping[int, float]) -> _Pair:
