@@ -136,10 +136,9 @@ def by_model(accuracies: np.ndarray, truth: np.ndarray) -> Tested:
 def _by_model(accuracies: np.ndarray, truth: np.ndarray) -> Tested:
     differences = accuracies[:, 1:] - accuracies[:, :1]
     seeds = np.full(differences.shape[1], differences.shape[2])
-    means, variances = differences.mean(-1), differences.var(-1, ddof=1)
-    rows = accuracies.mean(-1)
-    both = np.stack([rows[:, 1:], np.broadcast_to(rows[:, :1], means.shape)], -1)
-    spread = moderate(variances, seeds - 1, both)
+    means = differences.mean(-1)
+    others = list(range(1, accuracies.shape[1]))
+    spread = moderate(accuracies).of_differences(others, [0] * len(others))
     errors = means - (truth[:, 1:] - truth[:, :1])
 
     found, levels = step_down(two_sided_p(spread, means, seeds), LEVEL)

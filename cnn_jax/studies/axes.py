@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from cnn_jax.errors import FIELD, FieldError, did_you_mean
 from cnn_jax.studies import choices as of_run
 from cnn_jax.studies.choices import Choices
+from cnn_jax.studies.rounds import Rules, read_rules
 from cnn_jax.training import OPTIMIZERS, Config, hyperparameters, known_hyperparameters
 from cnn_jax.training.grid import Axis, Cell, Grid, Resolved, Trial, Value, make_grid
 
@@ -36,6 +37,7 @@ class Study(NamedTuple):
         seeds: of every combination.
         grid: all of it, split into cells.
         baseline: index of the variant that the others are compared with.
+        rules: how it goes on after its first round.
     """
 
     axes: tuple[Axis, ...]
@@ -43,6 +45,7 @@ class Study(NamedTuple):
     seeds: tuple[int, ...]
     grid: Grid
     baseline: int = 0
+    rules: Rules = Rules()
 
     @property
     def compared(self) -> tuple[Axis, ...]:
@@ -72,6 +75,7 @@ def make_study(
     seeds: int,
     fixed: Choices,
     baseline: Mapping[str, str] | None = None,
+    **rounds: Any,
 ) -> Study:
     """The grid over axes.
 
@@ -82,12 +86,16 @@ def make_study(
         seeds: how many, counted from the fixed `seed`.
         fixed: options given once for all trials.
         baseline: the variant to compare with, by its values; the first if None.
+        **rounds: what `read_rules` reads of how values are found and seeds are added.
 
     Raises:
         UsageError: for an unknown or doubled axis, an impossible value, or one that has no effect.
     """
     axes = list(axes)
     names = [axis.name for axis in axes]
+    first = fixed.get("seed", 0)
+    numbers = tuple(range(first, first + seeds))
+    rules = read_rules(**rounds, seeds=numbers, tuned=tune, given=names)
     for name in ("keep_epoch", "patience"):
         if name in fixed:
             raise FieldError(f"{FIELD[name]} is for one run: a sweep trains all equally long")
@@ -106,17 +114,23 @@ def make_study(
         if name in fixed:
             raise FieldError(f"{FIELD[name]} is fixed, so it cannot be tuned; give it once")
         if name not in names:
-            axes.append(Axis(name, tuple(Value(f"x{m:g}", Multiple(m)) for m in _MULTIPLES)))
+            axes.append(Axis(name, _first_values(name, rules)))
     if not axes:
         raise FieldError(
             f"nothing varies; give an axis, such as {FIELD.vary}=activation=relu,tanh, or "
             f"{FIELD.tune}"
         )
-    first = fixed.get("seed", 0)
-    numbers = tuple(range(first, first + seeds))
-    grid = make_grid(axes, tune, numbers, lambda values: _resolve(values, fixed, axes))
-    study = Study(tuple(axes), tuple(tune), numbers, grid)
+    on = rules.tune_seeds or numbers
+    grid = make_grid(axes, tune, on, lambda values: _resolve(values, fixed, axes))
+    study = Study(tuple(axes), tuple(tune), numbers, grid, rules=rules)
     return study._replace(baseline=find_variant(baseline, study)) if baseline else study
+
+
+def _first_values(name: str, rules: Rules) -> tuple[Value, ...]:
+    """Where a search begins: at multiples of the default; one that draws, at the default itself."""
+    known = known_hyperparameters()[name]
+    inside = [m for m in _MULTIPLES if m == 1 or known.default * m in known.interval]
+    return tuple(Value(f"x{m:g}", Multiple(m)) for m in ([1] if rules.tries else inside))
 
 
 def check_axis(name: str) -> None:

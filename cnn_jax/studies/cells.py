@@ -1,12 +1,13 @@
 """Trains the cells of a sweep one after another, writing down all that a kill must not lose."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cnn_jax import training
 from cnn_jax.analysis.pages import duration
 from cnn_jax.studies.planning import CellPlan, Prepared
+from cnn_jax.studies.rounds import next_round
 from cnn_jax.studies.sweep_directory import CellDirectory, CellResult
 from cnn_jax.training import Trainer
 from cnn_jax.training.grid import UNREAD, Trial, choose, partition
@@ -31,9 +32,12 @@ class Board:
     def __init__(self, show: Show, prepared: Prepared):
         self._show = show
         self._variants, self._cells = prepared.study.grid.variants, len(prepared.plans)
-        self._total = sum(plan.cost for plan in prepared.plans)
-        self._done = self._worked = self._seconds = 0.0
+        self._total = self._done = self._worked = self._seconds = 0.0
         self._best: tuple[float, int] | None = None
+
+    def add(self, plans: Iterable[CellPlan]) -> None:
+        """Counts work that is to come."""
+        self._total += sum(plan.cost for plan in plans)
 
     def show(self, cell: int, text: str) -> None:
         """Says what is going on in a cell."""
@@ -79,9 +83,12 @@ class CellRun:
     board: Board
     prune: bool
     must_stop: Callable[[], bool]
+    tests: bool = True
 
     def run(self, most: int | None, test: training.Examples) -> CellResult:
         """Trains all trials, chooses on validation, and only then reads the test split.
+
+        Trials that are not reported are not chosen here, and never see it.
 
         Args:
             most: trials per program, or None for what the memory holds.
@@ -92,7 +99,7 @@ class CellRun:
         for members, (_, standing) in zip(groups, ends, strict=True):
             for index, trial in zip(members, standing.trials, strict=True):
                 trials[index] = trial
-        chosen = choose(trials)
+        chosen = choose(trials) if self.tests else set()
         for index in chosen:
             trials[index] = replace(trials[index], chosen=True)
         for members, (state, standing) in zip(groups, ends, strict=True):
@@ -103,7 +110,11 @@ class CellRun:
                 )
         ended = [replace(t, status="finished") if t.alive else t for t in trials]
         return CellResult(
-            tuple(ended), self.plan.parameters, self.trainer.programs, self.trainer.compile_seconds
+            tuple(ended),
+            self.plan.parameters,
+            self.trainer.programs,
+            self.trainer.compile_seconds,
+            len(groups[0]),
         )
 
     def _groups(self, most: int | None) -> list[list[int]]:
@@ -145,6 +156,65 @@ def _trained(standing: Standing) -> int:
     return sum(len(trial.history) for trial in standing.trials)
 
 
+class _Workshop:
+    """Where cells are trained, round after round; a cell's programs serve all of its rounds."""
+
+    def __init__(
+        self,
+        sweep: Path,
+        board: Board,
+        vectorization: Vectorization,
+        most: int | None,
+        prune: bool,
+        shard: bool,
+        again: bool,
+        must_stop: Callable[[], bool],
+    ):
+        self._sweep, self._board, self._vectorization = sweep, board, vectorization
+        self._most, self._prune, self._shard = most, prune, shard
+        self._again, self._must_stop = again, must_stop
+        self._where: object = None
+        self._trainers: dict[int, Trainer] = {}
+
+    def train(self, index: int, number: int, plan: CellPlan, tests: bool, places: int) -> CellResult:
+        """One cell's trials of a round, to their end, or as they ended before.
+
+        Args:
+            index: of the cell.
+            number: of the round.
+            plan: of the cell, with the trials of this round.
+            tests: whether they are reported.
+            places: of the cell's program in the first round; 0 in that round.
+        """
+        directory = CellDirectory(self._sweep, index, number)
+        result = directory.result()
+        if result is not None:
+            self._board.skipped(plan.cost)
+            return result
+        if self._where != (plan.cell.data, plan.mesh):
+            self._where, self._placed = (plan.cell.data, plan.mesh), plan.place(self._shard)
+            self._trainers = {}
+        if index not in self._trainers or not self._again:
+            placed = self._placed
+            self._trainers[index] = Trainer(
+                plan.run, placed.train, placed.validation, self._vectorization, plan.mesh
+            )
+        trainer = self._trainers[index]
+        trainer.places = max(places, 1)
+        before = trainer.programs, trainer.compile_seconds
+        cell = CellRun(
+            index, plan, trainer, directory, self._board, self._prune, self._must_stop, tests
+        )
+        result = cell.run(places or self._most, self._placed.test)
+        result = result._replace(
+            programs=result.programs - before[0], compile_seconds=result.compile_seconds - before[1]
+        )
+        directory.finish(result)
+        if self._must_stop():
+            raise KeyboardInterrupt
+        return result
+
+
 def run_cells(
     show: Show,
     sweep: Path,
@@ -156,7 +226,7 @@ def run_cells(
     shard: bool = False,
     must_stop: Callable[[], bool] = lambda: False,
 ) -> list[CellResult]:
-    """Trains every cell that is not finished; the results of all, in order.
+    """Trains every cell that is not finished, round after round; the results of all, in order.
 
     Args:
         show: what goes on, see `Board`.
@@ -172,23 +242,30 @@ def run_cells(
         KeyboardInterrupt: when a process was told to stop, and all that was trained is written
             down.
     """
-    results = []
-    where: object = None
     board = Board(show, prepared)
-    for index, plan in enumerate(prepared.plans):
-        directory = CellDirectory(sweep, index)
-        result = directory.result()
-        if result is not None:
-            board.skipped(plan.cost)
-        else:
-            if where != (plan.cell.data, plan.mesh):
-                where, placed = (plan.cell.data, plan.mesh), plan.place(shard)
-            trainer = Trainer(plan.run, placed.train, placed.validation, vectorization, plan.mesh)
-            cell = CellRun(index, plan, trainer, directory, board, prune, must_stop)
-            result = cell.run(most, placed.test)
-            directory.finish(result)
-            if must_stop():
-                raise KeyboardInterrupt
-        board.finished(result.trials)
-        results.append(result)
+    again = bool(prepared.study.rules.apart or prepared.study.rules.looks)
+    workshop = _Workshop(sweep, board, vectorization, most, prune, shard, again, must_stop)
+    results: list[CellResult] = []
+    places: dict[int, int] = {}
+    number = 0
+    while following := next_round(prepared.study, [t for r in results for t in r.trials]):
+        plans = _plans(prepared, following.trials)
+        board.add(plans.values())
+        for index, plan in plans.items():
+            result = workshop.train(index, number, plan, following.tests, places.get(index, 0))
+            places.setdefault(index, result.places)
+            board.finished(result.trials)
+            results.append(result)
+        number += 1
     return results
+
+
+def _plans(prepared: Prepared, trials: Sequence[Trial]) -> Mapping[int, CellPlan]:
+    """The cells that these trials are of, with no others, by index."""
+    found = {}
+    for index, plan in enumerate(prepared.plans):
+        rows = set(plan.cell.variants)
+        ours = tuple(trial for trial in trials if trial.variant in rows)
+        if ours:
+            found[index] = plan._replace(cell=replace(plan.cell, trials=ours))
+    return found

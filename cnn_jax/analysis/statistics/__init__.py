@@ -5,7 +5,12 @@ from cnn_jax.analysis.statistics._family import (
     all_pairs, dunnett_level, dunnett_p, step_down, tukey_level, tukey_p,
 )
 from cnn_jax.analysis.statistics._proportions import mean_interval, wilson_interval
-from cnn_jax.analysis.statistics._spread import Spread, half_width, moderate, two_sided_p
+from cnn_jax.analysis.statistics._sequential import (
+    compare_sequentially, look_level, looks,
+)
+from cnn_jax.analysis.statistics._spread import (
+    Rows, Spread, half_width, moderate, two_sided_p,
+)
 from cnn_jax.analysis.statistics._verdicts import (
     BETTER, EQUIVALENT, FEWEST_SEEDS, LEVEL, MOST_SEEDS, POWER, UNDECIDED, WORSE, Comparison,
     SeedMean, compare_all, compare_to_baseline, mean_over_seeds, sign_flip_p, smallest_exact_p,
@@ -13,8 +18,9 @@ from cnn_jax.analysis.statistics._verdicts import (
 
 __all__ = [
     "BETTER", "Comparison", "EQUIVALENT", "FEWEST_SEEDS", "LEVEL", "MOST_SEEDS", "POWER",
-    "SeedMean", "Spread", "UNDECIDED", "WORSE", "all_pairs", "compare_all", "compare_to_baseline",
-    "dunnett_level", "dunnett_p", "half_width", "mean_interval", "mean_over_seeds", "moderate",
+    "Rows", "SeedMean", "Spread", "UNDECIDED", "WORSE", "all_pairs", "compare_all",
+    "compare_sequentially", "compare_to_baseline",
+    "dunnett_level", "dunnett_p", "half_width", "look_level", "looks", "mean_interval", "mean_over_seeds", "moderate",
     "sign_flip_p", "smallest_exact_p", "step_down",  "tukey_level",
     "tukey_p", "two_sided_p", "wilson_interval",
 ]
