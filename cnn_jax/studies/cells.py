@@ -176,7 +176,9 @@ class _Workshop:
         self._where: object = None
         self._trainers: dict[int, Trainer] = {}
 
-    def train(self, index: int, number: int, plan: CellPlan, tests: bool, places: int) -> CellResult:
+    def train(
+        self, index: int, number: int, plan: CellPlan, tests: bool, places: int
+    ) -> CellResult:
         """One cell's trials of a round, to their end, or as they ended before.
 
         Args:

@@ -15,12 +15,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from cnn_jax.analysis.statistics._family import dunnett_level, dunnett_p
-from cnn_jax.analysis.statistics._verdicts import (
-    LEVEL,
-    UNDECIDED,
-    Comparison,
-    compare_to_baseline,
-)
+from cnn_jax.analysis.statistics._verdicts import LEVEL, UNDECIDED, Comparison, compare_to_baseline
 
 # From one look to the next the seeds are half as many again.
 _GROWTH = 1.5

@@ -34,6 +34,9 @@ _TREND, _COMMON = _GRID[0], np.exp(_GRID[2])
 _FREEDOM, _LOG_PRIOR = (values[_GRID[1].astype(int)] for values in (_WORTH, np.log(_PRIOR)))
 # Accuracies nearer to 0 or 1 than this have no smaller scale.
 _NEAREST = 1e-3
+# The degrees of freedom that the model of independent rows counts for, beside those of the paired
+# differences.
+_MODEL = 8.0
 # By then the variances change in the third digit at most.
 _STEPS = 25
 
@@ -42,11 +45,13 @@ class Rows(NamedTuple):
     """What the rows together say of the variance of each; `hypotheses` are those of the grid.
 
     Attributes:
+        values: that it was learned from.
         weights: of the hypotheses; they add up to 1.
         freedom: degrees of freedom of each row's variance under each hypothesis.
         variance: the row's variance under it, in the unit of the values squared.
     """
 
+    values: Float[np.ndarray, "... rows seeds"]
     weights: Float[np.ndarray, "... hypotheses"]
     freedom: Float[np.ndarray, "hypotheses rows"]
     variance: Float[np.ndarray, "... hypotheses rows"]
@@ -54,11 +59,21 @@ class Rows(NamedTuple):
     def of_differences(self, first: list[int], second: list[int]) -> "Spread":
         """That of the differences between rows, by their indices.
 
-        Their degrees of freedom are Satterthwaite's (Biometrics Bulletin 2, 1946).
+        Their degrees of freedom are Satterthwaite's (Biometrics Bulletin 2, 1946). The more seeds
+        there are, the more the variance is that of the differences themselves, which does not need
+        rows to be independent given the seed.
         """
         one, other = self.variance[..., first], self.variance[..., second]
         both = one**2 / self.freedom[:, first] + other**2 / self.freedom[:, second]
-        return Spread(self.weights, (one + other) ** 2 / both, one + other)
+        freedom, variance = (one + other) ** 2 / both, one + other
+        seen, count = _variances(self.values[..., first, :] - self.values[..., second, :])
+        share = (count / (count + _MODEL))[..., None, :]
+        noise = np.maximum(1 / count[..., None, :] - 1 / freedom, 0.0)
+        return Spread(
+            self.weights,
+            1 / (1 / freedom + share**2 * noise),
+            (1 - share) * variance + share * seen[..., None, :],
+        )
 
 
 class Spread(NamedTuple):
@@ -78,6 +93,17 @@ class Spread(NamedTuple):
         """That of one of them."""
         one = slice(index, index + 1)
         return Spread(self.weights, self.freedom[..., one], self.variance[..., one])
+
+
+def _variances(
+    values: Float[np.ndarray, "... rows seeds"],
+) -> tuple[Float[np.ndarray, "... rows"], Float[np.ndarray, "... rows"]]:
+    """The sample variances of rows without their NaN, and their degrees of freedom."""
+    known = ~np.isnan(values)
+    count = known.sum(-1)
+    mean = np.where(known, values, 0.0).sum(-1, keepdims=True) / count[..., None]
+    squares = np.where(known, values - mean, 0.0) ** 2
+    return squares.sum(-1) / (count - 1), count - 1.0
 
 
 def scale(accuracy: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
@@ -115,6 +141,7 @@ def moderate(values: Float[np.ndarray, "... rows seeds"]) -> Rows:
     left = max(0.5, (rows - 1) / (rows + 1))
     lowest = counts.reshape(-1, rows).min(0) - 1
     return Rows(
+        values,
         _weights(evidence),
         worth + left * lowest,
         (prior + squares) / (worth + freedom) * unit,

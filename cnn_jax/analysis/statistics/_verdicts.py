@@ -155,6 +155,11 @@ class _Pair(NamedTuple):
         return enough and bool(np.abs(self.differences).max() <= SAME)
 
     @property
+    def shifted(self) -> bool:
+        """Whether the difference does not vary."""
+        return len(self.first) >= FEWEST_SEEDS and _all_same(self.differences)
+
+    @property
     def testable(self) -> bool:
         """Whether there are seeds enough for a verdict, and a difference to judge."""
         return len(self.first) >= FEWEST_SEEDS and not self.identical
@@ -211,9 +216,7 @@ def compare_to_baseline(
 
 
 def compare_all(
-    groups: Sequence[Mapping[int, float]],
-    equivalent_within: float = 0.002,
-    level: float = LEVEL,
+    groups: Sequence[Mapping[int, float]], equivalent_within: float = 0.002, level: float = LEVEL
 ) -> dict[tuple[int, int], Comparison]:
     """Every pair of rows, by Tukey's test; otherwise as `compare_to_baseline`.
 
@@ -295,7 +298,7 @@ def _compare(
             low=max(-1.0, mean - width),
             high=min(1.0, mean + width),
             p=float(p[place]),
-            p_corrected=min(1.0, float(corrected[place]) * LEVEL / level),
+            p_corrected=min(1.0, float(corrected[place]) * (LEVEL / level)),
             verdict=verdict,
             seeds_to_decide=_seeds_to_decide(found[key], own, used, within)
             if verdict == UNDECIDED
@@ -307,12 +310,23 @@ def _compare(
 def _spread(
     groups: Sequence[Mapping[int, float]], pairs: Sequence[_Key], copies: Mapping[int, int]
 ) -> Spread:
-    """That of the differences of each pair, from all rows that are in one."""
-    keys = [tuple(copies.get(row, row) for row in key) for key in pairs]
-    rows = sorted({row for key in keys for row in key})
+    """That of the differences of each pair, from all rows that are in one.
+
+    Of rows whose difference does not vary, which is no chance but too few digits, the first stands
+    for all.
+    """
+    members = sorted({row for key in pairs for row in key})
+    places: dict[int, int] = {}
+    rows: list[int] = []
+    for row in members:
+        same = (other for other in rows if _pair(groups[row], groups[other]).shifted)
+        other = copies.get(row, next(same, row))
+        if other == row:
+            rows.append(row)
+        places[row] = places.get(other, len(rows) - 1)
     seeds = sorted({seed for row in rows for seed in groups[row]})
     values = np.array([[groups[row].get(seed, np.nan) for seed in seeds] for row in rows])
-    first, second = ([rows.index(key[side]) for key in keys] for side in (0, 1))
+    first, second = ([places[key[side]] for key in pairs] for side in (0, 1))
     return moderate(values).of_differences(first, second)
 
 

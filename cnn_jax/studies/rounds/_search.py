@@ -223,9 +223,7 @@ def _tpe(row: _Row, count: int) -> list[dict[str, float]]:
     try:
         import optuna
     except ImportError as error:
-        raise UsageError(
-            "a search by TPE needs Optuna: pip install 'cnn_jax[search]'"
-        ) from error
+        raise UsageError("a search by TPE needs Optuna: pip install 'cnn_jax[search]'") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     distributions = {
         name: optuna.distributions.FloatDistribution(low, high, log=True)
