@@ -33,7 +33,7 @@ from cnn_jax.training.sweep import VECTORIZATIONS, default_vectorization
 
 from . import as_started, command
 from .command_line import GROUPS
-from .flags import axes, machine, options
+from .flags import axes, machine, options, rounds
 from .launch import launch, terminal
 from .runs import hosts, plan, study
 from .runs.study import begin, underway
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(study)
+flags.adopt_module_key_flags(rounds)
 flags.DEFINE_multi_string(
     "vary",
     [],
@@ -54,7 +55,7 @@ flags.DEFINE_list(
     "tune",
     [],
     "Numbers that every row of the table has at its own best value, chosen on the validation "
-    "split. Their values are those of --vary, or else multiples of the default.",
+    "split. Their values are those of --vary, or else found by --search.",
 )
 flags.DEFINE_integer(
     "seeds", 3, "Runs of every combination, with --seed, --seed + 1, ...", lower_bound=1
@@ -164,7 +165,14 @@ def read() -> Study:
     Raises:
         UsageError: for impossible flags.
     """
-    study = axes.read_study(FLAGS.vary, FLAGS.tune, FLAGS.seeds, options.given(), FLAGS.baseline)
+    study = axes.read_study(
+        FLAGS.vary,
+        FLAGS.tune,
+        FLAGS.seeds,
+        options.given(),
+        FLAGS.baseline,
+        **rounds.read(FLAGS.compare, FLAGS.equivalent_within / 100),
+    )
     if FLAGS.prune and not study.tuned:
         raise UsageError(
             "--prune stops tuned values that fall behind, but nothing is tuned, and the rows that "

@@ -10,6 +10,7 @@ from cnn_jax.extend import ExtensionFile
 from cnn_jax.studies.choices import every_choice
 from cnn_jax.studies.planning import Prepared
 from cnn_jax.studies.sweep_directory import CellResult
+from cnn_jax.training.grid import Trial
 
 # What rows are compared with: the baseline by Dunnett's test, or every other by Tukey's too.
 COMPARISONS = ("baseline", "all")
@@ -36,6 +37,8 @@ def sweep_choices(
         "prune": prune,
         "vectorization": vectorization,
     }
+    if study.rules.apart or study.rules.looks:
+        described["rounds"] = study.rules._asdict()
     for index, cell in enumerate(grid.cells, start=1):
         described[f"cell {index}"] = {
             "choices": every_choice(dict(cell.data), cell.config, {}, files),
@@ -64,7 +67,7 @@ def sweep_record(
         all_pairs: whether every pair of rows is compared too.
     """
     study, grid, loaded = prepared.study, prepared.study.grid, prepared.loaded
-    trials = [trial for result in results for trial in result.trials]
+    trials = _latest([trial for result in results for trial in result.trials])
     rows = range(len(grid.variants))
     spent = [sum(trial.seconds for trial in trials if trial.variant == row) for row in rows]
     of_row = {trial.variant: result.parameters for result in results for trial in result.trials}
@@ -80,7 +83,7 @@ def sweep_record(
             name: sorted({trial.tuned[name] for trial in trials if name in trial.tuned})
             for name in study.tuned
         },
-        seeds=study.seeds,
+        seeds=tuple(sorted({trial.seed for trial in trials if trial.chosen})) or study.seeds,
         baseline=study.baseline if len(grid.variants) > 1 else None,
         trials=trials,
         seconds=spent,
@@ -95,7 +98,16 @@ def sweep_record(
         chance=_chance(loaded[0].dataset.test.labels),
         equivalent_within=equivalent_within,
         all_pairs=all_pairs,
+        looks=study.rules.looks,
+        searched=study.rules.searched,
+        tune_seeds=study.rules.tune_seeds,
     )
+
+
+def _latest(trials: Sequence[Trial]) -> list[Trial]:
+    """Each trial once: one that chose and was then trained anew to be reported, as reported."""
+    found = {(t.variant, *t.tuned.items(), t.seed): t for t in trials}
+    return list(found.values())
 
 
 def _chance(labels: np.ndarray) -> float:

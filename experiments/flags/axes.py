@@ -18,6 +18,7 @@ def read_study(
     seeds: int,
     fixed: Choices,
     baseline: str | None = None,
+    **rounds: Any,
 ) -> Study:
     """The grid that the flags describe.
 
@@ -27,12 +28,14 @@ def read_study(
         seeds: how many, counted from the fixed `seed`.
         fixed: options given once for all trials.
         baseline: the variant to compare with, as `name=value,name=value`; the first if None.
+        **rounds: how values are found and seeds are added, as `make_study` takes it.
 
     Raises:
         UsageError: for an unknown or doubled axis, an impossible value, or one that has no effect.
     """
     axes = [read_axis(text) for text in vary]
-    return make_study(axes, tune, seeds, fixed, read_baseline(baseline) if baseline else None)
+    wanted = read_baseline(baseline) if baseline else None
+    return make_study(axes, tune, seeds, fixed, wanted, **rounds)
 
 
 def read_axis(text: str) -> Axis:

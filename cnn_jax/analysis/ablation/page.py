@@ -50,6 +50,7 @@ def render_ablation_report(record: SweepRecord) -> str:
         else [],
         method=method(record, summaries),
         sizes=tables.sizes_differ(record),
+        halves=tables.replicates_known(record),
         markdown=tables.markdown_table(record),
         latex=tables.latex_table(record),
         curves_of=ablation_lines.accuracy_key(record).replace("_", " "),

@@ -77,6 +77,11 @@ class SweepRecord:
         initialization: how kernels began that an activation follows, as `--init` names it.
         equivalent_within: differences of accuracies smaller than this do not matter.
         all_pairs: whether every row is compared with every other too, not only with the baseline.
+        looks: after how many seeds rows were looked at, and got more where they were undecided;
+            none if their number was set before.
+        searched: tuned hyperparameters whose values were not given but searched for.
+        tune_seeds: that values were chosen on, if they were others than those reported.
+        detect: the difference that the sweep is a pilot for, as a fraction; or None.
 
     Raises:
         ValueError: the attributes disagree with each other.
@@ -102,6 +107,10 @@ class SweepRecord:
     initialization: str = "lecun"
     all_pairs: bool = False
     equivalent_within: float = 0.002
+    looks: Sequence[int] = ()
+    searched: Sequence[str] = ()
+    tune_seeds: Sequence[int] = ()
+    detect: float | None = None
 
     def __post_init__(self) -> None:
         count = len(self.variants)

@@ -21,8 +21,11 @@ from cnn_jax.analysis.statistics import (
     Comparison,
     SeedMean,
     compare_all,
+    compare_sequentially,
     compare_to_baseline,
+    look_level,
     mean_over_seeds,
+    replication,
 )
 
 NO_RESULT = "no result"
@@ -45,6 +48,8 @@ class VariantSummary(NamedTuple):
         symptoms: how many trials have what of `failures.symptoms`.
         failed: how many trials did not learn.
         best: whether it has a mean that was not shown to be worse than the highest.
+        replicates: in what share of random halves of the seeds it has the same verdict; None where
+            there are too few seeds.
     """
 
     variant: int
@@ -58,6 +63,7 @@ class VariantSummary(NamedTuple):
     symptoms: Mapping[str, int]
     failed: int
     best: bool
+    replicates: float | None = None
 
     @property
     def verdict(self) -> str:
@@ -91,9 +97,17 @@ def summarize(record: SweepRecord) -> list[VariantSummary]:
         for trials in shown
     ]
     comparisons: list[Comparison | None] = [None] * len(shown)
+    halves: list[float | None] = [None] * len(shown)
     if record.baseline is not None:
-        comparisons = compare_to_baseline(accuracies, record.baseline, record.equivalent_within)
-    best = _not_worse(accuracies, record.equivalent_within)
+        base, within = record.baseline, record.equivalent_within
+        comparisons = (
+            compare_sequentially(accuracies, base, record.looks, within)
+            if record.looks
+            else compare_to_baseline(accuracies, base, within)
+        )
+        verdicts = [pair.verdict if pair else None for pair in comparisons]
+        halves = replication(accuracies, base, verdicts, within)
+    best = _not_worse(accuracies, record)
     summaries = [
         VariantSummary(
             variant,
@@ -107,13 +121,14 @@ def summarize(record: SweepRecord) -> list[VariantSummary]:
             symptoms(record, trials),
             failed(record, trials),
             variant in best,
+            halves[variant],
         )
         for variant, trials in enumerate(shown)
     ]
     return sorted(summaries, key=lambda summary: -summary.mean.mean if summary.mean else math.inf)
 
 
-def _not_worse(accuracies: Sequence[Mapping[int, float]], within: float) -> set[int]:
+def _not_worse(accuracies: Sequence[Mapping[int, float]], record: SweepRecord) -> set[int]:
     """The rows not shown worse than the highest mean.
 
     By Tukey's test, because which row is the highest was seen in the same numbers.
@@ -122,7 +137,8 @@ def _not_worse(accuracies: Sequence[Mapping[int, float]], within: float) -> set[
     if not means:
         return set()
     top = max(means, key=means.__getitem__)
-    pairs = compare_all(accuracies, within)
+    level = look_level(tuple(record.looks), max(1, len(means) - 1))
+    pairs = compare_all(accuracies, record.equivalent_within, level)
     shown = {
         first if second == top else second
         for (first, second), pair in pairs.items()

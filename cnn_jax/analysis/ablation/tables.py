@@ -36,6 +36,7 @@ class Row(NamedTuple):
         p: corrected.
         p_sign_flip: exact.
         verdict: with the number of seeds that would decide an undecided row.
+        replicates: in what share of random halves of the seeds it is the same.
         parameters: how many the model has.
         marks: letters of its remarks.
         best: whether it is not shown to be worse than the highest mean.
@@ -50,6 +51,7 @@ class Row(NamedTuple):
     p: str
     p_sign_flip: str
     verdict: str
+    replicates: str
     parameters: str
     marks: str
     best: bool
@@ -109,6 +111,7 @@ def _row(record: SweepRecord, summary: VariantSummary, letters: str) -> Row:
         p=p_text(pair.p_corrected if pair else None),
         p_sign_flip=p_text(pair.p_sign_flip if pair else None),
         verdict=verdict_text(summary) or NOT_READ,
+        replicates=replicates_text(summary),
         parameters=f"{record.parameters[summary.variant]:,}",
         marks=letters,
         best=summary.best,
@@ -125,6 +128,16 @@ def _verdict(pair: Comparison | None, verdict: str) -> str:
         return verdict
     needed = pair.seeds_to_decide
     return f"{UNDECIDED} ({f'> {MOST_SEEDS:,}' if needed is None else f'{needed:,}'} seeds)"
+
+
+def replicates_text(summary: VariantSummary) -> str:
+    """In what share of random halves of its seeds a row has the same verdict, or a dash."""
+    return NOT_READ if summary.replicates is None else f"{summary.replicates:.0%}"
+
+
+def replicates_known(record: SweepRecord) -> bool:
+    """Whether any row has seeds enough to say whether its verdict would replicate."""
+    return any(summary.replicates is not None for summary in summarize(record))
 
 
 def tuned_text(tuned: Mapping[str, float], name: str) -> str:
@@ -171,6 +184,10 @@ def _table(record: SweepRecord, style: _Style) -> tuple[list[bool], list[list[st
     if compared:
         names += ["difference (points)", "p (corrected)", "p (sign flips)", "verdict"]
         numeric += [True, True, True, False]
+    halves = replicates_known(record)
+    if halves:
+        names.append("in half the seeds")
+        numeric.append(True)
     if sizes_differ(record):
         names.append("parameters")
         numeric.append(True)
@@ -179,6 +196,7 @@ def _table(record: SweepRecord, style: _Style) -> tuple[list[bool], list[list[st
         cells = [*row.names, *row.tuned, row.seeds, row.accuracy]
         accuracy = len(cells) - 1
         cells += [row.both, row.p, row.p_sign_flip, row.verdict] if compared else []
+        cells += [row.replicates] if halves else []
         cells += [row.parameters] if sizes_differ(record) else []
         written = list(map(style.escape, cells))
         if row.best:

@@ -150,7 +150,7 @@ def moderate(values: Float[np.ndarray, "... rows seeds"]) -> Rows:
 
 def _weights(evidence: Float[np.ndarray, "... hypotheses"]) -> Float[np.ndarray, "... hypotheses"]:
     odds = np.exp(evidence - evidence.max(-1, keepdims=True))
-    own = odds * (_FREEDOM == _WORTH[0])
+    own = odds * (_WORTH[0] == _FREEDOM)
     shares = [part / part.sum(-1, keepdims=True) for part in (odds, own)]
     return (1 - _OWN) * shares[0] + _OWN * shares[1]
 

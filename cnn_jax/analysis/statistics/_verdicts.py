@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from cnn_jax.analysis.statistics._family import all_pairs, step_down
+from cnn_jax.analysis.statistics._family import all_pairs, dunnett_level, step_down
 from cnn_jax.analysis.statistics._spread import Spread, half_width, moderate, two_sided_p
 
 LEVEL = 0.05
@@ -383,11 +383,58 @@ def _seeds_to_decide(pair: Comparison, spread: Spread, level: float, within: flo
 
     def enough(n: int) -> bool:
         error, reach = math.sqrt(variance / n), _reach(level, n)
-        shown = special.ndtr(difference / error - reach)
         room = within / error - reach
         inside = special.ndtr(room - difference / error) - special.ndtr(-room - difference / error)
-        return max(shown, inside if room > 0 else 0.0) >= POWER
+        return max(_power(variance, difference, n, level), inside if room > 0 else 0.0) >= POWER
 
+    return _fewest(enough, pair.n + 1)
+
+
+def seeds_to_show(spread: Spread, difference: float, level: float) -> int | None:
+    """The fewest seeds with which a difference is shown in four cases of five; None for too many.
+
+    Args:
+        spread: of one difference.
+        difference: that there is.
+        level: of its test.
+    """
+    variance = float(spread.weights @ spread.variance[:, 0])
+    return _fewest(lambda n: _power(variance, difference, n, level) >= POWER, FEWEST_SEEDS)
+
+
+def _power(variance: float, difference: float, n: int, level: float) -> float:
+    """How often a difference is shown by n seeds."""
+    from scipy import special
+
+    return float(special.ndtr(difference / math.sqrt(variance / n) - _reach(level, n)))
+
+
+def _fewest(enough: Callable[[int], bool], first: int) -> int | None:
     if not enough(MOST_SEEDS):
         return None
-    return bisect.bisect_left(range(MOST_SEEDS), True, pair.n + 1, key=enough)
+    return bisect.bisect_left(range(MOST_SEEDS), True, first, key=enough)
+
+
+def spread_to_baseline(
+    groups: Sequence[Mapping[int, float]], baseline: int
+) -> tuple[Spread, list[int], float]:
+    """The spread of the differences from a baseline, the rows that they are of, and their level.
+
+    Args:
+        groups: per row its accuracies by seed.
+        baseline: index of the row that the others are compared with.
+
+    Returns:
+        Rows that cannot be tested are not among them.
+    """
+    pairs = {
+        (row, baseline): _pair(group, groups[baseline])
+        for row, group in enumerate(groups)
+        if row != baseline
+    }
+    tested = sorted(key for key, pair in pairs.items() if pair.testable)
+    if not any(pairs[key].variance > 0 for key in tested):
+        none = np.zeros((1, 0))
+        return Spread(np.ones(1), none, none), [], LEVEL
+    level = dunnett_level(LEVEL, len(tested))
+    return _spread(groups, tested, {}), [row for row, _ in tested], level

@@ -6,7 +6,7 @@ function of the trials before it, so a study that was interrupted goes on to the
 """
 
 from cnn_jax.studies.rounds._next import Round, next_round
-from cnn_jax.studies.rounds._rules import ALL_SEARCHES, Rules, read_rules
+from cnn_jax.studies.rounds._rules import REFINE, Rules, read_rules
 from cnn_jax.studies.rounds._search import limits
 
-__all__ = ["ALL_SEARCHES", "Round", "Rules", "limits", "next_round", "read_rules"]
+__all__ = ["REFINE", "Round", "Rules", "limits", "next_round", "read_rules"]

@@ -7,7 +7,6 @@ from cnn_jax.analysis.statistics import FEWEST_SEEDS, looks
 from cnn_jax.errors import FIELD, FieldError
 
 REFINE, RANDOM, TPE = "refine", "random", "tpe"
-ALL_SEARCHES = (REFINE, f"{RANDOM}:64", f"{TPE}:64")
 # Seeds that values are chosen on, and nothing is reported of, are counted from here.
 _APART = 10_000
 
@@ -47,7 +46,7 @@ def read_rules(
     seeds: Sequence[int],
     tuned: Sequence[str],
     given: Sequence[str],
-    within: float,
+    within: float = 0.0,
 ) -> Rules:
     """The rules that a user's words mean.
 
@@ -79,8 +78,9 @@ def read_rules(
     if max_seeds is not None:
         if len(seeds) < FEWEST_SEEDS or max_seeds <= len(seeds):
             raise FieldError(
-                f"{FIELD.until}=decided looks first after {FIELD.seeds}={len(seeds)} and last after "
-                f"{FIELD.max_seeds}={max_seeds}; they must be {FEWEST_SEEDS} or more, and rise"
+                f"{FIELD.until}=decided looks first after {FIELD.seeds}={len(seeds)}, which must "
+                f"be {FEWEST_SEEDS} or more, and last after {FIELD.max_seeds}={max_seeds}, which "
+                "must be more"
             )
         found = looks(len(seeds), max_seeds)
     apart = tuple(seeds[0] + _APART + place for place in range(tune_seeds))

@@ -225,7 +225,7 @@ def _tpe(row: _Row, count: int) -> list[dict[str, float]]:
     except ImportError as error:
         raise UsageError("a search by TPE needs Optuna: pip install 'cnn_jax[search]'") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    distributions = {
+    distributions: dict[str, optuna.distributions.BaseDistribution] = {
         name: optuna.distributions.FloatDistribution(low, high, log=True)
         for name, (low, high) in _bounds(row).items()
     }
@@ -239,7 +239,7 @@ def _tpe(row: _Row, count: int) -> list[dict[str, float]]:
     found: list[dict[str, float]] = []
     while len(found) < count:
         asked = study.ask(distributions).params
-        values = {**row.best, **{name: _rounded(value) for name, value in asked.items()}}
-        if values not in found and tuple(values.items()) not in row.scores:
-            found.append(values)
+        wanted = {**row.best, **{name: _rounded(value) for name, value in asked.items()}}
+        if wanted not in found and tuple(wanted.items()) not in row.scores:
+            found.append(wanted)
     return found
