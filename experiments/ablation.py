@@ -267,6 +267,7 @@ def conclude(
         environment(as_started()),
         equivalent_within=FLAGS.equivalent_within / 100,
         all_pairs=FLAGS.compare == "all",
+        detect=None if FLAGS.detect is None else FLAGS.detect / 100,
     )
     with console.status("writing the report"):
         directory.write("results.csv", ablation.results_csv(record))

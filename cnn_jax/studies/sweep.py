@@ -55,6 +55,7 @@ def sweep_record(
     *,
     equivalent_within: float,
     all_pairs: bool,
+    detect: float | None = None,
 ) -> SweepRecord:
     """What the tables and the report of a sweep are made from.
 
@@ -65,6 +66,7 @@ def sweep_record(
         environment: what it ran on, likewise.
         equivalent_within: a difference of accuracy that does not matter, as a fraction.
         all_pairs: whether every pair of rows is compared too.
+        detect: the difference that it is a pilot for, as a fraction; or None.
     """
     study, grid, loaded = prepared.study, prepared.study.grid, prepared.loaded
     trials = _latest([trial for result in results for trial in result.trials])
@@ -98,6 +100,7 @@ def sweep_record(
         chance=_chance(loaded[0].dataset.test.labels),
         equivalent_within=equivalent_within,
         all_pairs=all_pairs,
+        detect=detect,
         looks=study.rules.looks,
         searched=study.rules.searched,
         tune_seeds=study.rules.tune_seeds,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from cnn_jax.analysis import figures
 from cnn_jax.analysis.ablation import charts as ablation_charts
 from cnn_jax.analysis.ablation import lines as ablation_lines
-from cnn_jax.analysis.ablation import tables
+from cnn_jax.analysis.ablation import tables, tries
 from cnn_jax.analysis.ablation.notes import marks, method, minutes_text, outcome, warnings
 from cnn_jax.analysis.ablation.records import NOT_READ, SweepRecord, label
 from cnn_jax.analysis.ablation.summaries import summarize, summarize_tuning
@@ -63,7 +63,13 @@ def render_ablation_report(record: SweepRecord) -> str:
 
 def _pictures(record: SweepRecord) -> dict[str, list[_Picture]]:
     """The figures by section."""
-    found: dict[str, list[_Picture]] = {"means": [], "grid": [], "numbers": [], "learning": []}
+    found: dict[str, list[_Picture]] = {
+        "means": [],
+        "grid": [],
+        "numbers": [],
+        "learning": [],
+        "tries": [],
+    }
 
     def add(section: str, title: str, figure: "Figure") -> None:
         svg = figures.to_svg(figure, _slug(f"{section}-{title}"))
@@ -74,6 +80,11 @@ def _pictures(record: SweepRecord) -> dict[str, list[_Picture]]:
         add("grid", " × ".join(record.axes), ablation_charts.heat_map(record))
     for name in ablation_lines.numeric_names(record):
         add("numbers", name, ablation_lines.accuracy_against(record, name))
+    for name in record.searched:
+        if any(summary.tuned.get(name) for summary in summarize(record)):
+            add("tries", f"{name} around the best", tries.sensitivity(record, name))
+    if record.searched:
+        add("tries", "what more tries bring", tries.expected_best(record))
     if any(trial.history for trial in record.trials):
         add("learning", "epoch", ablation_lines.accuracy_by_epoch(record))
     return found

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from cnn_jax.analysis.ablation.notes import (
     choice_words,
     count,
+    looks_words,
     marked,
     marks,
     tested_comparisons,
@@ -211,10 +212,12 @@ def caption(record: SweepRecord) -> str:
     """What the numbers of the table are, in plain words."""
     summaries = summarize(record)
     intervals = any(summary.mean and summary.mean.n > 1 for summary in summaries)
+    numbers = sorted({len(s.accuracies) for s in summaries if s.accuracies} or {0})
+    seeds = f"{numbers[0]} to {numbers[-1]} seeds" if record.looks and len(numbers) > 1 else None
     words = [
         f"Test accuracy (%) of {record.model} on {record.dataset}, "
         f"{record.test_examples:,} test examples, read once:",
-        f"mean and 95% Student t interval over {count(len(record.seeds), 'seed')}."
+        f"mean and 95% Student t interval over {seeds or count(len(record.seeds), 'seed')}."
         if intervals
         else "one seed per variant, so there is no interval."
         if len(record.seeds) == 1
@@ -229,8 +232,13 @@ def caption(record: SweepRecord) -> str:
             "step down; the spread is moderated over the rows). Equivalent: within "
             f"±{100 * record.equivalent_within:g} points."
         )
+    words.append(looks_words(record).strip())
+    if replicates_known(record):
+        words.append(
+            "In half the seeds: the share of random halves of a row's seeds that give its verdict."
+        )
     words.append("Bold: not shown to be worse than the highest.")
-    return " ".join(words)
+    return " ".join(filter(None, words))
 
 
 def remarks(record: SweepRecord) -> list[tuple[str, str]]:
