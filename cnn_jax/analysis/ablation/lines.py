@@ -151,6 +151,7 @@ def _curve(trial: TrialRecord, key: str) -> np.ndarray:
 
 
 def place_of_baseline(record: SweepRecord, order: Sequence[int]) -> int | None:
+    """The place of the baseline in an order of the variants."""
     return order.index(record.baseline) if record.baseline in order else None
 
 
@@ -212,6 +213,7 @@ def number_axis(axes: "Axes", numbers: Sequence[float]) -> None:
 
 
 def tuned_line(record: SweepRecord, variant: int, name: str) -> Line:
+    """Validation accuracy of a variant against the values of a tuned hyperparameter."""
     values: dict[float, Sequence[float]] = {}
     strip: dict[str, list[float]] = {DIVERGED: [], PRUNED: []}
     chosen = None

@@ -11,8 +11,8 @@ _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(64)
 _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 _TINY = 1e-300
 # Of the errors of two differences to one baseline. It is a half where all rows vary alike, and less
-# where the baseline varies less than the others: a quarter holds for both, at little cost.
-_CORRELATION = 0.25
+# where the baseline varies less than the others: a tenth holds for both, at little cost.
+_CORRELATION = 0.1
 
 
 def dunnett_p(

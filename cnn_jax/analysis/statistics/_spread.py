@@ -53,7 +53,7 @@ class Rows(NamedTuple):
 
     values: Float[np.ndarray, "... rows seeds"]
     weights: Float[np.ndarray, "... hypotheses"]
-    freedom: Float[np.ndarray, "hypotheses rows"]
+    freedom: Float[np.ndarray, "... hypotheses rows"]
     variance: Float[np.ndarray, "... hypotheses rows"]
 
     def of_differences(self, first: list[int], second: list[int]) -> "Spread":
@@ -64,7 +64,7 @@ class Rows(NamedTuple):
         rows to be independent given the seed.
         """
         one, other = self.variance[..., first], self.variance[..., second]
-        both = one**2 / self.freedom[:, first] + other**2 / self.freedom[:, second]
+        both = one**2 / self.freedom[..., first] + other**2 / self.freedom[..., second]
         freedom, variance = (one + other) ** 2 / both, one + other
         seen, count = _variances(self.values[..., first, :] - self.values[..., second, :])
         share = (count / (count + _MODEL))[..., None, :]
@@ -137,13 +137,13 @@ def moderate(values: Float[np.ndarray, "... rows seeds"]) -> Rows:
         - (worth + freedom) / 2 * np.log((prior + squares) / 2)
     ).sum(-1) + block + _LOG_PRIOR  # fmt: skip
     rows = values.shape[-2]
-    # What the seeds do is learned from the same values: so much is left of the variances' freedom.
+    # What the seeds do is learned from the same values: so much is left of the variances' freedom,
+    # for rows that vary alike by Grubbs' estimates (JASA 43, 1948).
     left = max(0.5, (rows - 1) / (rows + 1))
-    lowest = counts.reshape(-1, rows).min(0) - 1
     return Rows(
         values,
         _weights(evidence),
-        worth + left * lowest,
+        worth + left * freedom,
         (prior + squares) / (worth + freedom) * unit,
     )
 
@@ -197,7 +197,9 @@ def _squares(
 
 
 def two_sided_p(
-    spread: Spread, differences: Float[np.ndarray, "... pairs"], seeds: Float[np.ndarray, "pairs"]
+    spread: Spread,
+    differences: Float[np.ndarray, "... pairs"],
+    seeds: Float[np.ndarray, "... pairs"],
 ) -> Float[np.ndarray, "... pairs"]:
     """Probability of a mean difference at least so far from 0, were there none.
 
@@ -208,7 +210,7 @@ def two_sided_p(
     """
     from scipy import special
 
-    t = np.abs(differences)[..., None, :] / np.sqrt(spread.variance / seeds)
+    t = np.abs(differences)[..., None, :] / np.sqrt(spread.variance / seeds[..., None, :])
     tails = 2 * special.stdtr(spread.freedom, -t)
     return (spread.weights[..., None] * tails).sum(-2)
 
