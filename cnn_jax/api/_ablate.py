@@ -35,6 +35,7 @@ from cnn_jax.studies.axes import Multiple, Study, make_study
 from cnn_jax.studies.cells import run_cells
 from cnn_jax.studies.data_record import write_records
 from cnn_jax.studies.planning import prepare
+from cnn_jax.studies.rounds import REFINE
 from cnn_jax.studies.run_directory import FLAGS_FILE, RunDirectory, environment
 from cnn_jax.studies.sweep import COMPARISONS, sweep_choices, sweep_record
 from cnn_jax.training.grid import Axis, Value, split_axis
@@ -174,6 +175,10 @@ def ablate(
     prune: bool = False,
     compare: str = "baseline",
     equivalent_within: float = 0.2,
+    search: str = REFINE,
+    tune_seeds: int = 0,
+    until: str | None = None,
+    max_seeds: int = 50,
     test: tuple[Any, Any] | None = None,
     class_names: Sequence[str] | None = None,
     workdir: str | Path | None = None,
@@ -189,13 +194,18 @@ def ablate(
         vary: options with the values that they take in turn: names, functions, numbers, or texts
             as the program takes them ("log:1e-3:1e-1:5", "x0.1" for a multiple of the default).
         tune: numbers that every row has at its own best value, chosen on validation; with the
-            values to try, or else multiples of the default.
+            values to try, or else found by a search.
         seeds: runs of every combination.
         baseline: the row that the others are compared with; the first if not given.
         prune: whether tuned values that fall behind are stopped.
         compare: the rows with the "baseline" (Dunnett's test), or "all" pairs too (Tukey's).
         equivalent_within: differences of test accuracy smaller than this, in percentage points, do
             not matter.
+        search: how values are found: "refine" (multiples of the default, and on until the best lies
+            inside), "random:64" or "tpe:64" (Optuna) with the number of tries of every row.
+        tune_seeds: on how many seeds of their own values are chosen; with 0 on those reported.
+        until: "decided" adds seeds to rows that are undecided, by a test that allows for looking.
+        max_seeds: the most seeds of a row then.
         test: as in `train`.
         class_names: as in `train`.
         workdir: a new folder to write to; one that goes with this process if not given.
@@ -221,7 +231,19 @@ def ablate(
         if "dataset" in (vary or {}):
             del fixed["dataset"]
         wanted = {axis: _text(axis, value) for axis, value in (baseline or {}).items()}
-        study = make_study(axes, list(tune), seeds, fixed, wanted or None)
+        if until not in (None, "decided") or (until and compare != "baseline"):
+            raise ArgumentError(f'until must be "decided", with compare="baseline", got {until!r}')
+        study = make_study(
+            axes,
+            list(tune),
+            seeds,
+            fixed,
+            wanted or None,
+            search=search,
+            tune_seeds=tune_seeds,
+            max_seeds=max_seeds if until else None,
+            within=equivalent_within / 100,
+        )
         if compare not in COMPARISONS:
             raise ArgumentError(f"compare must be {' or '.join(COMPARISONS)}, got {compare!r}")
         if not equivalent_within >= 0:
@@ -235,6 +257,9 @@ def ablate(
         files = used_files([fixed, *_chosen(study)]) if kept else loaded_files()
         shown = _flagfile(study, fixed, directory.path, [file.name for file in files])
         shown += f"--compare={compare}\n--equivalent_within={equivalent_within:g}\n"
+        shown += f"--until=decided\n--max_seeds={max_seeds}\n" if until else ""
+        shown += f"--search={search}\n" if search != REFINE else ""
+        shown += f"--tune_seeds={tune_seeds}\n" if tune_seeds else ""
         described = sweep_choices(prepared, prune, None, files)
         directory.create(shown, described, _COMMAND, files)
         write_records(directory, [loaded.record for loaded in prepared.loaded])
@@ -306,7 +331,9 @@ def _flagfile(study: Study, fixed: Mapping[str, Any], path: Path, files: list[st
         text = ",".join(map(str, value)) if isinstance(value, tuple | list) else value
         lines.append(f"--{name}={text}")
     lines += [
-        f"--vary={axis.name}={','.join(value.text for value in axis.values)}" for axis in study.axes
+        f"--vary={axis.name}={','.join(value.text for value in axis.values)}"
+        for axis in study.axes
+        if axis.name not in study.rules.searched
     ]
     lines += [f"--tune={','.join(study.tuned)}"] if study.tuned else []
     lines.append(f"--seeds={len(study.seeds)}")

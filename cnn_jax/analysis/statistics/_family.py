@@ -56,6 +56,8 @@ def tukey_p(p: Float[np.ndarray, "..."] | float, rows: int) -> Float[np.ndarray,
 @functools.cache
 def dunnett_level(level: float, comparisons: int) -> float:
     """The level of each comparison with a baseline, so that all together are at `level`."""
+    if comparisons == 1:
+        return level
     return _solve(lambda p: float(dunnett_p(p, comparisons)), level)
 
 
