@@ -168,7 +168,7 @@ def brute_force(values):
         shape = (means * (1 - means)) ** (2 * trend)
         shape = shape / stats.gmean(shape)
         prior, precision = worth * math.exp(log) * unit * shape, np.full(rows, 1 / unit)
-        for _ in range(25):
+        for _ in range(15):
             spread = 1 / precision.sum()
             block = spread * precision @ contrasts
             squares = ((contrasts - block) ** 2).sum(1) + n * spread
@@ -196,7 +196,7 @@ def test_moderated_tests_by_brute_force(rows, seeds):
     expected = 0.0
     for weight, free, one in zip(weights, freedom, variance, strict=True):
         both = one[0] + one[1]
-        welch = both**2 / (one[0] ** 2 / free[0] + one[1] ** 2 / free[1])
+        welch = max(n, both**2 / (one[0] ** 2 / free[0] + one[1] ** 2 / free[1]))
         welch = 1 / (1 / welch + share**2 * max(0.0, 1 / n - 1 / welch))
         error = math.sqrt(((1 - share) * both + share * own) / seeds)
         expected += weight * 2 * stats.t.sf(means[0] / error, welch)

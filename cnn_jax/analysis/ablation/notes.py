@@ -189,7 +189,7 @@ def _edge_warnings(record: SweepRecord) -> list[Remark]:
     return [
         Remark(
             f"The chosen {name} is the {end} that was tried for "
-            f"{_listed([text for text, _ in rows])}: {_limit_words(record, name)}; the best may "
+            f"{_listed([text for text, _ in rows])}: {_limit_words(record, name)}, the best may "
             "lie beyond.",
             tuple(variant for _, variant in rows),
         )
@@ -204,7 +204,7 @@ def _limit_words(record: SweepRecord, name: str) -> str:
             "a search ends at a thousandth and a thousand times the default, and at the end of the "
             "number's range"
         )
-    return "the values that were given end there, widen them"
+    return "the values that were given end there; widen the grid"
 
 
 def _detection(record: SweepRecord, summaries: Sequence[VariantSummary]) -> list[Remark]:

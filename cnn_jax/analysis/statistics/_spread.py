@@ -38,7 +38,7 @@ _NEAREST = 1e-3
 # differences.
 _MODEL = 8.0
 # By then the variances change in the third digit at most.
-_STEPS = 25
+_STEPS = 15
 
 
 class Rows(NamedTuple):
@@ -65,8 +65,10 @@ class Rows(NamedTuple):
         """
         one, other = self.variance[..., first], self.variance[..., second]
         both = one**2 / self.freedom[..., first] + other**2 / self.freedom[..., second]
-        freedom, variance = (one + other) ** 2 / both, one + other
         seen, count = _variances(self.values[..., first, :] - self.values[..., second, :])
+        # Never fewer than the differences alone have.
+        freedom = np.maximum((one + other) ** 2 / both, count[..., None, :])
+        variance = one + other
         share = (count / (count + _MODEL))[..., None, :]
         noise = np.maximum(1 / count[..., None, :] - 1 / freedom, 0.0)
         return Spread(
