@@ -1,6 +1,7 @@
 """The next round of a study."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from cnn_jax.analysis.statistics import UNDECIDED, compare_sequentially
@@ -43,12 +44,13 @@ def next_round(study: "Study", trials: Sequence[Trial]) -> Round | None:
 def _reported(study: "Study", trials: Sequence[Trial]) -> tuple[Trial, ...]:
     """Every row at its best values, with the seeds of the study."""
     best = {trials[index].variant: trials[index] for index in sorted(choose(trials))}
-    return tuple(anew(trial, seed) for trial in best.values() for seed in study.seeds)
+    return tuple(_anew(study, trial, seed) for trial in best.values() for seed in study.seeds)
 
 
-def anew(trial: Trial, seed: int) -> Trial:
+def _anew(study: "Study", trial: Trial, seed: int) -> Trial:
     """The same row and values with another seed, from the beginning."""
-    return Trial(trial.variant, trial.tuned, seed, trial.hparams)
+    of_row = (t for cell in study.grid.cells for t in cell.trials if t.variant == trial.variant)
+    return replace(next(of_row), tuned=trial.tuned, hparams=trial.hparams, seed=seed)
 
 
 def _undecided(study: "Study", trials: Sequence[Trial]) -> tuple[Trial, ...]:
@@ -73,7 +75,7 @@ def _undecided(study: "Study", trials: Sequence[Trial]) -> tuple[Trial, ...]:
     one = {trial.variant: trial for trial in chosen}
     first = study.seeds[0]
     return tuple(
-        anew(one[row], seed)
+        _anew(study, one[row], seed)
         for row in sorted({*rows, study.baseline})
         for seed in range(first + done, first + following)
     )

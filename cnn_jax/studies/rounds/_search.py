@@ -8,6 +8,7 @@ both sides, within a factor of two.
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -58,7 +59,7 @@ class _Row(NamedTuple):
     """What is known of a row.
 
     Attributes:
-        trial: any of its trials.
+        trial: any of its trials before it began.
         limits: by number that is searched.
         scores: mean validation accuracy by the values that were tried.
         best: the best of them.
@@ -100,7 +101,7 @@ def propose(study: "Study", trials: Sequence[Trial]) -> tuple[Trial, ...]:
         found = [(row, list(itertools.islice(_around(row), count))) for row in rows]
     seeds = rules.tune_seeds or study.seeds
     return tuple(
-        Trial(row.trial.variant, values, seed, {**row.trial.hparams, **values})
+        replace(row.trial, tuned=values, hparams={**row.trial.hparams, **values}, seed=seed)
         for row, several in found
         for values in several
         for seed in seeds
@@ -109,6 +110,7 @@ def propose(study: "Study", trials: Sequence[Trial]) -> tuple[Trial, ...]:
 
 def _rows(study: "Study", trials: Sequence[Trial]) -> list[_Row]:
     configs = {row: cell.config for cell in study.grid.cells for row in cell.variants}
+    anew = {trial.variant: trial for cell in study.grid.cells for trial in cell.trials}
     found = []
     for variant, config in sorted(configs.items()):
         groups = {
@@ -125,7 +127,7 @@ def _rows(study: "Study", trials: Sequence[Trial]) -> list[_Row]:
         searched = {
             name: limits(name, defaults[name]) for name in study.rules.searched if name in names
         }
-        found.append(_Row(trials[groups[best][0]], searched, scores, names))
+        found.append(_Row(anew[variant], searched, scores, names))
     return found
 
 
