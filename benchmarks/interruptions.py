@@ -1,7 +1,8 @@
 """Kills a sweep at random moments, resumes it, and compares its tables with an unbroken one's.
 
-`python -m benchmarks.interruptions --kills=20`. Every kill is a SIGKILL; the tables must end as the
-same bytes.
+`python -m benchmarks.interruptions --kills=20`, with `--rounds` of a sweep that searches its
+learning rates and adds seeds until rows are decided. Every kill is a SIGKILL; the tables must end
+as the same bytes.
 """
 
 import random
@@ -17,6 +18,7 @@ from absl import app, flags
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("kills", 20, "How often the sweep is killed.", lower_bound=0)
 flags.DEFINE_integer("random_seed", 0, "Of the moments of the kills.")
+flags.DEFINE_bool("rounds", False, "Whether the sweep is one in rounds.")
 flags.DEFINE_float("longest", 12.0, "No process lives longer than this before it is killed.")
 
 TABLES = ("results.csv", "summary.csv", "table.md", "table.tex")
@@ -31,6 +33,19 @@ SWEEP = (
     "--train_examples=2000",
     "--prune",
     "--trials_per_program=3",
+)
+ROUNDS = (
+    "--filters=4",
+    "--hidden=",
+    "--vary=activation=relu,tanh,elu",
+    "--tune=learning_rate",
+    "--tune_seeds=1",
+    "--optimizer=momentum",
+    "--until=decided",
+    "--max_seeds=8",
+    "--epochs=3",
+    "--train_examples=600",
+    "--validation_fraction=0.01",
 )
 
 
@@ -69,7 +84,8 @@ def _compare(unbroken: Path, broken: Path) -> None:
 
 def _start(workdir: Path) -> subprocess.Popen:
     # A process killed before it wrote down its flags is started anew.
-    resume = ["--resume"] if (workdir / "environment.json").is_file() else [*SWEEP]
+    begun, flags_of = (workdir / "environment.json").is_file(), ROUNDS if FLAGS.rounds else SWEEP
+    resume = ["--resume"] if begun else list(flags_of)
     command = [sys.executable, "-m", "experiments.ablation", f"--workdir={workdir}", *resume]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL)
 

@@ -34,7 +34,7 @@ from cnn_jax.training.sweep import VECTORIZATIONS, default_vectorization
 
 from . import as_started, command
 from .command_line import GROUPS
-from .flags import axes, machine, options
+from .flags import axes, machine, options, rounds
 from .launch import launch, terminal
 from .runs import hosts, plan, study
 from .runs.progress import MovingBar, move, pace
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(study)
+flags.adopt_module_key_flags(rounds)
 flags.DEFINE_multi_string(
     "vary",
     [],
@@ -57,7 +58,7 @@ flags.DEFINE_list(
     "tune",
     [],
     "Numbers that every row of the table has at its own best value, chosen on the validation "
-    "split. Their values are those of --vary, or else multiples of the default.",
+    "split. Their values are those of --vary, or else found by --search.",
 )
 flags.DEFINE_integer(
     "seeds", 3, "Runs of every combination, with --seed, --seed + 1, ...", lower_bound=1
@@ -194,7 +195,13 @@ def read() -> Study:
         UsageError: for impossible flags.
     """
     study = axes.read_study(
-        FLAGS.vary, FLAGS.tune, FLAGS.seeds, options.given(), FLAGS.baseline, FLAGS.sources
+        FLAGS.vary,
+        FLAGS.tune,
+        FLAGS.seeds,
+        options.given(),
+        FLAGS.baseline,
+        FLAGS.sources,
+        **rounds.read(FLAGS.compare, FLAGS.equivalent_within / 100),
     )
     if FLAGS.prune and not study.tuned:
         raise UsageError(
@@ -295,6 +302,7 @@ def conclude(
         equivalent_within=FLAGS.equivalent_within / 100,
         all_pairs=FLAGS.compare == "all",
         keeper=keeper,
+        detect=None if FLAGS.detect is None else FLAGS.detect / 100,
     )
     with console.status("writing the report"):
         directory.write("results.csv", ablation.results_csv(record))

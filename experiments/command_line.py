@@ -35,6 +35,7 @@ flags.DEFINE_string(
 GROUPS: dict[str, tuple[str, ...]] = {
     "sweep": (
         *("vary", "tune", "seeds", "baseline", "compare", "equivalent_within"),
+        *("search", "tune_seeds", "until", "max_seeds", "detect"),
         *("prune", "trials_per_program", "vectorization", "keep", "sources"),
     ),
     "scan": ("lowest_rate", "highest_rate", "rates"),

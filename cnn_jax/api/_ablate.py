@@ -36,6 +36,7 @@ from cnn_jax.studies.cells import run_cells
 from cnn_jax.studies.data_record import write_records
 from cnn_jax.studies.kept_trials import WHICH, Keeper
 from cnn_jax.studies.planning import prepare
+from cnn_jax.studies.rounds import REFINE
 from cnn_jax.studies.run_directory import FLAGS_FILE, RunDirectory, environment
 from cnn_jax.studies.sweep import COMPARISONS, sweep_choices, sweep_record
 from cnn_jax.training.grid import Axis, Value, split_axis
@@ -177,6 +178,10 @@ def ablate(
     equivalent_within: float = 0.2,
     keep: str = "chosen",
     sources: Sequence[str] | None = None,
+    search: str = REFINE,
+    tune_seeds: int = 0,
+    until: str | None = None,
+    max_seeds: int = 50,
     test: tuple[Any, Any] | None = None,
     class_names: Sequence[str] | None = None,
     workdir: str | Path | None = None,
@@ -192,7 +197,7 @@ def ablate(
         vary: options with the values that they take in turn: names, functions, numbers, or texts
             as the program takes them ("log:1e-3:1e-1:5", "x0.1" for a multiple of the default).
         tune: numbers that every row has at its own best value, chosen on validation; with the
-            values to try, or else multiples of the default.
+            values to try, or else found by a search.
         seeds: runs of every combination.
         baseline: the row that the others are compared with; the first if not given.
         prune: whether tuned values that fall behind are stopped.
@@ -204,6 +209,11 @@ def ablate(
         sources: what differs from seed to seed: "init", "order" (of the data, and all that is drawn
             in training), "split" (which examples are held out); the first two if not given. Of
             several that are given the page says how much each does.
+        search: how values are found: "refine" (multiples of the default, and on until the best lies
+            inside), "random:64" or "tpe:64" (Optuna) with the number of tries of every row.
+        tune_seeds: on how many seeds of their own values are chosen; with 0 on those reported.
+        until: "decided" adds seeds to rows that are undecided, by a test that allows for looking.
+        max_seeds: the most seeds of a row then.
         test: as in `train`.
         class_names: as in `train`.
         workdir: a new folder to write to; one that goes with this process if not given.
@@ -230,7 +240,20 @@ def ablate(
         if "dataset" in (vary or {}):
             del fixed["dataset"]
         wanted = {axis: _text(axis, value) for axis, value in (baseline or {}).items()}
-        study = make_study(axes, list(tune), seeds, fixed, wanted or None, sources)
+        if until not in (None, "decided") or (until and compare != "baseline"):
+            raise ArgumentError(f'until must be "decided", with compare="baseline", got {until!r}')
+        study = make_study(
+            axes,
+            list(tune),
+            seeds,
+            fixed,
+            wanted or None,
+            sources,
+            search=search,
+            tune_seeds=tune_seeds,
+            max_seeds=max_seeds if until else None,
+            within=equivalent_within / 100,
+        )
         if compare not in COMPARISONS:
             raise ArgumentError(f"compare must be {' or '.join(COMPARISONS)}, got {compare!r}")
         if not equivalent_within >= 0:
@@ -249,6 +272,9 @@ def ablate(
         shown = _flagfile(study, fixed, directory.path, [file.name for file in files])
         shown += f"--sources={','.join(sources)}\n" if sources else ""
         shown += f"--compare={compare}\n--equivalent_within={equivalent_within:g}\n"
+        shown += f"--until=decided\n--max_seeds={max_seeds}\n" if until else ""
+        shown += f"--search={search}\n" if search != REFINE else ""
+        shown += f"--tune_seeds={tune_seeds}\n" if tune_seeds else ""
         described = sweep_choices(prepared, prune, None, files)
         directory.create(shown, described, _COMMAND, files)
         write_records(directory, [loaded.record for loaded in prepared.loaded])
@@ -324,7 +350,9 @@ def _flagfile(study: Study, fixed: Mapping[str, Any], path: Path, files: list[st
         text = ",".join(map(str, value)) if isinstance(value, tuple | list) else value
         lines.append(f"--{name}={text}")
     lines += [
-        f"--vary={axis.name}={','.join(value.text for value in axis.values)}" for axis in study.axes
+        f"--vary={axis.name}={','.join(value.text for value in axis.values)}"
+        for axis in study.axes
+        if axis.name not in study.rules.searched
     ]
     lines += [f"--tune={','.join(study.tuned)}"] if study.tuned else []
     lines.append(f"--seeds={len(study.seeds)}")

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from cnn_jax.errors import FIELD, FieldError, check_choice, did_you_mean
 from cnn_jax.studies import choices as of_run
 from cnn_jax.studies.choices import Choices
+from cnn_jax.studies.rounds import Rules, read_rules
 from cnn_jax.training import OPTIMIZERS, Config, hyperparameters, known_hyperparameters
 from cnn_jax.training.grid import (
     MOST_COMBINATIONS,
@@ -65,6 +66,7 @@ class Study(NamedTuple):
         fixed: options given once for all trials.
         sources: what differs from seed to seed, of `SOURCES`.
         budget: whether it is to be said how much each of them does.
+        rules: how it goes on after its first round.
     """
 
     axes: tuple[Axis, ...]
@@ -75,6 +77,7 @@ class Study(NamedTuple):
     fixed: Choices = {}
     sources: tuple[str, ...] = ("init", "order")
     budget: bool = False
+    rules: Rules = Rules()
 
     @property
     def compared(self) -> tuple[Axis, ...]:
@@ -106,6 +109,7 @@ def make_study(
     fixed: Choices,
     baseline: Mapping[str, str] | None = None,
     sources: Sequence[str] | None = None,
+    **rounds: Any,
 ) -> Study:
     """The grid over axes.
 
@@ -118,12 +122,16 @@ def make_study(
         baseline: the variant to compare with, by its values; the first if None.
         sources: what differs from seed to seed, of `SOURCES`; of several that are given, trials of
             the baseline beside the grid tell how much each does.
+        **rounds: what `read_rules` reads of how values are found and seeds are added.
 
     Raises:
         UsageError: for an unknown or doubled axis, an impossible value, or one that has no effect.
     """
     axes = list(axes)
     names = [axis.name for axis in axes]
+    first = fixed.get("seed", 0)
+    numbers = range(first, first + seeds)
+    rules = read_rules(**rounds, seeds=numbers, tuned=tune, given=names)
     for name in ("keep_epoch", "patience"):
         if name in fixed:
             raise FieldError(f"{FIELD[name]} is for one run: a sweep trains all equally long")
@@ -142,20 +150,23 @@ def make_study(
         if name in fixed:
             raise FieldError(f"{FIELD[name]} is fixed, so it cannot be tuned; give it once")
         if name not in names:
-            axes.append(Axis(name, tuple(Value(f"x{m:g}", Multiple(m)) for m in _MULTIPLES)))
+            axes.append(Axis(name, _first_values(name, rules)))
     if not axes:
         raise FieldError(
             f"nothing varies; give an axis, such as {FIELD.vary}=activation=relu,tanh, or "
             f"{FIELD.tune}"
         )
-    first = fixed.get("seed", 0)
     _check_size(axes, seeds, first)
-    numbers = tuple(range(first, first + seeds))
     budget = sources is not None and len(sources) > 1 and seeds > 1
     sources = SOURCES[:2] if sources is None else sources
     _check_sources(sources, tune, fixed)
-    grid = _varied(axes, tune, numbers, fixed, sources)
-    study = Study(tuple(axes), tuple(tune), numbers, grid, fixed=fixed)
+    if rules.looks and "split" in sources:
+        raise FieldError(
+            f"{FIELD.until}=decided adds seeds of initialization and order: leave split out of "
+            f"{FIELD.sources}"
+        )
+    grid = _varied(axes, tune, rules.tune_seeds or tuple(numbers), fixed, sources)
+    study = Study(tuple(axes), tuple(tune), tuple(numbers), grid, fixed=fixed, rules=rules)
     study = study._replace(sources=tuple(sources), budget=budget)
     return study._replace(baseline=find_variant(baseline, study)) if baseline else study
 
@@ -255,6 +266,13 @@ def trial_choices(study: Study, trial: Trial) -> dict[str, Any]:
                 multiple = isinstance(value, Multiple)
                 choices[axis.name] = trial.hparams[axis.name] if multiple else value
     return choices
+
+
+def _first_values(name: str, rules: Rules) -> tuple[Value, ...]:
+    """Where a search begins: at multiples of the default; one that draws, at the default itself."""
+    known = known_hyperparameters()[name]
+    inside = [m for m in _MULTIPLES if m == 1 or known.default * m in known.interval]
+    return tuple(Value(f"x{m:g}", Multiple(m)) for m in ([1] if rules.tries else inside))
 
 
 def check_axis(name: str) -> None:

@@ -1,6 +1,6 @@
 """Trains the cells of a sweep one after another, writing down all that a kill must not lose."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,7 +9,8 @@ from cnn_jax.analysis import answers
 from cnn_jax.analysis.pages import duration
 from cnn_jax.studies.budget import budget_plans
 from cnn_jax.studies.kept_trials import Keeper
-from cnn_jax.studies.planning import CellPlan, Placed, Prepared
+from cnn_jax.studies.planning import CellPlan, Prepared
+from cnn_jax.studies.rounds import next_round
 from cnn_jax.studies.sweep_directory import CellDirectory, CellResult, row_name
 from cnn_jax.training import Trainer
 from cnn_jax.training.grid import Trial, choose, partition
@@ -38,13 +39,12 @@ class Board:
 
     def __init__(self, show: Show, prepared: Prepared, say: Say = lambda line: None):
         self._show, self._say = show, say
-        self._variants, self._cells = prepared.study.grid.variants, len(prepared.plans)
-        self._total = sum(plan.cost for plan in prepared.plans)
-        self._done = self._worked = self._seconds = 0.0
+        self._variants, self._cells = prepared.study.grid.variants, 0
+        self._total = self._done = self._worked = self._seconds = 0.0
         self._best: tuple[float, int] | None = None
 
     def add(self, plans: Sequence[CellPlan]) -> None:
-        """Counts more cells, which are to come."""
+        """Counts cells that are to come."""
         self._cells += len(plans)
         self._total += sum(plan.cost for plan in plans)
 
@@ -101,7 +101,7 @@ class Board:
 class CellRun:
     """One cell, from its first epoch or from where it was interrupted, to its result."""
 
-    index: int
+    place: int
     plan: CellPlan
     trainer: Trainer
     directory: CellDirectory
@@ -109,9 +109,12 @@ class CellRun:
     keeper: Keeper
     prune: bool
     must_stop: Callable[[], bool]
+    tests: bool = True
 
     def run(self, most: int | None, test: training.Examples) -> CellResult:
         """Trains all trials, chooses on validation, and only then reads the test split.
+
+        Trials that are not reported are not chosen here, and never see it.
 
         Args:
             most: trials per program, or None for what the memory holds.
@@ -122,7 +125,7 @@ class CellRun:
         for members, (_, standing) in zip(groups, ends, strict=True):
             for index, trial in zip(members, standing.trials, strict=True):
                 trials[index] = trial
-        chosen = choose(trials)
+        chosen = choose(trials) if self.tests else set()
         for index in chosen:
             trials[index] = replace(trials[index], chosen=True)
         for members, (state, standing) in zip(groups, ends, strict=True):
@@ -139,7 +142,11 @@ class CellRun:
         for members, end in zip(groups, ends, strict=True):
             self._keep(members, ended, *end)
         return CellResult(
-            tuple(ended), self.plan.parameters, self.trainer.programs, self.trainer.compile_seconds
+            tuple(ended),
+            self.plan.parameters,
+            self.trainer.programs,
+            self.trainer.compile_seconds,
+            len(groups[0]),
         )
 
     def _keep(
@@ -157,7 +164,7 @@ class CellRun:
         count = len(trials)
         size = self.directory.group_size()
         if size is None:
-            self.board.show(self.index, f"compiling for {min(most or count, count)} trials")
+            self.board.show(self.place, f"compiling for {min(most or count, count)} trials")
             size = fitting(self.trainer, trials, most)
             self.directory.begin(size)
         return partition(trials, size, whole_variants=self.prune)
@@ -165,7 +172,7 @@ class CellRun:
     def _train(self, number: int, members: list[int]) -> tuple[SweepState, Standing]:
         trials, epochs = self.plan.cell.trials, self.plan.cell.config.epochs
         cost = self.plan.operations / epochs
-        self.board.show(self.index, f"compiling for {len(members)} trials")
+        self.board.show(self.place, f"compiling for {len(members)} trials")
         restored = self.directory.restore(number, self.trainer)
         state, standing = restored or self.trainer.start([trials[i] for i in members])
         self.board.skipped(cost * _trained(standing))
@@ -177,7 +184,7 @@ class CellRun:
                 if self.must_stop():
                     raise KeyboardInterrupt
             self.board.show(
-                self.index,
+                self.place,
                 f"epoch {standing.epoch} of {epochs}, {len(standing.alive)} of {len(members)} "
                 "trials alive",
             )
@@ -188,6 +195,78 @@ class CellRun:
 def _trained(standing: Standing) -> int:
     """The epochs of all trials."""
     return sum(len(trial.history) for trial in standing.trials)
+
+
+class _Workshop:
+    """Where cells are trained, round after round; a cell's programs serve all of its rounds."""
+
+    def __init__(
+        self,
+        sweep: Path,
+        board: Board,
+        vectorization: Vectorization,
+        most: int | None,
+        prune: bool,
+        keeper: Keeper,
+        shard: bool,
+        again: bool,
+        must_stop: Callable[[], bool],
+    ):
+        self._sweep, self._board, self._vectorization = sweep, board, vectorization
+        self._keeper, self._count = keeper, 0
+        self._most, self._prune, self._shard = most, prune, shard
+        self._again, self._must_stop = again, must_stop
+        self._where: object = None
+        self._trainers: dict[int, Trainer] = {}
+
+    def train(
+        self, index: int, number: int, plan: CellPlan, tests: bool = True, places: int = 0
+    ) -> CellResult:
+        """One cell's trials of a round, to their end, or as they ended before, and says so.
+
+        Args:
+            index: of the cell.
+            number: of the round.
+            plan: of the cell, with the trials of this round.
+            tests: whether they are reported.
+            places: of the cell's program in the first round; 0 in that round.
+        """
+        directory = CellDirectory(self._sweep, index, number)
+        result = directory.result()
+        if result is None:
+            result = self._train(index, directory, plan, tests, places)
+        else:
+            self._board.skipped(plan.cost)
+        self._board.finished(self._count, result.trials)
+        self._count += 1
+        return result
+
+    def _train(
+        self, index: int, directory: CellDirectory, plan: CellPlan, tests: bool, places: int
+    ) -> CellResult:
+        if self._where != (plan.cell.data, plan.mesh):
+            self._where, self._placed = (plan.cell.data, plan.mesh), plan.place(self._shard)
+            self._trainers = {}
+        if index not in self._trainers or not self._again:
+            placed = self._placed
+            self._trainers[index] = Trainer(
+                plan.run, placed.train, placed.validation, self._vectorization, plan.mesh
+            )
+        trainer = self._trainers[index]
+        trainer.places = max(places, 1)
+        before = trainer.programs, trainer.compile_seconds
+        cell = CellRun(
+            self._count, plan, trainer, directory, self._board, self._keeper, self._prune,
+            self._must_stop, tests,
+        )  # fmt: skip
+        result = cell.run(places or self._most, self._placed.test)
+        result = result._replace(
+            programs=result.programs - before[0], compile_seconds=result.compile_seconds - before[1]
+        )
+        directory.finish(result)
+        if self._must_stop():
+            raise KeyboardInterrupt
+        return result
 
 
 def run_cells(
@@ -203,7 +282,7 @@ def run_cells(
     shard: bool = False,
     must_stop: Callable[[], bool] = lambda: False,
 ) -> list[CellResult]:
-    """Trains every cell that is not finished; the results of all, in order.
+    """Trains every cell that is not finished, round after round; the results of all, in order.
 
     Args:
         show: what goes on, see `Board`.
@@ -221,33 +300,33 @@ def run_cells(
         KeyboardInterrupt: when a process was told to stop, and all that was trained is written
             down.
     """
-    where: object = None
-    placed: Placed
     board = Board(show, prepared, say)
-
-    def train(index: int, plan: CellPlan) -> CellResult:
-        nonlocal where, placed
-        directory = CellDirectory(sweep, index)
-        result = directory.result()
-        if result is not None:
-            board.skipped(plan.cost)
-            return result
-        if where != (plan.cell.data, plan.mesh):
-            where, placed = (plan.cell.data, plan.mesh), plan.place(shard)
-        trainer = Trainer(plan.run, placed.train, placed.validation, vectorization, plan.mesh)
-        cell = CellRun(index, plan, trainer, directory, board, keeper, prune, must_stop)
-        result = cell.run(most, placed.test)
-        directory.finish(result)
-        if must_stop():
-            raise KeyboardInterrupt
-        return result
-
+    again = bool(prepared.study.rules.apart or prepared.study.rules.looks)
+    workshop = _Workshop(sweep, board, vectorization, most, prune, keeper, shard, again, must_stop)
     results: list[CellResult] = []
-    for index, plan in enumerate(prepared.plans):
-        results.append(train(index, plan))
-        board.finished(index, results[-1].trials)
+    places: dict[int, int] = {}
+    number = 0
+    while following := next_round(prepared.study, [t for r in results for t in r.trials]):
+        plans = _plans(prepared, following.trials)
+        board.add(list(plans.values()))
+        for index, plan in plans.items():
+            result = workshop.train(index, number, plan, following.tests, places.get(index, 0))
+            places.setdefault(index, result.places)
+            results.append(result)
+        number += 1
     beside = budget_plans(prepared, [trial for result in results for trial in result.trials])
     board.add(beside)
-    for index, plan in enumerate(beside, start=len(results)):
-        results.append(train(index, plan))
+    for index, plan in enumerate(beside, start=len(prepared.plans)):
+        results.append(workshop.train(index, 0, plan))
     return results
+
+
+def _plans(prepared: Prepared, trials: Sequence[Trial]) -> Mapping[int, CellPlan]:
+    """The cells that these trials are of, with no others, by index."""
+    found = {}
+    for index, plan in enumerate(prepared.plans):
+        rows = set(plan.cell.variants)
+        ours = tuple(trial for trial in trials if trial.variant in rows)
+        if ours:
+            found[index] = plan._replace(cell=replace(plan.cell, trials=ours))
+    return found

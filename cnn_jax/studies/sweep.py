@@ -42,6 +42,8 @@ def sweep_choices(
     }
     if study.sources != SOURCES[:2] or study.budget:
         described["sources"] = study.sources
+    if study.rules.apart or study.rules.looks:
+        described["rounds"] = study.rules._asdict()
     for index, cell in enumerate(grid.cells, start=1):
         described[f"cell {index}"] = {
             "choices": every_choice(dict(cell.data), cell.config, {}, files),
@@ -59,6 +61,7 @@ def sweep_record(
     equivalent_within: float,
     all_pairs: bool,
     keeper: Keeper,
+    detect: float | None = None,
 ) -> SweepRecord:
     """What the tables and the report of a sweep are made from.
 
@@ -70,10 +73,11 @@ def sweep_record(
         equivalent_within: a difference of accuracy that does not matter, as a fraction.
         all_pairs: whether every pair of rows is compared too.
         keeper: of its trials, which knows how each is trained alone.
+        detect: the difference that it is a pilot for, as a fraction; or None.
     """
     study, grid, loaded = prepared.study, prepared.study.grid, prepared.loaded
     every = [trial for result in results for trial in result.trials]
-    trials = [trial for trial in every if trial.source is None]
+    trials = _latest([trial for trial in every if trial.source is None])
     tests = {item.record.splits["test"].hashes.tobytes() for item in loaded}
     rows = range(len(grid.variants))
     spent = [sum(trial.seconds for trial in trials if trial.variant == row) for row in rows]
@@ -90,7 +94,7 @@ def sweep_record(
             name: sorted({trial.tuned[name] for trial in trials if name in trial.tuned})
             for name in study.tuned
         },
-        seeds=study.seeds,
+        seeds=tuple(sorted({trial.seed for trial in trials if trial.chosen})) or study.seeds,
         baseline=study.baseline if _comparable(study) else None,
         trials=trials,
         seconds=spent,
@@ -109,6 +113,10 @@ def sweep_record(
         budget=_budget(study, every),
         **(_test_pictures(loaded[0].dataset) if len(tests) == 1 else {}),
         commands=[_command(keeper, trials, row) for row in rows],
+        detect=detect,
+        looks=study.rules.looks,
+        searched=study.rules.searched,
+        tune_seeds=study.rules.tune_seeds,
     )
 
 
@@ -146,6 +154,12 @@ def _command(keeper: Keeper, trials: Sequence[Trial], row: int) -> str:
     """How the first trial of a row is trained alone, one of the chosen values if there is any."""
     of_row = [trial for trial in trials if trial.variant == row]
     return keeper.command(min(of_row, key=lambda trial: (not trial.chosen, trial.seed)))
+
+
+def _latest(trials: Sequence[Trial]) -> list[Trial]:
+    """Each trial once: one that chose and was then trained anew to be reported, as reported."""
+    found = {(t.variant, *t.tuned.items(), t.seed): t for t in trials}
+    return list(found.values())
 
 
 def _chance(labels: np.ndarray) -> float:

@@ -29,23 +29,27 @@ class CellResult(NamedTuple):
         parameters: of its network.
         programs: that were compiled for its epochs.
         compile_seconds: spent on compilation.
+        places: trials that shared its program.
     """
 
     trials: tuple[Trial, ...]
     parameters: int
     programs: int
     compile_seconds: float
+    places: int = 1
 
 
 class CellDirectory:
     """One cell's files: `cells/000.json` when finished, `cells/000/` while in flight.
 
+    Those of a later round are `cells/000_round_1.json` and so on.
+
     Of several processes only the first one writes them, checkpoints apart.
     """
 
-    def __init__(self, sweep: Path, index: int):
+    def __init__(self, sweep: Path, index: int, number: int = 0):
         self._cells = RunDirectory(sweep / CELLS)
-        self._name = f"{index:03d}"
+        self._name = f"{index:03d}_round_{number}" if number else f"{index:03d}"
         self._flight = RunDirectory(sweep / CELLS / self._name)
 
     def result(self) -> CellResult | None:

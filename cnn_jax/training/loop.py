@@ -100,6 +100,7 @@ class Trainer:
         programs: of epochs compiled so far; one per number of places and size of images.
         sizes: of the images in each epoch of the run.
         compile_seconds: spent on compilation.
+        places: that a program has at least, so that fewer trials need no other; 1 if not set.
     """
 
     def __init__(
@@ -110,7 +111,7 @@ class Trainer:
         vectorization: Vectorization = "map",
         mesh: Mesh | None = None,
     ):
-        self.compile_seconds = 0.0
+        self.compile_seconds, self.places = 0.0, 1
         self._run, self._sweep = run, make_sweep(run, vectorization, mesh)
         self._train, self._validation = train, validation
         self._vectorization, self._mesh = vectorization, mesh
@@ -281,7 +282,8 @@ class Trainer:
 
     def _fill(self, members: Sequence[int]) -> tuple[int, ...]:
         devices = mesh_shape(self._mesh).trial
-        return (*members, *[FILLER] * (-len(members) % devices))
+        missing = max(self.places - len(members), 0)
+        return (*members, *[FILLER] * (missing + -(len(members) + missing) % devices))
 
     def _mask(
         self, state: SweepState, standing: Standing, living: Iterable[int] | None = None

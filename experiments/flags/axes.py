@@ -19,6 +19,7 @@ def read_study(
     fixed: Choices,
     baseline: str | None = None,
     sources: Sequence[str] | None = None,
+    **rounds: Any,
 ) -> Study:
     """The grid that the flags describe.
 
@@ -29,13 +30,14 @@ def read_study(
         fixed: options given once for all trials.
         baseline: the variant to compare with, as `name=value,name=value`; the first if None.
         sources: what differs from seed to seed.
+        **rounds: how values are found and seeds are added, as `make_study` takes it.
 
     Raises:
         UsageError: for an unknown or doubled axis, an impossible value, or one that has no effect.
     """
     axes = [read_axis(text) for text in vary]
     wanted = read_baseline(baseline) if baseline else None
-    return make_study(axes, tune, seeds, fixed, wanted, sources)
+    return make_study(axes, tune, seeds, fixed, wanted, sources, **rounds)
 
 
 def read_axis(text: str) -> Axis:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import integrate, stats
+from scipy import integrate, linalg, special, stats
 
 from cnn_jax.analysis.statistics import (
     BETTER,
@@ -18,13 +18,19 @@ from cnn_jax.analysis.statistics import (
     UNDECIDED,
     WORSE,
     compare_all,
+    compare_sequentially,
     compare_to_baseline,
+    crossing,
     dunnett_level,
     dunnett_p,
     half_width,
+    look_level,
+    looks,
     mean_interval,
     mean_over_seeds,
     moderate,
+    replication,
+    seeds_to_detect,
     sign_flip_p,
     smallest_exact_p,
     step_down,
@@ -91,14 +97,14 @@ def test_dunnetts_correction_is_the_multivariate_normal_probability(comparisons,
 
     def inside(shared):
         # Each of the others is within the bound, given what all have in common.
-        ends = np.array([-bound, bound]) - math.sqrt(0.25) * shared
-        low, high = stats.norm.cdf(ends / math.sqrt(0.75))
+        ends = np.array([-bound, bound]) - math.sqrt(0.1) * shared
+        low, high = stats.norm.cdf(ends / math.sqrt(0.9))
         return stats.norm.pdf(shared) * (1 - (high - low) ** comparisons)
 
     expected = integrate.quad(inside, -9, 9, epsabs=1e-14)[0]
     np.testing.assert_allclose(dunnett_p(p, comparisons), expected, rtol=1e-3)
     if comparisons in (2, 4) and p >= 1e-3:
-        together = stats.multivariate_normal(cov=0.25 + 0.75 * np.eye(comparisons), seed=0)
+        together = stats.multivariate_normal(cov=0.1 + 0.9 * np.eye(comparisons), seed=0)
         box = together.cdf([bound] * comparisons, lower_limit=[-bound] * comparisons)
         np.testing.assert_allclose(dunnett_p(p, comparisons), 1 - box, rtol=0.02)
 
@@ -133,51 +139,86 @@ def test_steps_down_by_the_definition():
             decided += expected < LEVEL
 
 
-def brute_force(variances, freedom, accuracies):
-    """Weights, freedom and variance of every hypothesis, by loops and SciPy's F distribution."""
-    found = []
-    mean = np.mean([value for value in variances if value > 0])
-    for trend, (worth, prior), log in itertools.product(
-        (0.0, 0.5, 1.0),
-        [(w, (1 + w / 4) ** -3) for w in (0.25, 1.0, 4.0, 16.0)],
-        np.linspace(-5.0, 2.5, 16),
+def bound_of(values, worth, common, shape, precision, block, spread_of_block):
+    """The evidence of a hypothesis, bounded from below, by SciPy's densities and entropies."""
+    n = values.shape[1] - 1
+    # Orthonormal contrasts take each row's mean away.
+    contrasts = values @ linalg.helmert(n + 1).T
+    found = stats.norm(scale=math.sqrt(spread_of_block)).entropy() * n
+    for row, (contrast, mean) in enumerate(zip(contrasts, precision, strict=True)):
+        rate, form = worth * common * shape[row] / 2, (worth + n) / 2
+        log_mean = special.digamma(form) - math.log(form / mean)
+        squares = ((contrast - block) ** 2).sum() + n * spread_of_block
+        found += n / 2 * (log_mean - math.log(2 * math.pi)) - mean * squares / 2
+        found += worth / 2 * math.log(rate) - special.gammaln(worth / 2)
+        found += (worth / 2 - 1) * log_mean - rate * mean
+        found += stats.gamma(form, scale=mean / form).entropy()
+    return found
+
+
+def brute_force(values):
+    """Weights, freedom and variance of every hypothesis for rows without a gap, one at a time."""
+    rows, n = values.shape[0], values.shape[1] - 1
+    contrasts = values @ linalg.helmert(n + 1).T
+    unit = ((contrasts - contrasts.mean(0)) ** 2).sum() / n / (rows - 1)
+    means, found = values.mean(1), []
+    for worth, trend, log in itertools.product(
+        (0.25, 1.0, 4.0, 16.0), (0.0, 0.5, 1.0), np.linspace(-4.0, 2.0, 9)
     ):
-        shape = np.array([np.mean((pair * (1 - pair)) ** (2 * trend)) for pair in accuracies])
+        shape = (means * (1 - means)) ** (2 * trend)
         shape = shape / stats.gmean(shape)
-        common, evidence = math.exp(log) * mean * shape, prior
-        for own, n, one in zip(variances, freedom, common, strict=True):
-            if own > 0:
-                # The density of the logarithm of the ratio.
-                evidence *= stats.f(n, worth).pdf(own / one) * own / one
-        pooled = (worth * common + freedom * variances) / (worth + freedom)
-        found.append((evidence, worth + freedom, pooled))
-    evidence, freedom, pooled = map(np.array, zip(*found, strict=True))
-    return evidence / evidence.sum(), freedom, pooled
+        prior, precision = worth * math.exp(log) * unit * shape, np.full(rows, 1 / unit)
+        for _ in range(15):
+            spread = 1 / precision.sum()
+            block = spread * precision @ contrasts
+            squares = ((contrasts - block) ** 2).sum(1) + n * spread
+            precision = (worth + n) / (prior + squares)
+        evidence = bound_of(values, worth, math.exp(log) * unit, shape, precision, block, spread)
+        evidence -= math.log1p(worth / 4)
+        freedom = np.full(rows, worth + n * max(0.5, (rows - 1) / (rows + 1)))
+        found.append((worth, evidence, freedom, 1 / precision))
+    worth, evidence, freedom, variance = map(np.array, zip(*found, strict=True))
+    odds = np.exp(evidence - evidence.max())
+    own = odds * (worth == 0.25)
+    return 0.85 * odds / odds.sum() + 0.15 * own / own.sum(), freedom, variance
 
 
-@pytest.mark.parametrize("seeds", [[3, 3, 3], [3, 5, 4], [12, 12, 12]])
-@pytest.mark.parametrize("zero", [False, True])
-def test_moderated_tests_by_brute_force(seeds, zero):
-    freedom = np.array(seeds) - 1
-    variances = RNG.uniform(0.5, 2, 3) * 1e-6
-    variances[1] *= not zero
-    accuracies = RNG.uniform(0.8, 0.99, (3, 2))
-    spread = moderate(variances, freedom, accuracies)
-    weights, degrees, pooled = brute_force(variances, freedom, accuracies)
-    means = np.array([0.001, -0.002, 0.0005])
-    expected = [
-        sum(
-            w * 2 * stats.t.sf(abs(mean) / math.sqrt(v[row] / n), d[row])
-            for w, d, v in zip(weights, degrees, pooled, strict=True)
-        )
-        for row, (mean, n) in enumerate(zip(means, seeds, strict=True))
-    ]
-    p = two_sided_p(spread, means, np.array(seeds))
-    np.testing.assert_allclose(p, expected, rtol=1e-9)
-    for row, n in enumerate(seeds):
-        width = half_width(spread.row(row), n, 0.02)
-        one = two_sided_p(spread.row(row), np.array([width]), np.array([n]))
-        np.testing.assert_allclose(one, 0.02, rtol=1e-6)
+@pytest.mark.parametrize(("rows", "seeds"), [(2, 3), (4, 3), (6, 8)])
+def test_moderated_tests_by_brute_force(rows, seeds):
+    rng = np.random.default_rng(rows)
+    values = rng.uniform(0.9, 0.98, (rows, 1)) + 0.001 * rng.normal(size=(rows, seeds))
+    values += 0.002 * rng.normal(size=seeds)
+    weights, freedom, variance = brute_force(values)
+    spread = moderate(values).of_differences([1], [0])
+    means = np.array([0.0015])
+    own = np.var(values[1] - values[0], ddof=1)
+    share, n = (seeds - 1) / (seeds + 7), seeds - 1
+    expected = 0.0
+    for weight, free, one in zip(weights, freedom, variance, strict=True):
+        both = one[0] + one[1]
+        welch = max(n, both**2 / (one[0] ** 2 / free[0] + one[1] ** 2 / free[1]))
+        welch = 1 / (1 / welch + share**2 * max(0.0, 1 / n - 1 / welch))
+        error = math.sqrt(((1 - share) * both + share * own) / seeds)
+        expected += weight * 2 * stats.t.sf(means[0] / error, welch)
+    np.testing.assert_allclose(two_sided_p(spread, means, np.array([seeds])), expected, rtol=1e-5)
+    width = half_width(spread.pair(0), seeds, 0.02)
+    one = two_sided_p(spread.pair(0), np.array([width]), np.array([seeds]))
+    np.testing.assert_allclose(one, 0.02, rtol=1e-6)
+
+
+def test_rows_may_lack_seeds():
+    rng = np.random.default_rng(0)
+    values = 0.97 + 0.001 * rng.normal(size=(4, 40)) + 0.003 * rng.normal(size=40)
+    values[2] += 0.002 * rng.normal(size=40)
+    values[1, 5:] = np.nan
+    values[3, [0, 7]] = np.nan
+    rows = moderate(values)
+    variance = rows.weights @ rows.variance
+    np.testing.assert_allclose(variance[[0, 3]], 1e-6, rtol=0.6)
+    np.testing.assert_allclose(variance[2], 5e-6, rtol=0.6)
+    pair = rows.of_differences([3], [0])
+    common = (values[3] - values[0])[~np.isnan(values[3])]
+    np.testing.assert_allclose(pair.weights @ pair.variance, common.var(ddof=1), rtol=0.3)
 
 
 def test_with_many_seeds_the_test_is_the_paired_t_test():
@@ -367,3 +408,76 @@ def test_answers_that_are_right_together_count_once(share: float):
     np.testing.assert_allclose(ours, wilson_interval(int(share * 40), 40), atol=3e-3)
     assert 0 <= ours[0] < ours[1] <= 1
     assert mean_interval(shares[:1])[1] <= 1
+
+
+@pytest.mark.parametrize("counts", [(3,), (3, 5, 8), (4, 6, 9, 14, 21)])
+def test_crossing_is_the_multivariate_normal_probability(counts):
+    covariance = [[math.sqrt(min(a, b) / max(a, b)) for b in counts] for a in counts]
+    ends = np.full(len(counts), 2.3)
+    inside = stats.multivariate_normal(cov=covariance, seed=0).cdf(ends, lower_limit=-ends)
+    np.testing.assert_allclose(crossing(2.3, counts), 1 - inside, rtol=2e-3)
+
+
+def test_levels_of_looks_are_pococks():
+    # Jennison and Turnbull, table 2.1: 2.178 for two looks, 2.413 for five, 2.555 for ten.
+    for count, bound in ((2, 2.178), (5, 2.413), (10, 2.555)):
+        level = look_level(tuple(range(1, count + 1)), 1)
+        np.testing.assert_allclose(stats.norm.isf(level / 2), bound, atol=6e-4)
+    assert look_level((5,), 4) == LEVEL
+    assert look_level((3, 5, 8), 9) < look_level((3, 5, 8), 2) < LEVEL
+
+
+def test_looks_grow_by_half_up_to_the_last():
+    assert looks(3, 50) == (3, 5, 8, 12, 18, 27, 41, 50)
+    assert looks(7, 7) == (7,)
+
+
+def test_a_row_keeps_the_verdict_of_the_look_that_decided_it():
+    groups = table(np.random.default_rng(3), 4, 12)
+    groups[1] = {seed: value + 0.02 for seed, value in groups[0].items() if seed < 3}
+    noise = np.random.default_rng(0).normal(0, 1e-4, 3)
+    groups[1] = {seed: value + noise[seed] for seed, value in groups[1].items()}
+    counts = (3, 5, 8, 12)
+    found = compare_sequentially(groups, 0, counts, 0.0)
+    level = look_level(counts, 3)
+    first = [{seed: v for seed, v in group.items() if seed < 3} for group in groups]
+    assert found[1] == compare_to_baseline(first, 0, 0.0, level)[1]
+    assert found[1].verdict == BETTER and found[1].n == 3
+    last = compare_to_baseline(groups, 0, 0.0, level, {1: BETTER})
+    assert found[2:] == last[2:] and found[2].n == 12
+    # An interval excludes 0 where p, which allows for the looks, is below the level.
+    for pair in found[1:]:
+        assert (pair.p_corrected < LEVEL) == (pair.low > 0 or pair.high < 0)
+    assert compare_sequentially([{}, {}], 0, counts)[1].n == 0
+
+
+def test_a_verdict_replicates_as_often_as_halves_of_the_seeds_have_it():
+    groups = table(np.random.default_rng(0), 4, 8, effect=0.0012)
+    verdicts = [None if pair is None else pair.verdict for pair in compare_to_baseline(groups, 0)]
+    found = replication(groups, 0, verdicts)
+    said = []
+    for half in itertools.combinations(range(8), 4):
+        part = [{seed: group[seed] for seed in half} for group in groups]
+        said.append([pair and pair.verdict for pair in compare_to_baseline(part, 0)])
+    for row in (1, 2, 3):
+        share = np.mean([half[row] == verdicts[row] for half in said])
+        np.testing.assert_allclose(found[row], share, atol=0.15)
+    assert found[0] is None
+    few = [{seed: value for seed, value in group.items() if seed < 5} for group in groups]
+    assert replication(few, 0, verdicts) == [None] * 4
+    assert replication([groups[0], few[1], {}], 0, [None, BETTER, UNDECIDED]) == [None] * 3
+
+
+def test_a_pilot_says_how_many_seeds_show_a_difference():
+    groups = table(np.random.default_rng(1), 3, 30)
+    found = seeds_to_detect(groups, 0, 0.001)
+    std = np.std([groups[1][seed] - groups[0][seed] for seed in range(30)], ddof=1)
+
+    def power(n):
+        reach = stats.t.isf(dunnett_level(LEVEL, 2) / 2, n - 1)
+        return stats.nct.sf(reach, n - 1, 0.001 / std * math.sqrt(n))
+
+    assert found[0] is None
+    assert power(found[1] * 0.8) < 0.85 and power(found[1] * 1.25) > 0.75
+    assert seeds_to_detect([groups[0], {0: 0.9}, {}], 0, 0.001) == [None] * 3
+    assert seeds_to_detect(groups, 0, 1e-6) == [None] * 3

@@ -3,7 +3,13 @@
 import numpy as np
 
 from benchmarks import statistics
-from cnn_jax.analysis.statistics import LEVEL, UNDECIDED, compare_to_baseline
+from cnn_jax.analysis.statistics import (
+    LEVEL,
+    UNDECIDED,
+    compare_sequentially,
+    compare_to_baseline,
+    look_level,
+)
 
 
 def test_many_tables_at_once_are_judged_as_one_by_one():
@@ -17,6 +23,23 @@ def test_many_tables_at_once_are_judged_as_one_by_one():
         assert [pair.p_corrected < LEVEL for pair in pairs] == decided.tolist()
         held = [p.low <= t <= p.high for p, t in zip(pairs, means[1:] - means[0], strict=True)]
         assert held == covered.tolist()
+
+
+def test_many_tables_until_decided_are_judged_as_one_by_one():
+    counts = (3, 5, 8)
+    level = look_level(counts, 3)
+    accuracies, _ = statistics.draw(
+        statistics.spreads(4)["halves of rows alike"], np.random.default_rng(0), 12, 8, effect=1.5
+    )
+    found = statistics.until_decided(accuracies, counts, level)
+    assert 0 < found.decided.mean() < 1
+    for table, decided, seeds in zip(accuracies, found.decided, found.seeds, strict=True):
+        groups = [dict(enumerate(row)) for row in table]
+        for row, count in enumerate(seeds.astype(int), start=1):
+            groups[row] = {seed: groups[row][seed] for seed in range(count)}
+        pairs = compare_sequentially(groups, 0, counts, 0.0)[1:]
+        assert [pair.p_corrected < LEVEL for pair in pairs] == decided.tolist()
+        assert [pair.n for pair in pairs] == seeds.tolist()
 
 
 def test_errors_and_power_are_about_those_of_the_document():

@@ -44,6 +44,7 @@ _SUMMARY_COLUMNS = (
     *_OF_MEAN,
     *_OF_COMPARISON,
     "verdict",
+    "replicates",
     "parameters",
 )
 
@@ -100,6 +101,7 @@ def _summary_row(record: SweepRecord, summary: VariantSummary) -> dict[str, str]
     row = _choices(record, summary.variant, summary.tuned) | {"verdict": summary.verdict}
     row |= {"n": str(len(summary.accuracies)), "diverged": str(summary.diverged)}
     row |= {"failed": str(summary.failed), "symptoms": "; ".join(summary.symptoms)}
+    row["replicates"] = _number(summary.replicates)
     row["parameters"] = str(record.parameters[summary.variant])
     if mean is not None:
         row |= {column: _number(getattr(mean, name)) for column, name in _OF_MEAN.items()}

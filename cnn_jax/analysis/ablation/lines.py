@@ -43,7 +43,7 @@ _STRIP = (("pruned", "|", 0.045), ("diverged", "x", 0.05), ("below", 7, 0.02))
 _STRETCHED_TICKS = np.array([0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999])
 
 
-class _Line(NamedTuple):
+class Line(NamedTuple):
     """One line with the range of its seeds, and what has no place in the line.
 
     Attributes:
@@ -67,12 +67,12 @@ class _Line(NamedTuple):
     chosen: float | None = None
 
 
-def _line_of_seeds(label: str, values: Mapping[float, Sequence[float]], **rest: Any) -> _Line:
-    """The line of the means, from the values of the seeds by x; the rest as in `_Line`."""
+def line_of_seeds(label: str, values: Mapping[float, Sequence[float]], **rest: Any) -> Line:
+    """The line of the means, from the values of the seeds by x; the rest as in `Line`."""
     x = sorted(values)
     rows = [(np.mean(values[at]), min(values[at]), max(values[at])) for at in x]
     mean, low, high = np.array(rows, float).reshape(-1, 3).T
-    return _Line(label, np.array(x, float), mean, low, high, **rest)
+    return Line(label, np.array(x, float), mean, low, high, **rest)
 
 
 def lowest_near(values: np.ndarray) -> float:
@@ -85,7 +85,7 @@ def lowest_near(values: np.ndarray) -> float:
     return float(values[values >= middle - 10 * max(values.max() - middle, 0.002)].min())
 
 
-def _without_far_outliers(lines: Sequence[_Line]) -> list[_Line]:
+def without_far_outliers(lines: Sequence[Line]) -> list[Line]:
     """The lines broken where their mean is a far outlier; a mark in the strip says that it is."""
     means = np.concatenate([line.y for line in lines]) if lines else np.zeros(0)
     if not means.size:
@@ -113,11 +113,11 @@ def accuracy_by_epoch(record: SweepRecord) -> "Figure":
 
     key = accuracy_key(record)
     order = [summary.variant for summary in summarize(record)]
-    figure, panels = _draw_lines(
+    figure, panels = draw_lines(
         [_learning_line(record, variant, key) for variant in order],
         "epoch",
         key.replace("_", " "),
-        _place_of_baseline(record, order),
+        place_of_baseline(record, order),
         record.validation_examples or record.test_examples,
     )
     for axes in panels:
@@ -132,14 +132,14 @@ def accuracy_key(record: SweepRecord) -> str:
     return "validation_accuracy" if validated else "train_accuracy"
 
 
-def _learning_line(record: SweepRecord, variant: int, key: str) -> _Line:
+def _learning_line(record: SweepRecord, variant: int, key: str) -> Line:
     trials = shown_trials(record, variant)
     traces = [_curve(trial, key) for trial in trials if trial.status == DIVERGED]
     values: dict[float, list[float]] = {}
     for trial in trials:
         for epoch, value in _curve(trial, key) if trial.status == FINISHED else ():
             values.setdefault(epoch, []).append(value)
-    return _line_of_seeds(
+    return line_of_seeds(
         label(record, variant), values, traces=[trace for trace in traces if len(trace)]
     )
 
@@ -150,7 +150,8 @@ def _curve(trial: TrialRecord, key: str) -> np.ndarray:
     return np.array([point for point in points if math.isfinite(point[1])], float).reshape(-1, 2)
 
 
-def _place_of_baseline(record: SweepRecord, order: Sequence[int]) -> int | None:
+def place_of_baseline(record: SweepRecord, order: Sequence[int]) -> int | None:
+    """The place of the baseline in an order of the variants."""
     return order.index(record.baseline) if record.baseline in order else None
 
 
@@ -182,24 +183,24 @@ def accuracy_against(record: SweepRecord, name: str) -> "Figure":
     if tuned:
         readers = {trial.variant for trial in record.trials if name in trial.tuned}
         order = [variant for variant in order if variant in readers]
-        lines = [_tuned_line(record, variant, name) for variant in order]
+        lines = [tuned_line(record, variant, name) for variant in order]
         numbers = sorted({t.tuned[name] for t in record.trials if name in t.tuned})
     else:
         lines = _axis_lines(record, name)
         numbers = sorted(set(_numbers(record.axes[name]).values()))
-    figure, panels = _draw_lines(
-        _without_far_outliers(lines),
+    figure, panels = draw_lines(
+        without_far_outliers(lines),
         name,
         "validation accuracy" if tuned else "test accuracy",
-        _place_of_baseline(record, order) if tuned else None,
+        place_of_baseline(record, order) if tuned else None,
         record.validation_examples if tuned else record.test_examples,
     )
     for axes in panels:
-        _number_axis(axes, numbers)
+        number_axis(axes, numbers)
     return figure
 
 
-def _number_axis(axes: "Axes", numbers: Sequence[float]) -> None:
+def number_axis(axes: "Axes", numbers: Sequence[float]) -> None:
     """A logarithmic axis where the numbers span decades; the numbers themselves where they fit."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
@@ -211,7 +212,8 @@ def _number_axis(axes: "Axes", numbers: Sequence[float]) -> None:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
-def _tuned_line(record: SweepRecord, variant: int, name: str) -> _Line:
+def tuned_line(record: SweepRecord, variant: int, name: str) -> Line:
+    """Validation accuracy of a variant against the values of a tuned hyperparameter."""
     values: dict[float, Sequence[float]] = {}
     strip: dict[str, list[float]] = {DIVERGED: [], PRUNED: []}
     chosen = None
@@ -222,10 +224,10 @@ def _tuned_line(record: SweepRecord, variant: int, name: str) -> _Line:
         for status, places in strip.items():
             places += [at] * candidate.number(status)
         chosen = at if candidate.chosen else chosen
-    return _line_of_seeds(label(record, variant), values, strip=strip, chosen=chosen)
+    return line_of_seeds(label(record, variant), values, strip=strip, chosen=chosen)
 
 
-def _axis_lines(record: SweepRecord, name: str) -> list[_Line]:
+def _axis_lines(record: SweepRecord, name: str) -> list[Line]:
     """One line per value of the other axes, in the order of the variants."""
     numbers = _numbers(record.axes[name])
     groups: dict[str, dict[float, VariantSummary]] = {}
@@ -236,7 +238,7 @@ def _axis_lines(record: SweepRecord, name: str) -> list[_Line]:
             group = " · ".join(value for value in others if value != NOT_READ)
             groups.setdefault(group, {})[numbers[variant[name]]] = summary
     return [
-        _line_of_seeds(
+        line_of_seeds(
             group,
             {at: list(summary.accuracies.values()) for at, summary in row.items() if summary.mean},
             strip={DIVERGED: [at for at, summary in row.items() if summary.diverged]},
@@ -245,8 +247,8 @@ def _axis_lines(record: SweepRecord, name: str) -> list[_Line]:
     ]
 
 
-def _draw_lines(
-    lines: Sequence[_Line], x: str, y: str, highlight: int | None, examples: int
+def draw_lines(
+    lines: Sequence[Line], x: str, y: str, highlight: int | None, examples: int
 ) -> "tuple[Figure, list[Axes]]":
     """Draws all lines in one panel, or each in its own with the others in gray.
 
@@ -272,7 +274,7 @@ def _draw_lines(
     return figure, grid
 
 
-def _draw_apart(lines: Sequence[_Line], highlight: int | None) -> "tuple[Figure, list[Axes]]":
+def _draw_apart(lines: Sequence[Line], highlight: int | None) -> "tuple[Figure, list[Axes]]":
     rows = math.ceil(len(lines) / _COLUMNS)
     figure = empty_figure(9.6, 1.75 * rows + 0.3)
     grid = figure.subplots(rows, _COLUMNS, sharex=True, sharey=True).ravel().tolist()
@@ -297,7 +299,7 @@ def _plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def _draw_line(axes: "Axes", line: _Line, style: tuple[str, Any, str]) -> None:
+def _draw_line(axes: "Axes", line: Line, style: tuple[str, Any, str]) -> None:
     color, dashes, marker = PALETTE[style[0]], style[1], style[2]
     axes.plot(
         line.x,
@@ -331,7 +333,7 @@ def _draw_line(axes: "Axes", line: _Line, style: tuple[str, Any, str]) -> None:
         axes.plot(line.x[at], line.y[at], "o", markersize=10, mfc="none", mec=INK, zorder=4)
 
 
-def _accuracy_axis(panels: "Sequence[Axes]", lines: Sequence[_Line], examples: int) -> None:
+def _accuracy_axis(panels: "Sequence[Axes]", lines: Sequence[Line], examples: int) -> None:
     """Percent on the y axis, stretched towards 100% where the accuracies come near it.
 
     Between 98% and 99% half of all mistakes vanish; a linear axis would show next to nothing.

@@ -29,6 +29,7 @@ from cnn_jax.analysis.statistics import (
     LEVEL,
     UNDECIDED,
     WORSE,
+    seeds_to_detect,
     smallest_exact_p,
     wilson_interval,
 )
@@ -63,6 +64,7 @@ def warnings(record: SweepRecord, summaries: Sequence[VariantSummary]) -> list[R
         *_seeds_warnings(len(record.seeds)),
         *_baseline_warnings(record, summaries),
         *_learning_rate_warnings(record),
+        *_detection(record, summaries),
     ]
 
 
@@ -199,10 +201,46 @@ def _edge_warnings(record: SweepRecord) -> list[Remark]:
     return [
         Remark(
             f"The chosen {name} is the {end} that was tried for "
-            f"{_listed([text for text, _ in rows])}: widen the grid, the best may lie beyond.",
+            f"{_listed([text for text, _ in rows])}: {_limit_words(record, name)}, the best may "
+            "lie beyond.",
             tuple(variant for _, variant in rows),
         )
         for (name, end), rows in sorted(edges.items())
+    ]
+
+
+def _limit_words(record: SweepRecord, name: str) -> str:
+    """What ended the values that were tried."""
+    if name in record.searched:
+        return (
+            "a search ends at a thousandth and a thousand times the default, and at the end of the "
+            "number's range"
+        )
+    return "the values that were given end there; widen the grid"
+
+
+def _detection(record: SweepRecord, summaries: Sequence[VariantSummary]) -> list[Remark]:
+    """With how many seeds the difference would be shown that the sweep is a pilot for."""
+    if record.detect is None or record.baseline is None:
+        return []
+    groups = {summary.variant: summary.accuracies for summary in summaries}
+    rows = [groups[variant] for variant in range(len(record.variants))]
+    needed = seeds_to_detect(rows, record.baseline, record.detect)
+    if not any(needed):
+        words = "the pilot has too few seeds, or no spread, to say how many seeds it takes"
+    else:
+        words = ", ".join(
+            f"{label(record, row)} {count(seeds, 'seed')}"
+            + (f" ({more} more)" if (more := _minutes(record, row, seeds)) else "")
+            for row, seeds in enumerate(needed)
+            if seeds is not None
+        )
+    return [
+        Remark(
+            f"To show a difference of {100 * record.detect:g} points from "
+            f"{label(record, record.baseline)} in four cases of five, corrected for all rows, with "
+            f"the spread of this pilot: {words}."
+        )
     ]
 
 
@@ -253,9 +291,21 @@ def minutes_text(record: SweepRecord, summary: VariantSummary) -> str:
     pair = summary.comparison
     if pair is None or pair.seeds_to_decide is None or record.baseline is None:
         return ""
-    rows = (summary.variant, record.baseline)
-    spent = [record.seconds[row] / max(1, _trials(record, row)) for row in rows]
-    return duration((pair.seeds_to_decide - pair.n) * sum(spent))
+    return _minutes(record, summary.variant, pair.seeds_to_decide)
+
+
+def _minutes(record: SweepRecord, variant: int, seeds: int) -> str:
+    """How long it takes until a row and the baseline have so many seeds; "" if they have them."""
+    rows = [row for row in (variant, record.baseline) if row is not None]
+    seconds = sum(
+        max(0, seeds - _reported(record, row)) * record.seconds[row] / max(1, _trials(record, row))
+        for row in rows
+    )
+    return duration(seconds) if seconds else ""
+
+
+def _reported(record: SweepRecord, variant: int) -> int:
+    return sum(trial.variant == variant and trial.chosen for trial in record.trials)
 
 
 def _trials(record: SweepRecord, variant: int) -> int:
@@ -302,7 +352,19 @@ def _seed_words(record: SweepRecord) -> str:
     return (
         f"{count(len(record.seeds), 'seed')} for each variant: {_listed(map(str, record.seeds))}. "
         f"A seed decides {decided}, the same for all variants. "
-        f"Kernels before an activation began by {record.initialization}."
+        f"{looks_words(record)}Kernels before an activation began by {record.initialization}."
+    )
+
+
+def looks_words(record: SweepRecord) -> str:
+    """How seeds were added, if they were."""
+    if not record.looks:
+        return ""
+    return (
+        "Seeds were added to rows that were undecided: looked at after "
+        f"{_listed(map(str, record.looks))} seeds, each time so strictly that all looks together "
+        f"err in {100 * LEVEL:g}% (Pocock 1977); p and intervals allow for it, and are of the look "
+        "that decided. "
     )
 
 
@@ -319,6 +381,17 @@ def choice_words(record: SweepRecord) -> str:
         f"{names} was tuned for each variant by the mean validation accuracy at the last epoch, on "
         f"{record.validation_examples:,} examples held out of the training split ({tried})."
     )
+    if record.searched:
+        words += (
+            f" Every row had {count(_tries(record), 'try').replace('trys', 'tries')}; "
+            f"{' and '.join(record.searched)} was searched for, beyond the first values until the "
+            "best lay between others."
+        )
+    words += (
+        f" It was chosen on {count(len(record.tune_seeds), 'seed')} of which nothing is reported."
+        if record.tune_seeds
+        else " It was chosen on the seeds that are reported, not on others (--tune_seeds)."
+    )
     pruned = sum(trial.status == PRUNED for trial in record.trials)
     if pruned:
         words += (
@@ -333,6 +406,11 @@ def coverage(record: SweepRecord) -> str:
     covered = _listed([words for name, words in SOURCES.items() if name in record.sources])
     rest = _listed([words for name, words in SOURCES.items() if name not in record.sources])
     return f"Intervals cover other {covered}, not other {rest}."
+
+
+def _tries(record: SweepRecord) -> int:
+    """How many values the rows had that tuned anything."""
+    return max(len(summarize_tuning(record, row)) for row in range(len(record.variants)))
 
 
 def _test_words(record: SweepRecord, summaries: Sequence[VariantSummary]) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from cnn_jax.analysis import figures
 from cnn_jax.analysis.ablation import charts as ablation_charts
 from cnn_jax.analysis.ablation import lines as ablation_lines
-from cnn_jax.analysis.ablation import tables
+from cnn_jax.analysis.ablation import tables, tries
 from cnn_jax.analysis.ablation.blocks import blocks, performance_profile
 from cnn_jax.analysis.ablation.budget import budget_chart, variance_budget
 from cnn_jax.analysis.ablation.effects import effects
@@ -66,6 +66,7 @@ def render_ablation_report(record: SweepRecord) -> str:
         else [],
         method=method(record, summaries),
         sizes=tables.sizes_differ(record),
+        halves=tables.replicates_known(record),
         markdown=tables.markdown_table(record),
         latex=tables.latex_table(record),
         curves_of=ablation_lines.accuracy_key(record).replace("_", " "),
@@ -86,7 +87,7 @@ def render_ablation_report(record: SweepRecord) -> str:
 
 def _pictures(record: SweepRecord) -> dict[str, list[_Picture]]:
     """The figures by section."""
-    sections = ("means", "blocks", "budget", "grid", "numbers", "learning")
+    sections = ("means", "blocks", "budget", "grid", "numbers", "learning", "tries")
     found: dict[str, list[_Picture]] = {section: [] for section in sections}
 
     def add(section: str, title: str, figure: "Figure") -> None:
@@ -102,6 +103,11 @@ def _pictures(record: SweepRecord) -> dict[str, list[_Picture]]:
         add("grid", " × ".join(record.axes), ablation_charts.heat_map(record))
     for name in ablation_lines.numeric_names(record):
         add("numbers", name, ablation_lines.accuracy_against(record, name))
+    for name in record.searched:
+        if any(summary.tuned.get(name) for summary in summarize(record)):
+            add("tries", f"{name} around the best", tries.sensitivity(record, name))
+    if record.searched:
+        add("tries", "what more tries bring", tries.expected_best(record))
     if any(trial.history for trial in record.trials):
         add("learning", "epoch", ablation_lines.accuracy_by_epoch(record))
     return found

@@ -99,6 +99,11 @@ class SweepRecord:
             seed in it alone; or none.
         test_images: bytes `n h w c` of the only test split; None: nothing is shown of them.
         test_truth: the class of each, as text; likewise.
+        looks: after how many seeds rows were looked at, and got more where they were undecided;
+            none if their number was set before.
+        searched: tuned hyperparameters whose values were not given but searched for.
+        tune_seeds: that values were chosen on, if they were others than those reported.
+        detect: the difference that the sweep is a pilot for, as a fraction; or None.
 
     Raises:
         ValueError: the attributes disagree with each other.
@@ -129,6 +134,10 @@ class SweepRecord:
     budget: Mapping[str, Sequence[float]] = field(default_factory=dict)
     test_images: UInt8[np.ndarray, "n h w c"] | None = None
     test_truth: Sequence[str] | None = None
+    looks: Sequence[int] = ()
+    searched: Sequence[str] = ()
+    tune_seeds: Sequence[int] = ()
+    detect: float | None = None
 
     def __post_init__(self) -> None:
         count = len(self.variants)

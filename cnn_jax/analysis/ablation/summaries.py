@@ -23,8 +23,11 @@ from cnn_jax.analysis.statistics import (
     SeedMean,
     compare_all,
     compare_each,
+    compare_sequentially,
     compare_to_baseline,
+    look_level,
     mean_over_seeds,
+    replication,
 )
 
 NO_RESULT = "no result"
@@ -47,6 +50,8 @@ class VariantSummary(NamedTuple):
         symptoms: how many trials have what of `failures.symptoms`.
         failed: how many trials did not learn.
         best: whether it has a mean that was not shown to be worse than the highest.
+        replicates: in what share of random halves of the seeds it has the same verdict; None where
+            there are too few seeds.
     """
 
     variant: int
@@ -60,6 +65,7 @@ class VariantSummary(NamedTuple):
     symptoms: Mapping[str, int]
     failed: int
     best: bool
+    replicates: float | None = None
 
     @property
     def verdict(self) -> str:
@@ -86,6 +92,7 @@ def summarize(record: SweepRecord) -> list[VariantSummary]:
     shown = [shown_trials(record, variant) for variant in range(len(record.variants))]
     accuracies = accuracies_by_row(record)
     comparisons = _comparisons(record, accuracies)
+    halves = _halves(record, accuracies, comparisons)
     best = {row for block in _blocks(record) for row in _not_worse(record, accuracies, block)}
     summaries = [
         VariantSummary(
@@ -100,6 +107,7 @@ def summarize(record: SweepRecord) -> list[VariantSummary]:
             symptoms(record, trials),
             failed(record, trials),
             variant in best,
+            halves[variant],
         )
         for variant, trials in enumerate(shown)
     ]
@@ -121,20 +129,35 @@ def _comparisons(
     """Each row with the baseline; of several data sets, with its namesake on the row's own."""
     if record.baseline is None:
         return [None] * len(record.variants)
+    base, within = record.baseline, record.equivalent_within
+    if record.looks:
+        return compare_sequentially(accuracies, base, record.looks, within)
     if DATASET not in record.axes:
-        return compare_to_baseline(accuracies, record.baseline, record.equivalent_within)
+        return compare_to_baseline(accuracies, base, within)
     wanted = _rest(record.variants[record.baseline])
     sides: dict[int, tuple[Mapping[int, float], Mapping[int, float]]] = {}
     for block in _blocks(record):
-        base = next((row for row in block if _rest(record.variants[row]) == wanted), None)
-        others = () if base is None else (row for row in block if row != base)
-        sides |= {row: (accuracies[row], accuracies[base or 0]) for row in others}
+        own = next((row for row in block if _rest(record.variants[row]) == wanted), None)
+        others = () if own is None else (row for row in block if row != own)
+        sides |= {row: (accuracies[row], accuracies[own or 0]) for row in others}
     found = compare_each(sides, record.equivalent_within)
     return [found.get(row) for row in range(len(record.variants))]
 
 
 def _rest(variant: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in variant.items() if name != DATASET}
+
+
+def _halves(
+    record: SweepRecord,
+    accuracies: Sequence[Mapping[int, float]],
+    comparisons: Sequence[Comparison | None],
+) -> list[float | None]:
+    """In which share of random halves of its seeds a row has the same verdict."""
+    if record.baseline is None or DATASET in record.axes:
+        return [None] * len(record.variants)
+    verdicts = [pair.verdict if pair else None for pair in comparisons]
+    return replication(accuracies, record.baseline, verdicts, record.equivalent_within)
 
 
 def accuracies_by_row(record: SweepRecord) -> list[dict[int, float]]:
@@ -161,7 +184,8 @@ def _not_worse(
     if not means:
         return set()
     top = max(means, key=means.__getitem__)
-    pairs = compare_all(found, record.equivalent_within)
+    level = look_level(tuple(record.looks), max(1, len(means) - 1))
+    pairs = compare_all(found, record.equivalent_within, level)
     shown = {
         first if second == top else second
         for (first, second), pair in pairs.items()

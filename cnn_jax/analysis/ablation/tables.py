@@ -12,6 +12,7 @@ from cnn_jax.analysis.ablation.notes import (
     choice_words,
     correction,
     coverage,
+    looks_words,
     marked,
     marks,
     tested_comparisons,
@@ -39,6 +40,7 @@ class Row(NamedTuple):
         p: corrected.
         p_sign_flip: exact.
         verdict: with the number of seeds that would decide an undecided row.
+        replicates: in what share of random halves of the seeds it is the same.
         parameters: how many the model has.
         marks: letters of its remarks.
         best: whether it is not shown to be worse than the highest mean.
@@ -53,6 +55,7 @@ class Row(NamedTuple):
     p: str
     p_sign_flip: str
     verdict: str
+    replicates: str
     parameters: str
     marks: str
     best: bool
@@ -113,6 +116,7 @@ def _row(record: SweepRecord, summary: VariantSummary, letters: str) -> Row:
         p=p_text(pair.p_corrected if pair else None),
         p_sign_flip=p_text(pair.p_sign_flip if pair else None),
         verdict=verdict_text(summary) or NOT_READ,
+        replicates=replicates_text(summary),
         parameters=f"{record.parameters[summary.variant]:,}",
         marks=letters,
         best=summary.best,
@@ -129,6 +133,16 @@ def _verdict(pair: Comparison | None, verdict: str) -> str:
         return verdict
     needed = pair.seeds_to_decide
     return f"{UNDECIDED} ({f'> {MOST_SEEDS:,}' if needed is None else f'{needed:,}'} seeds)"
+
+
+def replicates_text(summary: VariantSummary) -> str:
+    """In what share of random halves of its seeds a row has the same verdict, or a dash."""
+    return NOT_READ if summary.replicates is None else f"{summary.replicates:.0%}"
+
+
+def replicates_known(record: SweepRecord) -> bool:
+    """Whether any row has seeds enough to say whether its verdict would replicate."""
+    return any(summary.replicates is not None for summary in summarize(record))
 
 
 def tuned_text(tuned: Mapping[str, float], name: str) -> str:
@@ -175,6 +189,10 @@ def _table(record: SweepRecord, style: _Style) -> tuple[list[bool], list[list[st
     if compared:
         names += ["difference (points)", "p (corrected)", "p (sign flips)", "verdict"]
         numeric += [True, True, True, False]
+    halves = replicates_known(record)
+    if halves:
+        names.append("in half the seeds")
+        numeric.append(True)
     if sizes_differ(record):
         names.append("parameters")
         numeric.append(True)
@@ -183,6 +201,7 @@ def _table(record: SweepRecord, style: _Style) -> tuple[list[bool], list[list[st
         cells = [*row.names, *row.tuned, row.seeds, row.accuracy]
         accuracy = len(cells) - 1
         cells += [row.both, row.p, row.p_sign_flip, row.verdict] if compared else []
+        cells += [row.replicates] if halves else []
         cells += [row.parameters] if sizes_differ(record) else []
         written = list(map(style.escape, cells))
         if row.best:
@@ -197,10 +216,12 @@ def caption(record: SweepRecord) -> str:
     """What the numbers of the table are, in plain words."""
     summaries = summarize(record)
     intervals = any(summary.mean and summary.mean.n > 1 for summary in summaries)
+    numbers = sorted({len(s.accuracies) for s in summaries if s.accuracies} or {0})
+    seeds = f"{numbers[0]} to {numbers[-1]} seeds" if record.looks and len(numbers) > 1 else None
     words = [
         f"Test accuracy (%) of {record.model} on {record.dataset}, "
         f"{record.test_examples:,} test examples, read once:",
-        f"mean and 95% Student t interval over {count(len(record.seeds), 'seed')}."
+        f"mean and 95% Student t interval over {seeds or count(len(record.seeds), 'seed')}."
         if intervals
         else "one seed per variant, so there is no interval."
         if len(record.seeds) == 1
@@ -216,9 +237,14 @@ def caption(record: SweepRecord) -> str:
             f"({correction(record)}; the spread is moderated over the rows). Equivalent: within "
             f"±{100 * record.equivalent_within:g} points."
         )
+    words.append(looks_words(record).strip())
+    if replicates_known(record):
+        words.append(
+            "In half the seeds: the share of random halves of a row's seeds that give its verdict."
+        )
     of_set = " of its data set" if DATASET in record.axes else ""
     words.append(f"Bold: not shown to be worse than the highest{of_set}.")
-    return " ".join(words)
+    return " ".join(filter(None, words))
 
 
 def remarks(record: SweepRecord) -> list[tuple[str, str]]:

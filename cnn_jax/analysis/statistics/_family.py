@@ -11,8 +11,8 @@ _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(64)
 _WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
 _TINY = 1e-300
 # Of the errors of two differences to one baseline. It is a half where all rows vary alike, and less
-# where the baseline varies less than the others: a quarter holds for both, at little cost.
-_CORRELATION = 0.25
+# where the baseline varies less than the others: a tenth holds for both, at little cost.
+_CORRELATION = 0.1
 
 
 def dunnett_p(
@@ -56,6 +56,8 @@ def tukey_p(p: Float[np.ndarray, "..."] | float, rows: int) -> Float[np.ndarray,
 @functools.cache
 def dunnett_level(level: float, comparisons: int) -> float:
     """The level of each comparison with a baseline, so that all together are at `level`."""
+    if comparisons == 1:
+        return level
     return _solve(lambda p: float(dunnett_p(p, comparisons)), level)
 
 

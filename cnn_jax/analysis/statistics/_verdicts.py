@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from jaxtyping import Float
 
-from cnn_jax.analysis.statistics._family import all_pairs, sidak, step_down
+from cnn_jax.analysis.statistics._family import all_pairs, dunnett_level, sidak, step_down
 from cnn_jax.analysis.statistics._spread import Spread, half_width, moderate, two_sided_p
 
 Key = TypeVar("Key", bound=Hashable)
@@ -157,6 +157,11 @@ class _Pair(NamedTuple):
         return enough and bool(np.abs(self.differences).max() <= SAME)
 
     @property
+    def shifted(self) -> bool:
+        """Whether the difference does not vary."""
+        return len(self.first) >= FEWEST_SEEDS and _all_same(self.differences)
+
+    @property
     def testable(self) -> bool:
         """Whether there are seeds enough for a verdict, and a difference to judge."""
         return len(self.first) >= FEWEST_SEEDS and not self.identical
@@ -167,7 +172,11 @@ class _Pair(NamedTuple):
 
 
 def compare_to_baseline(
-    groups: Sequence[Mapping[int, float]], baseline: int, equivalent_within: float = 0.002
+    groups: Sequence[Mapping[int, float]],
+    baseline: int,
+    equivalent_within: float = 0.002,
+    level: float = LEVEL,
+    settled: Mapping[int, str] | None = None,
 ) -> list[Comparison | None]:
     """Each row's accuracies against the baseline's, by Dunnett's test, step down.
 
@@ -181,23 +190,35 @@ def compare_to_baseline(
         groups: per row its finished accuracies by seed, in [0, 1]; may be empty.
         baseline: index of the row that the others are compared with.
         equivalent_within: differences smaller than this do not matter.
+        level: of all comparisons together; p is given as if it were `LEVEL`.
+        settled: verdicts of rows that an earlier look decided: those shown to differ have left the
+            family, equivalent ones stay in it.
 
     Returns:
         One comparison per row, None at the baseline itself.
     """
     pairs = {
-        index: _pair(group, groups[baseline])
+        (index, baseline): _pair(group, groups[baseline])
         for index, group in enumerate(groups)
         if index != baseline
     }
     tested = _without_twins(pairs)
     members = sorted(set(tested.values()))
-    found = _compare(pairs, members, step_down, 1.0, equivalent_within)
-    return [found.get(tested.get(index, index)) for index in range(len(groups))]
+    before = {key: settled[key[0]] for key in members if settled and key[0] in settled}
+    places = {members.index(key): float(verdict == EQUIVALENT) for key, verdict in before.items()}
+
+    def correct(p: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
+        p = p.copy()
+        p[list(places)] = list(places.values())
+        return step_down(p, level)
+
+    found = _compare(groups, pairs, members, correct, equivalent_within, level)
+    keys = [(index, baseline) for index in range(len(groups))]
+    return [found.get(tested.get(key, key)) for key in keys]
 
 
 def compare_all(
-    groups: Sequence[Mapping[int, float]], equivalent_within: float = 0.002
+    groups: Sequence[Mapping[int, float]], equivalent_within: float = 0.002, level: float = LEVEL
 ) -> dict[tuple[int, int], Comparison]:
     """Every pair of rows, by Tukey's test; otherwise as `compare_to_baseline`.
 
@@ -210,11 +231,13 @@ def compare_all(
     }
     members = [key for key, pair in pairs.items() if pair.testable]
     # Of rows that are identical, one stands for all.
-    copies = {second for (_, second), pair in pairs.items() if pair.identical}
-    rows = max(2, len({row for key in members for row in key} - copies))
-    # All pairs of n rows have the differences of n - 1 of them in common.
-    new = min(1.0, (rows - 1) / max(1, len(members)))
-    return _compare(pairs, members, partial(all_pairs, rows=rows), new, equivalent_within)
+    copies: dict[int, int] = {}
+    for (first, second), pair in pairs.items():
+        if pair.identical:
+            copies.setdefault(second, first)
+    rows = max(2, len({row for key in members for row in key} - copies.keys()))
+    correct = partial(all_pairs, rows=rows)
+    return _compare(groups, pairs, members, correct, equivalent_within, level, copies)
 
 
 def compare_each(
@@ -230,9 +253,13 @@ def compare_each(
     Returns:
         By key the first against the second; otherwise as `compare_to_baseline`.
     """
-    pairs = {key: _pair(*both) for key, both in sides.items()}
+    rows = {id(row): row for both in sides.values() for row in both}
+    places = {key: place for place, key in enumerate(rows)}
+    keys = {key: (places[id(first)], places[id(second)]) for key, (first, second) in sides.items()}
+    pairs = {keys[key]: _pair(*both) for key, both in sides.items()}
     members = [key for key, pair in pairs.items() if pair.testable]
-    return _compare(pairs, members, sidak, 1.0, equivalent_within)
+    found = _compare(list(rows.values()), pairs, members, sidak, equivalent_within, LEVEL)
+    return {key: found[place] for key, place in keys.items()}
 
 
 def _pair(values: Mapping[int, float], others: Mapping[int, float]) -> _Pair:
@@ -240,10 +267,13 @@ def _pair(values: Mapping[int, float], others: Mapping[int, float]) -> _Pair:
     return _Pair(*(np.array([side[seed] for seed in seeds], float) for side in (values, others)))
 
 
-def _without_twins(pairs: Mapping[int, _Pair]) -> dict[int, int]:
+_Key = tuple[int, int]
+
+
+def _without_twins(pairs: Mapping[_Key, _Pair]) -> dict[_Key, _Key]:
     """Rows that can be tested, with the first row of the same values."""
-    found: dict[int, int] = {}
-    for index, pair in pairs.items():
+    found: dict[_Key, _Key] = {}
+    for key, pair in pairs.items():
         if pair.testable:
             twin = (
                 other
@@ -251,49 +281,77 @@ def _without_twins(pairs: Mapping[int, _Pair]) -> dict[int, int]:
                 if np.array_equal(pair.second, pairs[other].second)
                 and np.abs(pair.first - pairs[other].first).max() <= SAME
             )
-            found[index] = next(twin, index)
+            found[key] = next(twin, key)
     return found
 
 
 def _compare(
-    pairs: Mapping, tested: Sequence, correct: Callable, independent: float, within: float
-) -> dict:
+    groups: Sequence[Mapping[int, float]],
+    pairs: Mapping[_Key, _Pair],
+    tested: Sequence[_Key],
+    correct: Callable,
+    within: float,
+    level: float,
+    copies: Mapping[int, int] | None = None,
+) -> dict[_Key, Comparison]:
     """The comparison of every pair.
 
     Args:
-        pairs: by any key.
-        tested: the keys of those that can be tested.
+        groups: the accuracies of each row by seed.
+        pairs: by the indices of their rows.
+        tested: those of them that can be tested.
         correct: `(p, level) -> (corrected p, level of each interval)`.
-        independent: as in `moderate`.
         within: the margin of equivalence.
+        level: of all comparisons together.
+        copies: rows that are identical to another one, by index.
     """
     found = {key: _untested(pair) for key, pair in pairs.items()}
-    members = [pairs[key] for key in tested]
-    variances = np.array([pair.variance for pair in members])
-    if not (variances > 0).any():
+    if not any(pairs[key].variance > 0 for key in tested):
         return found
-    seeds = np.array([len(pair.first) for pair in members])
-    means = np.array([pair.differences.mean() for pair in members])
-    accuracies = np.array([[side.mean() for side in pair] for pair in members])
-    spread = moderate(variances, seeds - 1, accuracies, independent)
+    seeds = np.array([len(pairs[key].first) for key in tested])
+    means = np.array([pairs[key].differences.mean() for key in tested])
+    spread = _spread(groups, tested, copies or {})
     p = two_sided_p(spread, means, seeds)
-    corrected, levels = correct(p, LEVEL)
+    corrected, levels = correct(p, level)
     for place, key in enumerate(tested):
-        row, level = spread.row(place), float(levels[place])
-        width = half_width(row, int(seeds[place]), level)
-        mean, decided = float(means[place]), bool(corrected[place] < LEVEL)
+        own, used = spread.pair(place), float(levels[place])
+        width = half_width(own, int(seeds[place]), used)
+        mean, decided = float(means[place]), bool(corrected[place] < level)
         verdict = _verdict(mean, width, decided, within)
         found[key] = found[key]._replace(
             low=max(-1.0, mean - width),
             high=min(1.0, mean + width),
             p=float(p[place]),
-            p_corrected=float(corrected[place]),
+            p_corrected=min(1.0, float(corrected[place]) * (LEVEL / level)),
             verdict=verdict,
-            seeds_to_decide=_seeds_to_decide(found[key], row, level, within)
+            seeds_to_decide=_seeds_to_decide(found[key], own, used, within)
             if verdict == UNDECIDED
             else None,
         )
     return found
+
+
+def _spread(
+    groups: Sequence[Mapping[int, float]], pairs: Sequence[_Key], copies: Mapping[int, int]
+) -> Spread:
+    """That of the differences of each pair, from all rows that are in one.
+
+    Of rows whose difference does not vary, which is no chance but too few digits, the first stands
+    for all.
+    """
+    members = sorted({row for key in pairs for row in key})
+    places: dict[int, int] = {}
+    rows: list[int] = []
+    for row in members:
+        same = (other for other in rows if _pair(groups[row], groups[other]).shifted)
+        other = copies.get(row, next(same, row))
+        if other == row:
+            rows.append(row)
+        places[row] = places.get(other, len(rows) - 1)
+    seeds = sorted({seed for row in rows for seed in groups[row]})
+    values = np.array([[groups[row].get(seed, np.nan) for seed in seeds] for row in rows])
+    first, second = ([places[key[side]] for key in pairs] for side in (0, 1))
+    return moderate(values).of_differences(first, second)
 
 
 def _untested(pair: _Pair) -> Comparison:
@@ -349,11 +407,58 @@ def _seeds_to_decide(pair: Comparison, spread: Spread, level: float, within: flo
 
     def enough(n: int) -> bool:
         error, reach = math.sqrt(variance / n), _reach(level, n)
-        shown = special.ndtr(difference / error - reach)
         room = within / error - reach
         inside = special.ndtr(room - difference / error) - special.ndtr(-room - difference / error)
-        return max(shown, inside if room > 0 else 0.0) >= POWER
+        return max(_power(variance, difference, n, level), inside if room > 0 else 0.0) >= POWER
 
+    return _fewest(enough, pair.n + 1)
+
+
+def seeds_to_show(spread: Spread, difference: float, level: float) -> int | None:
+    """The fewest seeds with which a difference is shown in four cases of five; None for too many.
+
+    Args:
+        spread: of one difference.
+        difference: that there is.
+        level: of its test.
+    """
+    variance = float(spread.weights @ spread.variance[:, 0])
+    return _fewest(lambda n: _power(variance, difference, n, level) >= POWER, FEWEST_SEEDS)
+
+
+def _power(variance: float, difference: float, n: int, level: float) -> float:
+    """How often a difference is shown by n seeds."""
+    from scipy import special
+
+    return float(special.ndtr(difference / math.sqrt(variance / n) - _reach(level, n)))
+
+
+def _fewest(enough: Callable[[int], bool], first: int) -> int | None:
     if not enough(MOST_SEEDS):
         return None
-    return bisect.bisect_left(range(MOST_SEEDS), True, pair.n + 1, key=enough)
+    return bisect.bisect_left(range(MOST_SEEDS), True, first, key=enough)
+
+
+def spread_to_baseline(
+    groups: Sequence[Mapping[int, float]], baseline: int
+) -> tuple[Spread, list[int], float]:
+    """The spread of the differences from a baseline, the rows that they are of, and their level.
+
+    Args:
+        groups: per row its accuracies by seed.
+        baseline: index of the row that the others are compared with.
+
+    Returns:
+        Rows that cannot be tested are not among them.
+    """
+    pairs = {
+        (row, baseline): _pair(group, groups[baseline])
+        for row, group in enumerate(groups)
+        if row != baseline
+    }
+    tested = sorted(key for key, pair in pairs.items() if pair.testable)
+    if not any(pairs[key].variance > 0 for key in tested):
+        none = np.zeros((1, 0))
+        return Spread(np.ones(1), none, none), [], LEVEL
+    level = dunnett_level(LEVEL, len(tested))
+    return _spread(groups, tested, {}), [row for row, _ in tested], level

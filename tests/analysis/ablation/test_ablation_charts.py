@@ -1,3 +1,5 @@
+import dataclasses
+import itertools
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
@@ -5,7 +7,7 @@ import pytest
 import sweeps
 
 from cnn_jax.analysis import figures
-from cnn_jax.analysis.ablation import SweepRecord, summarize
+from cnn_jax.analysis.ablation import SweepRecord, summarize, tries
 from cnn_jax.analysis.ablation import charts as ablation_charts
 from cnn_jax.analysis.ablation import lines as ablation_lines
 
@@ -197,3 +199,23 @@ def test_dollar_signs_are_no_formulas():
 def test_far_outliers():
     assert ablation_lines.lowest_near(np.array([0.11, 0.98, 0.985, 0.99])) == 0.98
     assert ablation_lines.lowest_near(np.array([0.5, 0.7, 0.9])) == 0.5
+
+
+def test_the_expected_best_is_the_mean_over_all_choices_of_tries():
+    scores = np.array([0.9, 0.3, 0.7, 0.7])
+    for k, found in enumerate(tries.expected_maximum(scores), start=1):
+        every = [max(choice) for choice in itertools.product(scores, repeat=k)]
+        np.testing.assert_allclose(found, np.mean(every))
+
+
+def test_what_more_tries_bring_and_how_sharp_the_best_is():
+    record = dataclasses.replace(sweeps.activations(3), searched=("learning_rate",))
+    figure = tries.expected_best(record)
+    (axes,) = figure.axes
+    drawn = [line.get_ydata() for line in axes.get_lines() if len(line.get_ydata())]
+    assert [len(heights) for heights in drawn] == [len(sweeps.RATES)] * 3
+    assert all((np.diff(heights) >= 0).all() for heights in drawn)
+    figure = tries.sensitivity(record, "learning_rate")
+    assert "learning_rate, as a multiple of each row's best" in texts(figure)
+    drawn = [line.get_xdata() for line in figure.axes[0].get_lines() if len(line.get_xdata()) > 1]
+    assert len(drawn) == 3 and all(1.0 in places for places in drawn)

@@ -27,7 +27,12 @@ from cnn_jax.analysis.ablation import (
     table_rows,
 )
 from cnn_jax.analysis.ablation.notes import method, warnings
-from cnn_jax.analysis.statistics import compare_all, compare_to_baseline, mean_over_seeds
+from cnn_jax.analysis.statistics import (
+    compare_all,
+    compare_sequentially,
+    compare_to_baseline,
+    mean_over_seeds,
+)
 from cnn_jax.training.grid import Trial
 from experiments.ablation import print_table
 
@@ -296,6 +301,45 @@ def test_edges_are_those_of_the_variant_where_grids_differ():
     words = said(dataclasses.replace(record, trials=trials, tuned={"learning_rate": grid}))
     assert "smallest that was tried for relu (0.003):" in words
     assert "widen the grid" in words and "leaky_relu (" not in words.split("The chosen")[1]
+
+
+def test_a_search_that_ends_at_an_edge_names_the_limit():
+    record = dataclasses.replace(sweeps.activations(4), searched=("learning_rate",))
+    words = said(record)
+    assert "The chosen learning_rate is the smallest that was tried for relu (0.003) and" in words
+    assert "a search ends at a thousandth and a thousand times the default" in words
+    assert "widen the grid" not in words
+    assert "Every row had 4 tries; learning_rate was searched for" in markdown_table(record)
+    apart = dataclasses.replace(record, tune_seeds=(10_000,))
+    assert "chosen on 1 seed of which nothing is reported" in markdown_table(apart)
+
+
+def test_whether_a_verdict_would_replicate_is_in_every_table():
+    record = sweeps.few(seeds=tuple(range(8)))
+    shares = {s.label: s.replicates for s in summarize(record)}
+    assert shares["relu"] is None and all(0 <= x <= 1 for x in shares.values() if x is not None)
+    for text in (markdown_table(record), latex_table(record), render_ablation_report(record)):
+        assert "in half the seeds" in text
+    for row in read(summary_csv(record)):
+        share = shares[row["activation"]]
+        assert row["replicates"] == ("" if share is None else repr(share))
+    assert "in half the seeds" not in markdown_table(sweeps.few(seeds=(0, 1, 2, 3, 4)))
+
+
+def test_seeds_that_were_added_are_said():
+    record = dataclasses.replace(sweeps.few(), looks=(3, 5, 8))
+    assert "looked at after 3, 5 and 8 seeds" in markdown_table(record)
+    values = np.array([t.test_accuracy for t in record.trials]).reshape(4, 5)
+    found = compare_sequentially([dict(enumerate(row)) for row in values], 0, (3, 5, 8))
+    rows = {summary.variant: summary.comparison for summary in summarize(record)}
+    assert [rows[index] for index in range(4)] == found
+
+
+def test_a_pilot_says_what_a_difference_takes():
+    record = dataclasses.replace(sweeps.few(), detect=0.002)
+    assert "To show a difference of 0.2 points from relu in four cases of five" in said(record)
+    alone = dataclasses.replace(sweeps.one_seed(), detect=0.002)
+    assert "the pilot has too few seeds" in said(alone)
 
 
 def test_same_difference_in_every_seed_is_no_proof():

@@ -1,0 +1,108 @@
+"""Verdicts that may be looked at while seeds are added: a group-sequential test.
+
+Whoever adds seeds until a row is decided, and tests as if the number had been set before, finds
+differences where there are none more and more often. Here rows are looked at after set numbers of
+seeds, each time at one level at which all looks together are at `LEVEL` (Pocock, Biometrika 64,
+1977, by the recursion of Armitage, McPherson and Rowe, JRSS A 132, 1969), applied to p as in
+Jennison and Turnbull, "Group Sequential Methods", 2000, section 4.4. What is decided at a look
+gets no more seeds, and its verdict and interval are those of that look.
+"""
+
+import functools
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from cnn_jax.analysis.statistics._family import dunnett_level, dunnett_p
+from cnn_jax.analysis.statistics._verdicts import LEVEL, UNDECIDED, Comparison, compare_to_baseline
+
+# From one look to the next the seeds are half as many again.
+_GROWTH = 1.5
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(96)
+
+
+def looks(first: int, last: int) -> tuple[int, ...]:
+    """After how many seeds rows are looked at.
+
+    Args:
+        first: seeds of the first look, at least 1.
+        last: of the last one, at least as many.
+    """
+    found = [first]
+    while found[-1] < last:
+        found.append(min(last, math.ceil(_GROWTH * found[-1])))
+    return tuple(found)
+
+
+def crossing(bound: float, counts: Sequence[int]) -> float:
+    """The probability that a mean is ever as many standard errors from 0 as the bound, by chance.
+
+    Args:
+        bound: above 0.
+        counts: of observations at each look, rising.
+    """
+    before, density = np.zeros(1), np.ones(1)
+    for count, last in zip(counts, [0, *counts], strict=False):
+        end = bound * math.sqrt(count)
+        sums, step = end * _NODES, math.sqrt(count - last)
+        kernel = np.exp(-(((sums[:, None] - before) / step) ** 2) / 2)
+        density = kernel @ density / (step * math.sqrt(2 * math.pi)) * end * _WEIGHTS
+        before = sums
+    return 1 - float(density.sum())
+
+
+@functools.cache
+def look_level(counts: tuple[int, ...], comparisons: int) -> float:
+    """The level of a family at each look, so that all looks together are at `LEVEL`.
+
+    Args:
+        counts: of seeds at each look.
+        comparisons: in the family.
+    """
+    from scipy import optimize, stats
+
+    if len(counts) < 2:
+        return LEVEL
+    # Of one comparison over all looks; that of each look is Pocock's.
+    alone = dunnett_level(LEVEL, comparisons)
+    bound = optimize.brentq(lambda bound: crossing(bound, counts) - alone, 1.0, 12.0, xtol=1e-9)
+    return float(dunnett_p(2 * stats.norm.sf(bound), comparisons))
+
+
+def compare_sequentially(
+    groups: Sequence[Mapping[int, float]],
+    baseline: int,
+    counts: Sequence[int],
+    equivalent_within: float = 0.002,
+) -> list[Comparison | None]:
+    """Each row against the baseline, as it was decided at the first look that decided it.
+
+    Args:
+        groups: per row its finished accuracies by seed; seeds count from the lowest of all.
+        baseline: index of the row that the others are compared with.
+        counts: of seeds at each look; those that were not reached yet are not looked at.
+        equivalent_within: differences smaller than this do not matter.
+
+    Returns:
+        As `compare_to_baseline`; undecided rows as of the last look.
+    """
+    seeds = sorted({seed for group in groups for seed in group})
+    found: list[Comparison | None] = [None] * len(groups)
+    if not seeds:
+        return compare_to_baseline(groups, baseline, equivalent_within)
+    level = look_level(tuple(counts), max(1, len(groups) - 1))
+    settled: dict[int, str] = {}
+    before = 0
+    for count in counts:
+        if seeds[0] + before > seeds[-1]:
+            break
+        seen = [{s: value for s, value in g.items() if s < seeds[0] + count} for g in groups]
+        now = compare_to_baseline(seen, baseline, equivalent_within, level, settled)
+        for row, pair in enumerate(now):
+            if pair and row not in settled:
+                found[row] = pair
+                if pair.verdict != UNDECIDED:
+                    settled[row] = pair.verdict
+        before = count
+    return found

@@ -1,0 +1,65 @@
+"""How a sweep goes on after its first trials: --search, --tune_seeds, --until, --detect."""
+
+from typing import Any
+
+from absl import flags
+
+from cnn_jax.errors import UsageError
+from cnn_jax.studies.rounds import REFINE
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string(
+    "search",
+    REFINE,
+    "How values of --tune are found that --vary does not give: refine tries multiples of the "
+    "default, goes on beyond the best until it lies inside, and between its neighbors until they "
+    "are within a factor of two; random:64 and tpe:64 (Optuna) try so many values. Every row gets "
+    "equally many.",
+)
+flags.DEFINE_integer(
+    "tune_seeds",
+    0,
+    "Choose tuned values on so many seeds of their own, of which nothing is reported; with 0 on "
+    "those of --seeds, which are reported too.",
+    lower_bound=0,
+)
+flags.DEFINE_enum(
+    "until",
+    None,
+    ["decided"],
+    "Add seeds to rows that are undecided, and to the baseline, until they are decided or have "
+    "--max_seeds; by a test that allows for looking.",
+)
+flags.DEFINE_integer("max_seeds", 50, "The most seeds of --until=decided.", lower_bound=2)
+flags.DEFINE_float(
+    "detect",
+    None,
+    "Say after the sweep, as a pilot, with how many seeds a difference of so many percentage "
+    "points would be shown in four cases of five, and how long they take.",
+    lower_bound=1e-6,
+)
+
+
+def read(compare: str, within: float) -> dict[str, Any]:
+    """What `make_study` is told.
+
+    Args:
+        compare: what rows are compared with.
+        within: differences smaller than this do not matter, as a fraction.
+
+    Raises:
+        UsageError: if a flag has no effect.
+    """
+    if FLAGS.until is None and FLAGS["max_seeds"].present:
+        raise UsageError("--max_seeds is of --until=decided; give that, or say --seeds")
+    if FLAGS.until and compare != "baseline":
+        raise UsageError(
+            f"--until=decided compares rows with the baseline; leave --compare={compare} out"
+        )
+    return {
+        "search": FLAGS.search,
+        "tune_seeds": FLAGS.tune_seeds,
+        "max_seeds": FLAGS.max_seeds if FLAGS.until else None,
+        "within": within,
+    }
