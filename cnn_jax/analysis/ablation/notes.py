@@ -7,8 +7,8 @@ from operator import attrgetter
 from string import ascii_lowercase
 from typing import NamedTuple
 
-from cnn_jax.analysis.ablation.blocks import Blocks
-from cnn_jax.analysis.ablation.effects import effects, interactions
+from cnn_jax.analysis.ablation.breakdown.blocks import Blocks
+from cnn_jax.analysis.ablation.breakdown.effects import effects, interactions
 from cnn_jax.analysis.ablation.failures import AT_CHANCE, IMPROVING, MEMORIZED, STUCK
 from cnn_jax.analysis.ablation.records import (
     DATASET,

@@ -7,11 +7,11 @@ from cnn_jax.analysis import figures
 from cnn_jax.analysis.ablation import charts as ablation_charts
 from cnn_jax.analysis.ablation import lines as ablation_lines
 from cnn_jax.analysis.ablation import tables, tries
-from cnn_jax.analysis.ablation.blocks import blocks, performance_profile
-from cnn_jax.analysis.ablation.budget import budget_chart, variance_budget
-from cnn_jax.analysis.ablation.effects import effects
+from cnn_jax.analysis.ablation.breakdown.blocks import blocks, performance_profile
+from cnn_jax.analysis.ablation.breakdown.budget import budget_chart, variance_budget
+from cnn_jax.analysis.ablation.breakdown.effects import effects
+from cnn_jax.analysis.ablation.breakdown.images import by_image
 from cnn_jax.analysis.ablation.explore import explored
-from cnn_jax.analysis.ablation.images import by_image
 from cnn_jax.analysis.ablation.notes import (
     baseline_words,
     block_words,

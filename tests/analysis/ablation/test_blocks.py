@@ -9,7 +9,7 @@ import sweeps
 from scipy import stats
 
 from cnn_jax.analysis.ablation import markdown_table, render_ablation_report, summarize, table_rows
-from cnn_jax.analysis.ablation.blocks import (
+from cnn_jax.analysis.ablation.breakdown.blocks import (
     blocks,
     nemenyi_p,
     performance_profile,

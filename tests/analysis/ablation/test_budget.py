@@ -8,7 +8,7 @@ import sweeps
 
 from cnn_jax.analysis import answers
 from cnn_jax.analysis.ablation import render_ablation_report
-from cnn_jax.analysis.ablation.budget import ALL, budget_chart, variance_budget
+from cnn_jax.analysis.ablation.breakdown.budget import ALL, budget_chart, variance_budget
 
 BUDGET = {"init": [0.985, 0.99], "order": [0.984, 0.986]}
 

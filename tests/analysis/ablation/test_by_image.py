@@ -10,7 +10,7 @@ from scipy.stats import binomtest, t
 
 from cnn_jax.analysis import answers
 from cnn_jax.analysis.ablation import caption, latex_table, markdown_table, render_ablation_report
-from cnn_jax.analysis.ablation.images import by_image
+from cnn_jax.analysis.ablation.breakdown.images import by_image
 
 COUNT, SEEDS = 500, 5
 

@@ -9,7 +9,7 @@ import sweeps
 from scipy import stats
 
 from cnn_jax.analysis.ablation import effect_words, render_ablation_report
-from cnn_jax.analysis.ablation.effects import effects, interaction_test, interactions
+from cnn_jax.analysis.ablation.breakdown.effects import effects, interaction_test, interactions
 from cnn_jax.analysis.statistics import BETTER, UNDECIDED, compare_each, sidak
 
 AXES = {"activation": ("relu", "mish"), "loss": ("hinge", "focal", "mse")}

@@ -1,0 +1,1 @@
+"""What differences are made of: by axis, data set, image, and source of chance."""
