@@ -323,10 +323,16 @@ def run_cells(
 
 def _plans(prepared: Prepared, trials: Sequence[Trial]) -> Mapping[int, CellPlan]:
     """The cells that these trials are of, with no others, by index."""
+    # Where seeds differ in the split, a row has a cell for each.
+    by_seed = "split" in prepared.study.sources
+
+    def place(trial: Trial) -> tuple[int, int | None]:
+        return trial.variant, trial.seed if by_seed else None
+
     found = {}
     for index, plan in enumerate(prepared.plans):
-        rows = set(plan.cell.variants)
-        ours = tuple(trial for trial in trials if trial.variant in rows)
+        places = set(map(place, plan.cell.trials))
+        ours = tuple(trial for trial in trials if place(trial) in places)
         if ours:
             found[index] = plan._replace(cell=replace(plan.cell, trials=ours))
     return found
