@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from saved_runs import starter
 
-from experiments import COMMANDS
+from experiments import COMMANDS, evaluate, explain, predict
 
 BASE = ("--filters=4", "--hidden=8", "--batch_size=10", "--epochs=1")
 
@@ -135,6 +136,18 @@ def test_flagfiles_as_people_write_them(program: Callable, elsewhere: Path, cont
     (folder / "inner.flags").write_text("--epochs=0")
     # What is refused has been understood.
     refused(program(f"--flagfile={folder / 'my.flags'}"), "--epochs=0: 0 is not", elsewhere)
+
+
+def test_a_file_of_functions_that_ends_the_program(program: Callable, elsewhere: Path):
+    file = elsewhere.parent / "ends.py"
+    file.write_text("raise SystemExit(7)")
+    refused(program(f"--extend={file}"), "ends.py, line 1: SystemExit: 7", elsewhere)
+
+
+def test_a_run_of_a_long_name(program: Callable, elsewhere: Path):
+    for main, paths in ((evaluate.main, False), (explain.main, True), (predict.main, True)):
+        outcome = starter(program, main, takes_paths=paths)(f"--run={'x' * 300}", *["a"] * paths)
+        refused(outcome, "File name too long", elsewhere)
 
 
 @pytest.mark.parametrize("gigabytes", [1, 2])

@@ -220,15 +220,17 @@ def _wait(child: int, deadline: float) -> tuple[int | None, float]:
         time.sleep(0.01)
 
 
-def wrong(line: Line, answer: Answer) -> Iterator[str]:
-    """What is wrong with an answer."""
-    trains = re.search("^epoch +1 of [0-9]{4,}", answer.out, re.MULTILINE)
-    if answer.code is None and trains:
-        # It was asked for so many epochs, and does what it was asked for.
-        return
+def late(line: Line, answer: Answer) -> Iterator[str]:
+    """What is wrong with the time that an answer took."""
     most = _LONGER.get(line.program, SECONDS)
-    if answer.code is None or answer.seconds > most:
+    # Where it was asked for very many epochs, it does what it was asked for.
+    trains = re.search("^epoch +1 of [0-9]{4,}", answer.out, re.MULTILINE)
+    if not trains and (answer.code is None or answer.seconds > most):
         yield f"{'not done' if answer.code is None else 'done'} after {answer.seconds:.0f} s"
+
+
+def wrong(answer: Answer) -> Iterator[str]:
+    """What is wrong with an answer, whenever it came."""
     if "Traceback" in answer.out + answer.err:
         yield "traceback"
     if answer.code not in (0, 2, 3, None):
@@ -309,7 +311,7 @@ def _look(first: str, last: str) -> None:
         make_place(place)
         for line, answer in answers(range(int(first), int(last)), place):
             seconds = max(seconds, answer.seconds)
-            for problem in wrong(line, answer):
+            for problem in (*late(line, answer), *wrong(answer)):
                 print(f"{line.seed} {problem}: {line.program} {shlex.join(line.arguments)}")
                 print(answer.err[-2000:], flush=True)
         print(f"the longest took {seconds:.1f} s")

@@ -6,9 +6,9 @@ import pytest
 from command_lines import answers, make_place, program_of, wrong
 
 # Of the programs that are hostile most often; `command_lines.py` runs as many as it is given.
-PROGRAMS = ("train", "ablation", "predict")
-# Were answered wrongly once.
-KEPT: tuple[int, ...] = ()
+# What was answered wrongly once is in tests/experiments/test_hostile_flags.py, by its flags: a seed
+# draws another line once there is another flag.
+PROGRAMS = ("train", "ablation")
 
 
 @pytest.fixture(scope="module")
@@ -19,10 +19,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_hostile_command_lines(place: Path):
-    drawn = [seed for seed in range(10_000, 10_060) if program_of(seed) in PROGRAMS][:40]
+    drawn = [seed for seed in range(10_000, 10_060) if program_of(seed) in PROGRAMS][:25]
     problems = [
         (line, problem, answer.err[-500:])
-        for line, answer in answers([*KEPT, *drawn], place)
-        for problem in wrong(line, answer)
+        for line, answer in answers(drawn, place)
+        for problem in wrong(answer)
     ]
     assert problems == []
