@@ -219,6 +219,8 @@ def _with_files(
     for word in words:
         if "\0" in word:
             raise UsageError(f"{word!r} holds a null byte, which no path and no number has")
+        if "workdir" in own and any("\ud800" <= letter <= "\udfff" for letter in word):
+            raise UsageError(f"{word} is no text of UTF-8, as which flags are kept; rename it")
         name, equals, value = word.partition("=")
         flag = name.lstrip("-") if name.startswith("-") else ""
         place: Path | None

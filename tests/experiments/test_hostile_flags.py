@@ -1,6 +1,5 @@
 """Command lines that nobody means: one line each, at once, and nothing left behind."""
 
-import resource
 import signal
 import subprocess
 import sys
@@ -51,6 +50,8 @@ def refused(outcome, message: str, here: Path) -> None:
         ([f"--dataset={'x' * 300}"], "xxx"),
         ([f"--workdir={'x/' * 3000}"], "File name too long"),
         (["--workdir=\udcff\0"], "holds a null byte"),
+        (["--workdir=\udcff"], "--workdir=\ufffd is no text of UTF-8, as which flags are kept"),
+        (["--dataset=\udcff"], "--dataset=\ufffd is no text of UTF-8"),
         (["--dataset=\x1b[31m"], "\\x1b[31m"),
         (["--dataset=5.0"], "5.0"),
         (["--dataset=1e3"], "1e3"),
@@ -154,15 +155,9 @@ def test_a_run_of_a_long_name(program: Callable, elsewhere: Path):
 def test_too_little_memory_is_one_line(
     gigabytes: int, digits: Path, elsewhere: Path, environment: dict[str, str]
 ):
-    command = [sys.executable, "-m", "experiments.train", f"--dataset={digits}", *BASE]
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (gigabytes << 30,) * 2),
-    )
+    limited = ["sh", "-c", f'ulimit -v {gigabytes << 20}; exec "$0" "$@"', sys.executable]
+    command = [*limited, "-m", "experiments.train", f"--dataset={digits}", *BASE]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
         f"error: this process may have {gigabytes}.0 GiB of addresses (ulimit -v), and the "
