@@ -105,6 +105,7 @@ def png_of(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels)
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("size", [(13_000, 13_000), (100_000, 100_000), (1, 2**31 - 1)])
 def test_the_size_of_a_picture_is_refused_before_it_is_decoded(
     size: tuple[int, int], write_picture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
