@@ -34,7 +34,7 @@ def test_page_has_every_part_and_nothing_from_outside(start, trained: Path):
         assert f'href="#{part}"' in page
     assert page.count('<img src="data:image/png;base64,') >= len(PARTS) - 1
     assert "test image 3 on its way" in page
-    assert not re.search(r"""(src|href)\s*=\s*(?!["']?(data:|#))""", page)
+    assert not re.search(r"""(src|href)\s*=\s*(?!["']?(data:|#|index\.html"))""", page)
     assert not re.search(
         r"""url\(\s*(?!["']?(data:|#))|@import|<link|<iframe|<script[^>]+src""", page
     )
