@@ -115,7 +115,7 @@ function makePad(canvas, { shape: [height, width, channels], style }, tools, cha
     empty = true;
     tell();
   };
-  // An <img> or a bitmap becomes the sheet, with the pixels that it has.
+  // An image element or a bitmap becomes the sheet, with the pixels that it has.
   const put = (source, columns = source.width, rows = source.height) => {
     remember();
     [paper.canvas.width, paper.canvas.height] = [columns, rows];

@@ -304,7 +304,7 @@ const stations = {
     const strength = slider("strength", { min: 0, max: all.length - 1, step: 1, value: all.length - 1, said: i => all[i].text }, () => {
       const chosen = all[strength.value()];
       name.textContent = chosen.text;
-      pictures.forEach((picture, i) => { picture.src = chosen.pictures[i]; });
+      pictures.forEach((picture, i) => { picture.setAttribute("src", chosen.pictures[i]); });
     });
     root.append(strength.element);
   },
