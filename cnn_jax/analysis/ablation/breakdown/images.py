@@ -39,7 +39,8 @@ class ByImage(NamedTuple):
     Attributes:
         label: of the row.
         paired: what most seeds of the baseline and most seeds of the row answer, by McNemar.
-        difference: of the mean accuracies.
+        difference: of the shares of images that are right, means over the seeds; of several labels
+            an image is right if all of them are.
         low: of its 95% interval over other seeds and other test images.
         high: likewise.
         seeds_share: of the variance of the difference that is the seeds'; the rest is the images'.
