@@ -44,7 +44,7 @@ def test_an_unknown_command_names_the_nearest():
     done = started("trian")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        "error: trian is not one of train, ablate, evaluate, predict, explain, export, "
+        "error: trian is not one of train, ablate, lr_find, evaluate, predict, explain, export, "
         "walkthrough, runs, compare, gallery; did you mean train?\n"
     )
 
