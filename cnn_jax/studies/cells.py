@@ -7,10 +7,9 @@ from pathlib import Path
 from cnn_jax import training
 from cnn_jax.analysis import answers
 from cnn_jax.analysis.pages import duration
-from cnn_jax.studies.budget import budget_plans
 from cnn_jax.studies.kept_trials import Keeper
 from cnn_jax.studies.planning import CellPlan, Prepared
-from cnn_jax.studies.rounds import next_round
+from cnn_jax.studies.rounds import budget_plans, next_round
 from cnn_jax.studies.sweep_directory import CellDirectory, CellResult, row_name
 from cnn_jax.training import Trainer
 from cnn_jax.training.grid import Trial, choose, partition

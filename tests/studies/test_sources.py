@@ -7,8 +7,8 @@ import pytest
 
 from cnn_jax.errors import UsageError
 from cnn_jax.studies.axes import make_study, trial_choices
-from cnn_jax.studies.budget import budget_plans
 from cnn_jax.studies.planning import CellPlan, Prepared
+from cnn_jax.studies.rounds import budget_plans
 from cnn_jax.training.grid import Axis, Value
 
 AXES = [Axis("activation", tuple(Value(name, name) for name in ("relu", "tanh")))]

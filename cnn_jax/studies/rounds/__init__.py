@@ -5,8 +5,9 @@ and reads the test split; then seeds are added to rows that are undecided. Every
 function of the trials before it, so a study that was interrupted goes on to the same trials.
 """
 
+from cnn_jax.studies.rounds._budget import budget_plans
 from cnn_jax.studies.rounds._next import Round, next_round
 from cnn_jax.studies.rounds._rules import REFINE, Rules, read_rules
 from cnn_jax.studies.rounds._search import limits
 
-__all__ = ["REFINE", "Round", "Rules", "limits", "next_round", "read_rules"]
+__all__ = ["REFINE", "Round", "Rules", "budget_plans", "limits", "next_round", "read_rules"]

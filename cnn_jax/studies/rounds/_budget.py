@@ -6,12 +6,15 @@ source varies, the others stay those of the first seed.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from cnn_jax.studies.planning import CellPlan, Prepared
 from cnn_jax.training.grid import Trial
 
+if TYPE_CHECKING:
+    from cnn_jax.studies.planning import CellPlan, Prepared
 
-def budget_plans(prepared: Prepared, trials: Sequence[Trial]) -> list[CellPlan]:
+
+def budget_plans(prepared: "Prepared", trials: Sequence[Trial]) -> "list[CellPlan]":
     """The cells to train beside those of the grid: of the baseline, a trial a source and seed.
 
     Args:
@@ -43,7 +46,7 @@ def budget_plans(prepared: Prepared, trials: Sequence[Trial]) -> list[CellPlan]:
     ]
 
 
-def _place(prepared: Prepared, seed: int) -> int:
+def _place(prepared: "Prepared", seed: int) -> int:
     """The cell in which the baseline has this seed."""
     wanted = prepared.study.baseline, seed
     return next(
