@@ -21,7 +21,7 @@ BINS = 15
 # From this probability on a label is said to be there, where no threshold was chosen for it.
 EVEN = 0.5
 # Classes are uneven where one has more than so many times the examples of another.
-_EVEN_SIZES = 1.25
+_EVEN_SIZES = 1.5
 
 _Truth = Int[np.ndarray, "n"] | UInt8[np.ndarray, "n outputs"]
 _HeldOut = tuple[Float[np.ndarray, "m outputs"], Int[np.ndarray, "m"] | UInt8[np.ndarray, "m l"]]
