@@ -69,7 +69,7 @@ def _compare(unbroken: Path, broken: Path) -> None:
 
 def _start(workdir: Path) -> subprocess.Popen:
     # A process killed before it wrote down its flags is started anew.
-    resume = ["--resume"] if (workdir / "environment.json").is_file() else [*SWEEP]
+    resume = ["--resume"] if (workdir / "flags.txt").is_file() else [*SWEEP]
     command = [sys.executable, "-m", "experiments.ablation", f"--workdir={workdir}", *resume]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL)
 

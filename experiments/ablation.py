@@ -18,6 +18,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Column, Table
 from rich.text import Text
 
+from cnn_jax import storage
 from cnn_jax.analysis.pages import duration
 from cnn_jax.errors import UsageError
 from cnn_jax.studies.axes import Study
@@ -118,22 +119,23 @@ def main() -> None:
         plan.print_plan(console, plans, costs)
         return
     print_sweep(console, prepared, plan.estimate_seconds(plans))
-    with (
-        underway("ablation", directory, flagfile(), choices(prepared), prepared),
-        _bar(console) as show,
-    ):
-        results = run_cells(
-            show,
-            directory.path,
-            prepared,
-            vectorization,
-            most,
-            FLAGS.prune,
-            shard=FLAGS.shard_data,
-            must_stop=hosts.must_stop,
-        )
-    if is_first():
-        conclude(console, directory, prepared, results)
+    if FLAGS.resume:
+        study.print_going_on(console, directory.path)
+    with underway("ablation", directory, flagfile(), choices(prepared), prepared):
+        with _bar(console) as show:
+            results = run_cells(
+                show,
+                directory.path,
+                prepared,
+                vectorization,
+                most,
+                FLAGS.prune,
+                shard=FLAGS.shard_data,
+                must_stop=hosts.must_stop,
+                say=lambda text: console.print(Text(text)),
+            )
+        if is_first():
+            conclude(console, directory, prepared, results)
 
 
 @contextlib.contextmanager
@@ -251,7 +253,7 @@ def conclude(
     """Writes the tables and the report."""
     from cnn_jax.analysis import ablation, figures
 
-    shown = (directory.path / FLAGS_FILE).read_text()
+    shown = storage.read(directory.path / FLAGS_FILE).decode()
     record = sweep_record(
         prepared,
         results,
@@ -316,4 +318,4 @@ def print_table(console: Console, record: "SweepRecord") -> None:
 
 
 if __name__ == "__main__":
-    launch(main)
+    launch(main, goes_on=True)

@@ -4,7 +4,6 @@ Name, data, model, accuracy with its interval, when it was started, and which ch
 apart; the last one first. --json prints all that is known.
 """
 
-import json
 from pathlib import Path
 
 from absl import flags
@@ -13,6 +12,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from cnn_jax.errors import UsageError
+from cnn_jax.storage import strict_json
 from cnn_jax.studies.overview import Entry, differing, find_entries
 
 from .launch import launch, terminal
@@ -37,7 +37,7 @@ def main(paths: list[str]) -> None:
     entries = find_entries(folder)[: FLAGS.most]
     if FLAGS.json:
         records = [entry._asdict() | {"path": str(entry.path)} for entry in entries]
-        print(json.dumps(records, indent=2))
+        print(strict_json(records, indent=2))
         return
     if not entries:
         print(f"{folder} holds no run and no sweep")

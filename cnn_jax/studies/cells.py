@@ -1,10 +1,11 @@
 """Trains the cells of a sweep one after another, writing down all that a kill must not lose."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cnn_jax import training
+from cnn_jax import storage, training
 from cnn_jax.analysis.pages import duration
 from cnn_jax.studies.planning import CellPlan, Prepared
 from cnn_jax.studies.sweep_directory import CellDirectory, CellResult
@@ -79,6 +80,7 @@ class CellRun:
     board: Board
     prune: bool
     must_stop: Callable[[], bool]
+    say: Callable[[str], None]
 
     def run(self, most: int | None, test: training.Examples) -> CellResult:
         """Trains all trials, chooses on validation, and only then reads the test split.
@@ -128,8 +130,14 @@ class CellRun:
             self.board.worked(cost * (_trained(end.standing) - _trained(standing)), end.seconds)
             state, standing = end.state, end.standing
             if standing.epoch < epochs or len(members) < len(trials):
-                self.directory.save(number, state, standing)
-                if self.must_stop():
+                stop = self.must_stop()
+                try:
+                    self.directory.save(number, state, standing)
+                except storage.WriteError as error:
+                    if stop:
+                        raise
+                    self.say(f"{error}; it is tried again after the next epoch")
+                if stop:
                     raise KeyboardInterrupt
             self.board.show(
                 self.index,
@@ -155,6 +163,7 @@ def run_cells(
     *,
     shard: bool = False,
     must_stop: Callable[[], bool] = lambda: False,
+    say: Callable[[str], None] = warnings.warn,
 ) -> list[CellResult]:
     """Trains every cell that is not finished; the results of all, in order.
 
@@ -167,6 +176,7 @@ def run_cells(
         prune: whether tuned values that fall behind are stopped.
         shard: whether each device has its part of the data only.
         must_stop: asked after every epoch.
+        say: told what could not be written down, and what was lost and is made again.
 
     Raises:
         KeyboardInterrupt: when a process was told to stop, and all that was trained is written
@@ -181,10 +191,12 @@ def run_cells(
         if result is not None:
             board.skipped(plan.cost)
         else:
+            if directory.lost:
+                say(f"the result of cell {index + 1} is lost: it is trained again")
             if where != (plan.cell.data, plan.mesh):
                 where, placed = (plan.cell.data, plan.mesh), plan.place(shard)
             trainer = Trainer(plan.run, placed.train, placed.validation, vectorization, plan.mesh)
-            cell = CellRun(index, plan, trainer, directory, board, prune, must_stop)
+            cell = CellRun(index, plan, trainer, directory, board, prune, must_stop, say)
             result = cell.run(most, placed.test)
             directory.finish(result)
             if must_stop():

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
-from cnn_jax import compilation, training
+from cnn_jax import compilation, storage, training
 from cnn_jax.analysis import report
 from cnn_jax.analysis.evaluate import Evaluation, calibrate, evaluate, labels_json
 from cnn_jax.analysis.explain import TrainedNetwork, trained_network
@@ -21,8 +21,9 @@ from cnn_jax.models import build_abstract
 from cnn_jax.ops import CALIBRATED, LOSS_OUTPUT, OUTPUT_ACTIVATIONS
 from cnn_jax.studies.choices import value_of
 from cnn_jax.studies.planning import CellPlan, Placed
-from cnn_jax.studies.run_directory import BEST, HELD_OUT_FILE, RunDirectory
-from cnn_jax.training.grid import Trial
+from cnn_jax.studies.run_directory import BEST, HELD_OUT_FILE, RunDirectory, history_of
+from cnn_jax.training import checkpoints
+from cnn_jax.training.grid import Trial, with_nan
 from cnn_jax.training.loop import Standing
 from cnn_jax.training.processes import fetch
 from cnn_jax.training.sweep import SweepState
@@ -43,11 +44,13 @@ class EpochEnd(NamedTuple):
         metrics: the last record of the trial's history.
         timing: epoch, seconds and images_per_second of its training pass.
         seconds: of all of it, the evaluation on validation included.
+        problem: why it could not be written down, which is tried again after the next one.
     """
 
     metrics: dict[str, float]
     timing: dict[str, float]
     seconds: float
+    problem: str = ""
 
 
 class Keep(NamedTuple):
@@ -83,6 +86,7 @@ class LoneRun:
     Attributes:
         trial: with the history of the epochs done.
         timings: one record for each of them.
+        remade: files of lines that had lost some, and have them again from the checkpoint.
 
     Args:
         lone: the plan of its only cell.
@@ -112,6 +116,8 @@ class LoneRun:
         self._best: training.TrainState | None = None
         (self.trial,) = lone.cell.trials
         self.timings: list[dict[str, float]] = []
+        self.remade: list[str] = []
+        self._unsaved, self._best_saved = False, 0
         self._trainer = training.Trainer(lone.run, placed.train, placed.validation, mesh=lone.mesh)
         self._state, self._standing = self._begin(resume)
 
@@ -185,40 +191,59 @@ class LoneRun:
             last = self.stopped or self.diverged or self.done == self.epochs
             if self._is_best():
                 self._best = self.state
-                if self.directory is not None:
-                    self.directory.save(self._best, BEST)
-            if self.directory is not None:
-                self.directory.append(METRICS_FILE, metrics)
-                self.directory.append(TIMINGS_FILE, timing)
-                if stop or last or self.done % checkpoint_every == 0:
-                    self.directory.save(self.state)
-            yield EpochEnd(metrics, timing, end.seconds)
+            problem = ""
+            try:
+                self._write_down(stop or last or self.done % checkpoint_every == 0)
+            except storage.WriteError as error:
+                if stop or last:
+                    raise
+                problem = str(error)
+            yield EpochEnd(metrics, timing, end.seconds, problem)
             if stop:
                 raise KeyboardInterrupt
             if last:
                 return
 
+    def _write_down(self, checkpoint: bool) -> None:
+        """Writes down the epochs done, those too of which that failed before."""
+        if self.directory is None:
+            return
+        due, self._unsaved = checkpoint or self._unsaved, checkpoint or self._unsaved
+        self.directory.append(METRICS_FILE, self.trial.history)
+        self.directory.append(TIMINGS_FILE, self.timings)
+        if not due:
+            return
+        # The best epoch before the last one, whose checkpoint then never lacks its best.
+        best = 0 if self._best is None else int(self._best.epoch)
+        if self._best is not None and best != self._best_saved:
+            self.directory.save(self._best, self._said(best), BEST, keep=True)
+            self._best_saved = best
+        self.directory.save(self.state, self._said(self.done))
+        checkpoints.prune(self.directory.path / BEST, best)
+        self._unsaved = False
+
+    def _said(self, epochs: int) -> dict[str, Any]:
+        return {"history": self.trial.history[:epochs], "timings": self.timings[:epochs]}
+
     def _begin(self, resume: bool) -> tuple[SweepState, Standing]:
         """Before the first epoch, or after the last checkpoint."""
         held = None
         if self.directory is not None:
-            if resume:
-                like = self._trainer.like_alone(self.trial)
-                held = self.directory.restore(like)
-                self._best = self.directory.restore(like, BEST)
-            done = 0 if held is None else int(held.epoch)
-            self.timings = self.directory.history(TIMINGS_FILE, done)
-            history = tuple(self.directory.history(METRICS_FILE, done))
+            held = self.directory.last() if resume else None
+            history = () if held is None else history_of(held)
+            self.timings = [] if held is None else [*map(with_nan, held.said["timings"])]
             self.trial = replace(self.trial, history=history)
-            if self._best is not None and int(self._best.epoch) > done:
-                # It will come again.
-                self.directory.forget(BEST)
-                self._best = None
+            lines = ((METRICS_FILE, history), (TIMINGS_FILE, self.timings))
+            self.remade = [name for name, rows in lines if self.directory.set_lines(name, rows)]
         if held is None:
             return self._trainer.start([self.trial])
+        like = self._trainer.like_alone(self.trial)
+        if self._keep.best and (epoch := best_epoch(history)):
+            best = checkpoints.read_epoch(held.path.parents[1] / BEST, epoch)
+            self._best, self._best_saved = best.restore(like), epoch
         if any(math.isnan(value) for value in self.trial.history[-1].values()):
             self.trial = replace(self.trial, status="diverged")
-        return self._trainer.resume(held, self.trial)
+        return self._trainer.resume(held.restore(like), self.trial)
 
 
 @dataclass(frozen=True, eq=False)

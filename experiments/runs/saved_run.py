@@ -5,14 +5,16 @@ from pathlib import Path
 
 from absl import flags
 
+from cnn_jax import storage
 from cnn_jax.errors import UsageError
 from cnn_jax.studies.saved_run import SavedRun, load_run
 
 from .. import module_of
+from ..flags import options
 
 FLAGS = flags.FLAGS
 # The package of the programs, under whatever name it is installed.
-_PROGRAMS = __name__.removesuffix("runs.saved_run")
+_PROGRAMS = options.__name__.removesuffix("flags.options")
 
 # Each program names those it reads with flags.declare_key_flag.
 flags.DEFINE_string("run", None, "The folder of a trained run, as train leaves it.")
@@ -50,16 +52,16 @@ def load(*place: str) -> SavedRun:
     return load_run(path, {name: FLAGS[name].value for name in place if FLAGS[name].present})
 
 
-def write_page(path: Path, page: str) -> None:
+def write_page(path: Path, page: str | bytes) -> None:
     """Writes what --out names, or else a page in the folder of the run.
 
     Raises:
         UsageError: if it cannot be written there.
     """
     try:
-        path.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}; give another --out") from error
+        storage.write(path, page)
+    except storage.WriteError as error:
+        raise UsageError(f"{error}; give another --out") from error
 
 
 def check_flags(main: Callable[..., None]) -> None:

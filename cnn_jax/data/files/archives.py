@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
+from cnn_jax import storage
 from cnn_jax.data.cache import default_folder, fingerprint, progress
 from cnn_jax.errors import UsageError
 
@@ -59,9 +60,12 @@ def unpack(path: Path, cache_dir: str | os.PathLike[str] | None) -> Path:
     folder = cache / "unpacked" / key / stem(path.name)
     if folder.is_dir():
         return folder
-    folder.parent.parent.mkdir(parents=True, exist_ok=True)
+    storage.make_folder(folder.parent.parent)
     # Unpacked beside its place and then renamed: nobody ever sees half of it.
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent.parent))
+    try:
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent.parent))
+    except OSError as error:
+        raise storage.WriteError(folder, error.strerror or str(error)) from error
     try:
         (temporary / folder.name).mkdir()
         _unpack(path, temporary / folder.name, status.st_size)
