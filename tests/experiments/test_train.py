@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from cnn_jax.studies.run_directory import RunDirectory
@@ -31,6 +31,8 @@ SMALL = (
     "--schedule=one_cycle",
 )
 FILES = {
+    ".lock",
+    "SHA256SUMS",
     "answers.npz",
     "checkpoints",
     "config.json",
@@ -68,13 +70,9 @@ def lines(path: Path) -> list[dict]:
 
 def parameters(run: Path) -> list[tuple[str, bytes]]:
     """Every array of the last checkpoint, by name, in bytes."""
-    import orbax.checkpoint as ocp
-
-    path = checkpoints.latest(run / "checkpoints")
-    assert path is not None
-    with ocp.StandardCheckpointer() as checkpointer:
-        state = checkpointer.restore(path)
-    return [(name, np.asarray(leaf).tobytes()) for name, leaf in checkpoints._leaves(state)]
+    checkpoint = checkpoints.read_latest(run / "checkpoints")
+    assert checkpoint is not None
+    return [(name, leaf.tobytes()) for name, leaf in checkpoint._arrays.items()]
 
 
 def assert_same_end(run: Path, unbroken: Path) -> None:
@@ -90,7 +88,10 @@ def assert_same_end(run: Path, unbroken: Path) -> None:
 
 def test_run_directory_has_all_files(unbroken: Path, digits: Path):
     assert {path.name for path in unbroken.iterdir()} == FILES | {"held_out.npz"}
-    assert [path.name for path in (unbroken / "checkpoints").iterdir()] == ["epoch_00003"]
+    assert sorted(path.name for path in (unbroken / "checkpoints").iterdir()) == [
+        "SHA256SUMS",
+        "epoch_00003.npz",
+    ]
     metrics = lines(unbroken / "metrics.jsonl")
     assert [line["epoch"] for line in metrics] == [1, 2, 3]
     assert metrics[0].keys() == {
@@ -168,7 +169,7 @@ def test_resumed_after_an_interruption_it_ends_in_the_same_bits(
     if write == 5:  # As if killed in the middle of a line and of a checkpoint.
         with (run / "metrics.jsonl").open("a") as file:
             file.write('{"epoch": 2, "learni')
-        (run / "checkpoints" / "epoch_00002.orbax-checkpoint-tmp").mkdir()
+        (run / "checkpoints" / ".epoch_00002.npz.1-1.part").write_bytes(b"half")
     outcome = program(f"--workdir={run}", "--resume")
     assert (outcome.code, outcome.err) == (0, "")
     done = (write - 1) // 3
@@ -182,7 +183,7 @@ def test_checkpoints_may_be_rare(program, unbroken: Path, digits: Path, tmp_path
         interrupt_before(7, signal.SIGINT, patch)  # After the metrics of the third epoch.
         program(f"--dataset={digits}", f"--workdir={run}", "--checkpoint_every=2", *SMALL)
     assert len(lines(run / "metrics.jsonl")) == 3
-    assert checkpoints.latest(run / "checkpoints").name == "epoch_00002"
+    assert checkpoints.latest(run / "checkpoints").name == "epoch_00002.npz"
     assert program(f"--workdir={run}", "--resume").code == 0
     assert_same_end(run, unbroken)
 
@@ -192,6 +193,29 @@ def test_resuming_a_finished_run_changes_nothing(program, unbroken: Path, no_rep
     outcome = program(f"--workdir={unbroken}", "--resume")
     assert (outcome.code, outcome.err) == (0, "")
     assert ((unbroken / "metrics.jsonl").read_bytes(), parameters(unbroken)) == before
+
+
+def test_what_is_not_as_it_was_where_it_was_started_is_named(
+    program, unbroken: Path, tmp_path: Path, no_report
+):
+    run = tmp_path / "run"
+    shutil.copytree(unbroken, run)
+    file = run / "environment.json"
+    before = json.loads(file.read_text())
+    assert {"processor", "cores", "XLA_FLAGS", "64 bits", "jaxlib"} <= before.keys()
+    file.write_text(json.dumps(before | {"cores": "63", "64 bits": "yes"}))
+    outcome = program(f"--workdir={run}", "--resume")
+    assert (outcome.code, len(outcome.err.splitlines())) == (2, 1)
+    assert f"{file} is damaged" in outcome.err
+    (run / "SHA256SUMS").unlink()
+    outcome = program(f"--workdir={run}", "--resume")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert f"{run} has no SHA256SUMS: its files are not verified" in outcome.out
+    assert f"started with cores 63, goes on with {before['cores']}" in outcome.out
+    assert "started with 64 bits yes, goes on with no" in outcome.out
+    assert "up to rounding only" in outcome.out
+    outcome = program(f"--workdir={unbroken}", "--resume")
+    assert "started with" not in outcome.out and "not verified" not in outcome.out
 
 
 def test_empty_flags_survive_flagfile_and_resume(program, digits: Path, tmp_path: Path, no_report):
@@ -283,8 +307,8 @@ def test_a_killed_process_can_be_resumed(
 
 
 def test_importing_is_light(environment: dict):
-    """Drawing, TensorFlow Datasets and Orbax are imported where they are used."""
-    check = "print(sorted({'matplotlib', 'tensorflow_datasets', 'orbax', 'PIL'} & {*sys.modules}))"
+    """Drawing and TensorFlow Datasets are imported where they are used."""
+    check = "print(sorted({'matplotlib', 'tensorflow_datasets', 'PIL'} & {*sys.modules}))"
     code = f"import sys\nimport cnn_jax\n{check}\nimport experiments.train\n{check}"
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
