@@ -173,7 +173,16 @@ def test_every_program_is_compiled_under_our_options():
 def test_every_file_is_written_by_storage():
     """What is written elsewhere may be half there, and no test has that disk fail."""
     apart = {Path("cnn_jax/data/files/archives.py"), Path("experiments/output.py")}
-    writing = {"write_text", "write_bytes", "mkdir", "touch", "rename", "unlink", "makedirs"}
+    writing = {
+        "write_text",
+        "write_bytes",
+        "mkdir",
+        "touch",
+        "rename",
+        "unlink",
+        "makedirs",
+        "copyfile",
+    }
     found = {
         (str(path), ast.unparse(node))
         for path in FILES
