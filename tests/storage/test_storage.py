@@ -192,6 +192,25 @@ def test_a_second_writer_is_told_of_the_first_until_that_is_dead(tmp_path: Path)
         assert not part.exists()
 
 
+@pytest.mark.parametrize("linked", [True, False])
+def test_a_file_under_a_second_name_is_known_there_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, linked: bool
+):
+    source, second = tmp_path / "file", tmp_path / "new" / "file"
+    storage.record(source, "words")
+    if not linked:
+
+        def link(*_: object) -> None:
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+        monkeypatch.setattr("os.link", link)
+    storage.link(source, second)
+    assert os.path.samefile(source, second) == linked
+    assert storage.recorded(second.parent) == ["file"]
+    storage.record(source, "others")
+    assert storage.read(second) == b"words"
+
+
 def test_a_file_system_without_locks_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ):
