@@ -6,13 +6,16 @@ VENV ?= .venv$(if $(filter-out python3,$(PYTHON)),-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
 TESTS ?= tests
 
-.PHONY: train test lint clean
+.PHONY: train test torture lint clean
 
 train: $(VENV)/.installed
 	$(BIN)/python -m experiments.train --preset=mnist
 
 test: $(VENV)/.test-installed lint
 	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile $(TESTS)
+
+torture: $(VENV)/.test-installed
+	$(BIN)/python -m tests.torture
 
 lint: $(VENV)/.test-installed
 	$(BIN)/ruff check .

@@ -84,7 +84,7 @@ def _compare(unbroken: Path, broken: Path) -> None:
 
 def _start(workdir: Path) -> subprocess.Popen:
     # A process killed before it wrote down its flags is started anew.
-    begun, flags_of = (workdir / "environment.json").is_file(), ROUNDS if FLAGS.rounds else SWEEP
+    begun, flags_of = (workdir / "flags.txt").is_file(), ROUNDS if FLAGS.rounds else SWEEP
     resume = ["--resume"] if begun else list(flags_of)
     command = [sys.executable, "-m", "experiments.ablation", f"--workdir={workdir}", *resume]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL)

@@ -18,6 +18,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 from rich.text import Text
 
+from cnn_jax import storage
 from cnn_jax.analysis.pages import duration
 from cnn_jax.errors import UsageError
 from cnn_jax.studies.axes import Study
@@ -139,12 +140,14 @@ def main() -> None:
         plan.print_plan(console, plans, costs)
         return
     print_sweep(console, prepared, plan.estimate_seconds(plans))
+    if FLAGS.resume:
+        study.print_going_on(console, directory.path)
     keeper = Keeper(directory.path, prepared, FLAGS.keep, command("train"))
-    with serving(console, directory.path):
-        with (
-            underway("ablation", directory, flagfile(), choices(prepared), prepared),
-            _bar(console, plans) as (show, say),
-        ):
+    with (
+        serving(console, directory.path),
+        underway("ablation", directory, flagfile(), choices(prepared), prepared),
+    ):
+        with _bar(console, plans) as (show, say):
             results = run_cells(
                 show,
                 directory.path,
@@ -156,6 +159,7 @@ def main() -> None:
                 say=say,
                 shard=FLAGS.shard_data,
                 must_stop=hosts.must_stop,
+                warn=lambda line: console.print(Text(line)),
             )
         if is_first():
             conclude(console, directory, prepared, keeper, results)
@@ -293,7 +297,7 @@ def conclude(
     """Writes the tables and the report."""
     from cnn_jax.analysis import ablation, figures
 
-    shown = (directory.path / FLAGS_FILE).read_text()
+    shown = storage.read(directory.path / FLAGS_FILE).decode()
     record = sweep_record(
         prepared,
         results,
@@ -365,4 +369,4 @@ def print_table(console: Console, record: "SweepRecord") -> None:
 
 
 if __name__ == "__main__":
-    launch(main)
+    launch(main, goes_on=True)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from cnn_jax import data
+from cnn_jax import data, storage
 from cnn_jax.errors import UsageError
 from cnn_jax.ops import augment
 from cnn_jax.ops.augment import AUGMENTATIONS, AugmentationCall
@@ -45,7 +45,8 @@ def main() -> None:
     fit = [name for name, entry in AUGMENTATIONS.items() if not (gray and entry.color)]
     calls = augment.parse(text) if config.augment else [augment.parse(name)[0] for name in fit]
     drawn = {_name(call, text): _draw(call, images, labels, dataset.num_classes) for call in calls}
-    augmentation_rows(images, drawn).savefig(out, dpi=130, bbox_inches="tight")
+    figure, kind = augmentation_rows(images, drawn), out.suffix[1:]
+    storage.write(out, lambda file: figure.savefig(file, format=kind, dpi=130, bbox_inches="tight"))
     terminal().print(f"picture: {out}")
 
 

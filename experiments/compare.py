@@ -47,7 +47,7 @@ def main(paths: list[str]) -> None:
                 f"{found.p:.3g}, {found.examples:,} images)",
                 markup=False,
             )
-    page.write_text(render_comparison(runs, pairs), encoding="utf-8")
+    saved_run.write_page(page, render_comparison(runs, pairs))
     console.print(f"page: {page}", markup=False)
 
 

@@ -6,7 +6,6 @@ terminal (or as --json) and as a page. With --dataset the run is tried on anothe
 same shape, whose classes are matched by name: a test of what a shift of the data does.
 """
 
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -27,6 +26,7 @@ from cnn_jax.analysis.evaluate import EVEN, Evaluation, as_json, calibrate, rend
 from cnn_jax.analysis.evaluate import evaluate as measure
 from cnn_jax.display import count, shown
 from cnn_jax.errors import UsageError
+from cnn_jax.storage import strict_json
 from cnn_jax.studies.choices import PLACE, data_choices, divide, read_pool
 from cnn_jax.studies.data_record import Found, find
 from cnn_jax.studies.saved_run import SavedRun
@@ -92,7 +92,7 @@ def main() -> None:
         record = {"run": str(saved.path), "evaluated_on": chosen.name, "notes": chosen.notes}
         record |= {"read": list(chosen.read)} if chosen.read else {}
         record |= as_json(found) | {"images_per_second": speed}
-        print(json.dumps(record, indent=2))
+        print(strict_json(record, indent=2))
         return
     console = terminal()
     console.print(Text(_headline(found, chosen.name)))

@@ -43,10 +43,7 @@ def main() -> None:
     console = terminal()
     with console.status("exporting"):
         content = EXPORTERS[FLAGS.to](saved)
-    try:
-        path.write_bytes(content)
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}; give another --out") from error
+    saved_run.write_page(path, content)
     console.print(f"{FLAGS.to}: {path} ({len(content) / 1e6:.1f} MB); what runs it:\n")
     shape = ", ".join(map(str, saved.task.image_shape))
     # As it is: brackets are no markup.

@@ -20,20 +20,20 @@ from cnn_jax.display import shown
 from cnn_jax.errors import DivergedError, FieldError, UsageError
 from cnn_jax.training import processes
 
-from . import command_line, module_of
+from . import command_line, module_of, output
 
 INTERRUPTED = 130
 DIVERGED = 3
 
 
-def launch(main: Callable[..., None], takes_paths: bool = False) -> None:
+def launch(main: Callable[..., None], takes_paths: bool = False, goes_on: bool = False) -> None:
     """`start`, as the last thing that a process does.
 
     An interrupted process ends at once: at Python's own exit JAX would first wait for the compiled
     program that is running, perhaps for minutes; and one of several, for the others.
     """
     try:
-        start(main, takes_paths)
+        start(main, takes_paths, goes_on)
     except Exception:
         if not jax.distributed.is_initialized():
             raise
@@ -49,25 +49,25 @@ def launch(main: Callable[..., None], takes_paths: bool = False) -> None:
         raise
 
 
-def start(main: Callable[..., None], takes_paths: bool = False) -> None:
+def start(main: Callable[..., None], takes_paths: bool = False, goes_on: bool = False) -> None:
     """Runs `main` with the flags of the command line, and exits.
 
     Bad input prints one line and exits with 2, a run that diverged with 3, an interruption with
-    130, the loss of a process that shares the work with 1. SIGTERM interrupts as Ctrl-C does.
-    Libraries log warnings only, unless --verbosity asks for more.
+    130, the loss of a process that shares the work with 1. SIGTERM and SIGHUP interrupt as Ctrl-C
+    does. Libraries log warnings only, unless --verbosity asks for more.
 
     Args:
         main: what to run.
         takes_paths: whether arguments that are not flags are given to `main`, as a list; if not,
             they are refused.
+        goes_on: whether it goes on where nobody reads what it prints.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    _listen()
     # A terminal that has no letter for a name shows which one it is.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    output.guard(goes_on)
 
     def run(arguments: list[str]) -> None:
         if not flags.FLAGS["verbosity"].present:
@@ -79,6 +79,7 @@ def start(main: Callable[..., None], takes_paths: bool = False) -> None:
             raise UsageError(f"unexpected argument {arguments[1]!r}; options start with --")
         else:
             main()
+        sys.stdout.flush()
 
     # absl knows the flags of the program that was started by the name of its file.
     module = module_of(main)
@@ -122,6 +123,14 @@ class _Terminal(Console):
             yield piece
 
 
+def _listen() -> None:
+    """Has signals interrupt the program; those stay ignored that are so from the start (nohup)."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
+
+
 def terminal() -> Console:
     """Where progress is printed; into a file or a pipe, in lines that are long enough."""
     console = _Terminal(highlight=False, soft_wrap=True)
@@ -133,9 +142,10 @@ def terminal() -> Console:
 def _keep_programs() -> None:
     """Keeps compiled programs on disk, so that the same run starts at once the next time.
 
-    Those that call oneDNN cannot be kept: XLA runs out of memory when it writes them down.
+    Those that call oneDNN cannot be kept: XLA runs out of memory when it writes them down. Where
+    there is no room, or an entry is damaged, they are compiled.
     """
-    warnings.filterwarnings("ignore", "Error writing persistent compilation cache.*bad_alloc")
+    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(default_folder() / "programs"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)

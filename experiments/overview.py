@@ -4,7 +4,6 @@ Name, data, model, accuracy with its interval, when it was started, and which ch
 apart; the last one first. --json prints all that is known.
 """
 
-import json
 from pathlib import Path
 
 from absl import flags
@@ -15,6 +14,7 @@ from rich.text import Text
 from cnn_jax.analysis.index import INDEX_FILE
 from cnn_jax.display import shown
 from cnn_jax.errors import UsageError
+from cnn_jax.storage import strict_json
 from cnn_jax.studies.overview import Entry, differing, find_entries, write_index_of_runs
 
 from .launch import launch, terminal
@@ -45,7 +45,7 @@ def main(paths: list[str]) -> None:
         return
     if FLAGS.json:
         records = [entry._asdict() | {"path": str(entry.path)} for entry in entries]
-        print(json.dumps(records, indent=2))
+        print(strict_json(records, indent=2))
         return
     if not entries:
         print(f"{shown(str(folder))} holds no run and no sweep")

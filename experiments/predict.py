@@ -8,8 +8,6 @@ Of a run whose images have several labels, each label over its threshold is list
 
 import csv
 import itertools
-import json
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +19,7 @@ from absl import flags
 from rich.console import Console
 from rich.text import Text
 
-from cnn_jax import compilation
+from cnn_jax import compilation, storage
 from cnn_jax.analysis import figures, pictures
 from cnn_jax.analysis.likeness import unit_features
 from cnn_jax.analysis.predictions import Guess, ranked, there
@@ -29,6 +27,7 @@ from cnn_jax.analysis.statistics import wilson_interval
 from cnn_jax.data.cache import progress
 from cnn_jax.display import cell
 from cnn_jax.errors import UsageError
+from cnn_jax.storage import strict_json
 from cnn_jax.studies.saved_run import SavedRun
 
 from . import command
@@ -100,20 +99,15 @@ def main(paths: list[str]) -> None:
     if not first:
         skipped.fail()
     predictions = itertools.chain(first, predictions)
-    try:
-        if FLAGS.json:
-            print_json(predictions, saved, thresholds)
-        elif FLAGS.csv:
-            print_csv(predictions, saved, thresholds)
-        else:
-            print_bars(terminal(), predictions, len(files), thresholds)
-            if not saved.calibrated:
-                terminal().print(saved_run.UNCALIBRATED.format(saved.config.loss))
-        skipped.tell()
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Who reads has enough; Python would still complain when it flushes at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if FLAGS.json:
+        print_json(predictions, saved, thresholds)
+    elif FLAGS.csv:
+        print_csv(predictions, saved, thresholds)
+    else:
+        print_bars(terminal(), predictions, len(files), thresholds)
+        if not saved.calibrated:
+            terminal().print(saved_run.UNCALIBRATED.format(saved.config.loss))
+    skipped.tell()
     if FLAGS.picture:
         draw(Path(FLAGS.picture), first, saved, thresholds)
         if not (FLAGS.json or FLAGS.csv):
@@ -206,7 +200,7 @@ def print_json(predictions: Iterator[Prediction], saved: SavedRun, thresholds: T
             "truncated": prediction.fitted.truncated,
             "unlike_training": prediction.unlike,
         }
-        print(before + json.dumps(record), end="")
+        print(before + strict_json(record), end="")
         before = ",\n"
     print("]")
 
@@ -342,11 +336,8 @@ def draw(
         FLAGS.top if thresholds is None else _MOST_LABELS,
         None if thresholds is None else np.array(list(thresholds.values())),
     )
-    try:
-        with figures.missing_letters_said():
-            figure.savefig(path, dpi=144)
-    except OSError as error:
-        raise UsageError(f"cannot write --picture={path}: {error.strerror}") from error
+    with figures.missing_letters_said():
+        storage.write(path, lambda file: figure.savefig(file, format=path.suffix[1:], dpi=144))
 
 
 if __name__ == "__main__":

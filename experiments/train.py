@@ -17,6 +17,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 from rich.text import Text
 
+from cnn_jax import storage
 from cnn_jax.analysis.evaluate import Evaluation
 from cnn_jax.analysis.index import with_way_back
 from cnn_jax.analysis.pages import duration
@@ -90,6 +91,7 @@ def main() -> None:
     (trial,), config = lone.cell.trials, lone.cell.config
     content = flags_text({**trial.hparams, "loss": config.loss, "precision": config.precision})
     if FLAGS.resume:
+        study.print_going_on(console, directory.path)
         content = _goes_on(console, directory, lone) + content
     with (
         serving(console, directory.path),
@@ -116,11 +118,11 @@ def _goes_on(console: Console, directory: RunDirectory, lone: CellPlan) -> str:
         UsageError: if it would be shorter.
     """
     path = directory.path / FLAGS_FILE
-    lines = path.read_text().splitlines(keepends=True)
+    lines = storage.read(path).decode().splitlines(keepends=True)
     said = "".join(line for line in lines if line.startswith("#"))
     before, now = planned_epochs(directory.path), lone.cell.config.epochs
     done = checkpoints.latest(directory.checkpoints)
-    if now < (int(done.name[-5:]) if done else 0):
+    if now < (int(done.stem[-5:]) if done else 0):
         raise UsageError(f"--epochs={now}: the run in {directory.path} has trained longer already")
     if before == now or constant_rate(lone.cell.config, lone.cell.trials[0].hparams):
         return said
@@ -188,6 +190,8 @@ def train(console: Console, run: LoneRun, trackers: Sequence[Tracker]) -> None:
     """Trains as far as it goes, with a bar, and a line for each epoch."""
     if run.done and not run.diverged:
         console.print(f"going on after epoch {run.done} of {run.epochs}")
+    for name in run.remade:
+        console.print(f"{name} had lost lines and is made again from the checkpoint")
     with console.status("compiling"):
         run.compile()
     console.print(f"compiled in {run.compile_seconds:.1f} s")
@@ -207,6 +211,10 @@ def train(console: Console, run: LoneRun, trackers: Sequence[Tracker]) -> None:
                 tracker.epoch(end.metrics)
             rate = end.timing["images_per_second"]
             progress.console.print(_line(end.metrics, run.epochs, rate))
+            if end.problem:
+                progress.console.print(
+                    Text(f"{end.problem}; it is tried again after the next epoch")
+                )
             left = duration((run.epochs - run.done) * end.seconds)
             move(progress, bar, run.done, left=f"about {left} left")
 
@@ -236,7 +244,7 @@ def conclude(
     if about := tested.about_epochs():
         console.print(about)
     with console.status("writing the report"):
-        shown = (directory.path / FLAGS_FILE).read_text()
+        shown = storage.read(directory.path / FLAGS_FILE).decode()
         page = tested.report(shown, environment(as_started()), most)
         directory.write(REPORT_FILE, with_way_back(page))
         write_index(directory.path, what_next(directory.path))
@@ -265,4 +273,4 @@ def _line(metrics: dict[str, float], epochs: int, rate: float) -> str:
 
 
 if __name__ == "__main__":
-    launch(main)
+    launch(main, goes_on=True)

@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cnn_jax import storage
 from cnn_jax.analysis.ablation import (
     SweepRecord,
     markdown_table,
@@ -37,7 +38,7 @@ from cnn_jax.studies.data_record import write_records
 from cnn_jax.studies.kept_trials import WHICH, Keeper
 from cnn_jax.studies.planning import prepare
 from cnn_jax.studies.rounds import REFINE
-from cnn_jax.studies.run_directory import FLAGS_FILE, RunDirectory, environment
+from cnn_jax.studies.run_directory import RunDirectory, environment, is_begun
 from cnn_jax.studies.sweep import COMPARISONS, sweep_choices, sweep_record
 from cnn_jax.training.grid import Axis, Value, split_axis
 from cnn_jax.training.sweep import default_vectorization
@@ -139,9 +140,9 @@ class Comparison:
             ArgumentError: if it cannot be written.
         """
         try:
-            Path(path).write_text(render_ablation_report(self.record), encoding="utf-8")
-        except OSError as error:
-            raise ArgumentError(f"path: cannot write {path}: {error.strerror}") from error
+            storage.write(Path(path), render_ablation_report(self.record))
+        except storage.WriteError as error:
+            raise ArgumentError(f"path: {error}") from error
         return Path(path)
 
     @cached_property
@@ -276,10 +277,10 @@ def ablate(
         shown += f"--search={search}\n" if search != REFINE else ""
         shown += f"--tune_seeds={tune_seeds}\n" if tune_seeds else ""
         described = sweep_choices(prepared, prune, None, files)
-        directory.create(shown, described, _COMMAND, files)
-        write_records(directory, [loaded.record for loaded in prepared.loaded])
-        keeper = Keeper(directory.path, prepared, keep if kept else "none", files=files)
-        with progress_bar(progress) as show:
+        with directory.locked(new=True), progress_bar(progress) as show:
+            write_records(directory, [loaded.record for loaded in prepared.loaded])
+            directory.create(shown, described, _COMMAND, files)
+            keeper = Keeper(directory.path, prepared, keep if kept else "none", files=files)
             results = run_cells(
                 lambda share, text, left: show(share, f"{text} {left}"),
                 directory.path,
@@ -290,7 +291,6 @@ def ablate(
                 keeper,
                 say=say_in_notebook(progress),
             )
-        shown = (directory.path / FLAGS_FILE).read_text()
         record = sweep_record(
             prepared,
             results,
@@ -366,6 +366,6 @@ def _directory(workdir: str | Path | None) -> RunDirectory:
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         return RunDirectory(Path(folder))
     path = Path(workdir)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if is_begun(path):
         raise ArgumentError(f"workdir={path} already exists; give a new folder")
     return RunDirectory(path)

@@ -2,7 +2,9 @@
 
 import html
 import json
+import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from cnn_jax import compilation
+from cnn_jax import compilation, storage
 from cnn_jax.analysis import pictures
 from cnn_jax.api._arguments import (
     ArgumentError,
@@ -28,17 +30,23 @@ from cnn_jax.studies.choices import every_choice
 from cnn_jax.studies.data_record import write_records
 from cnn_jax.studies.kept_trials import flagfile
 from cnn_jax.studies.lone_run import (
-    METRICS_FILE,
-    STEPS_FILE,
-    TIMINGS_FILE,
+    LINES,
     Keep,
     LoneRun,
     Tested,
     read_test_split,
+    said_of,
     write_result,
 )
 from cnn_jax.studies.planning import CellPlan, prepare
-from cnn_jax.studies.run_directory import BEST, CHECKPOINTS, REPORT_FILE, RunDirectory, environment
+from cnn_jax.studies.run_directory import (
+    BEST,
+    CHECKPOINTS,
+    REPORT_FILE,
+    RunDirectory,
+    environment,
+    is_begun,
+)
 from cnn_jax.studies.saved_run import SavedRun
 from cnn_jax.studies.saved_run import load_run as load_saved_run
 from cnn_jax.training import Config, TrainState
@@ -130,13 +138,13 @@ class TrainedRun:
             page = self._tested.report(shown, environment(_COMMAND))
         else:
             stored = self.saved.path / REPORT_FILE
-            if not stored.is_file():
+            if not storage.is_recorded(stored):
                 raise ArgumentError(f"the run in {self.saved.path} has no report: it has not ended")
-            page = stored.read_text(encoding="utf-8")
+            page = storage.read(stored).decode()
         try:
-            Path(path).write_text(page, encoding="utf-8")
-        except OSError as error:
-            raise ArgumentError(f"path: cannot write {path}: {error.strerror}") from error
+            storage.write(Path(path), page)
+        except storage.WriteError as error:
+            raise ArgumentError(f"path: {error}") from error
         return Path(path)
 
     def save(self, workdir: str | Path) -> Path:
@@ -148,14 +156,16 @@ class TrainedRun:
         """
         if self._tested is None or self.saved.path.is_dir():
             raise ArgumentError(f"the run lies in {self.saved.path} already; copy that folder")
-        directory = _new_directory(workdir)
-        _begin(directory, self.saved.choices, self._tested.lone)
-        for metrics, timing in zip(self.history, self._tested.timings, strict=True):
-            directory.append(METRICS_FILE, dict(metrics))
-            directory.append(TIMINGS_FILE, timing)
-        directory.append(STEPS_FILE, *self._tested.points)
-        directory.save(self.state, BEST if Keep.of(self.saved.choices).best else CHECKPOINTS)
-        _end(directory, self)
+        directory, timings = _new_directory(workdir), self._tested.timings
+        with named(), directory.locked(new=True):
+            _begin(directory, self.saved.choices, self._tested.lone)
+            lines = self.history, timings, self._tested.points
+            for name, records in zip(LINES, lines, strict=True):
+                directory.set_lines(name, records)
+            said = said_of(int(self.state.epoch), *lines)
+            where = BEST if Keep.of(self.saved.choices).best else CHECKPOINTS
+            directory.save(self.state, said, where)
+            _end(directory, self)
         return directory.path
 
     def __repr__(self) -> str:
@@ -268,19 +278,23 @@ def train(
         (trial,) = lone.cell.trials
         place = Path("not saved") if directory is None else directory.path
         parts = place, given, lone.cell.config, trial.hparams, lone.loaded.record, lone.run
-        if directory is not None:
-            _begin(directory, given, lone)
-        placed = lone.place()
-        run = LoneRun(lone, placed, directory, keep=Keep.of(given))
-        with progress_bar(progress) as show:
-            show(0, "compiling")
-            for end in run.fit():
-                show(run.done / run.epochs, _line(end.metrics, run.epochs))
-        tested = read_test_split(run, placed)
-        saved = SavedRun(*parts, tested.state, {})
-        trained = TrainedRun(saved, run.trial.history, tested.to_json(), tested)
-        if directory is not None:
-            _end(directory, trained)
+        with nullcontext() if directory is None else directory.locked(new=True):
+            if directory is not None:
+                _begin(directory, given, lone)
+            placed = lone.place()
+            run = LoneRun(lone, placed, directory, keep=Keep.of(given))
+            with progress_bar(progress) as show:
+                show(0, "compiling")
+                for end in run.fit():
+                    show(run.done / run.epochs, _line(end.metrics, run.epochs))
+                    if end.problem:
+                        warnings.warn(end.problem, stacklevel=2)
+            tested = read_test_split(run, placed)
+            history = run.trial.history
+            saved = SavedRun(*parts, tested.state, history[: int(tested.state.epoch)], {})
+            trained = TrainedRun(saved, history, tested.to_json(), tested)
+            if directory is not None:
+                _end(directory, trained)
         return trained
 
 
@@ -306,16 +320,14 @@ def load_run(path: str | Path, *, data: Any = None) -> TrainedRun:
         raise ArgumentError(f"path={folder} is not a folder; give the folder of a run")
     with named():
         saved = load_saved_run(folder, {} if data is None else {"dataset": str(data)})
-    lines = (folder / METRICS_FILE).read_text().splitlines()
-    history = tuple(json.loads(line) for line in lines if line.endswith("}"))
-    file = folder / "result.json"
-    result = json.loads(file.read_text()) if file.is_file() else {}
-    return TrainedRun(saved, history[: int(saved.state.epoch)], result)
+        file = folder / "result.json"
+        result = json.loads(storage.read(file)) if storage.is_recorded(file) else {}
+    return TrainedRun(saved, saved.history, result)
 
 
 def _new_directory(workdir: str | Path) -> RunDirectory:
     path = Path(workdir)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if is_begun(path):
         raise ArgumentError(f"workdir={path} already exists; give a new folder")
     return RunDirectory(path)
 
@@ -323,6 +335,7 @@ def _new_directory(workdir: str | Path) -> RunDirectory:
 def _begin(directory: RunDirectory, choices: dict[str, Any], lone: CellPlan) -> None:
     """Writes what is known before the first step."""
     (trial,), config = lone.cell.trials, lone.cell.config
+    write_records(directory, [lone.loaded.record])
     with named():
         files = used_files([choices])
         kept = [directory.path / KEPT / f"{i:02d}_{file.name}" for i, file in enumerate(files)]
@@ -332,7 +345,6 @@ def _begin(directory: RunDirectory, choices: dict[str, Any], lone: CellPlan) -> 
             _COMMAND,
             files,
         )
-    write_records(directory, [lone.loaded.record])
 
 
 def _end(directory: RunDirectory, run: TrainedRun) -> None:

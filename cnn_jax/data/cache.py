@@ -10,7 +10,6 @@ import json
 import os
 import re
 import sys
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -21,11 +20,13 @@ from typing import Any
 import numpy as np
 from absl import logging
 
+from cnn_jax import storage
 from cnn_jax.data.dataset import Dataset, PixelRule, Split, check_dataset
 from cnn_jax.display import shown
 
 # Part of every fingerprint: raise it when decoding or the layout of the file changes.
 _FORMAT = 3
+_DAY = 86_400.0
 
 
 def default_folder() -> Path:
@@ -88,7 +89,7 @@ def cached(
         _write(path, dataset)
         # What lies in a file takes no memory that others need.
         return _read(path, check=False)
-    except OSError as error:
+    except (OSError, storage.WriteError) as error:
         logging.warning(
             "%s is not cached, so the next start decodes it again: %s", shown(name), error
         )
@@ -151,28 +152,22 @@ _LONGEST_HEADER = 1 << 16
 
 
 def _write(path: Path, dataset: Dataset) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    storage.make_folder(path.parent)
+    # Data sets are large: what a killed process left of one is not left for long.
+    storage.remove_parts(path.parent.iterdir(), seconds=_DAY)
     arrays: dict[str, Any] = {
         f"{name}_{what}": getattr(split, what)
         for name, split in dataset.splits.items()
         for what in ("images", "labels")
     }
     said = {"notes": dataset.notes, "rule": dataset.rule, "unread": dict(dataset.unread)}
-    # Written beside its place and then renamed: nobody ever sees half a file.
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".tmp")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            np.savez(
-                file,
-                name=np.array(dataset.name),
-                class_names=np.array(dataset.class_names),
-                said=np.array(json.dumps(said)),
-                **arrays,
-            )
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    content = {
+        "name": np.array(dataset.name),
+        "class_names": np.array(dataset.class_names),
+        "said": np.array(json.dumps(said)),
+        **arrays,
+    }
+    storage.write(path, lambda file: np.savez(file, allow_pickle=False, **content))
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from cnn_jax import storage
 from cnn_jax.errors import UsageError
 from cnn_jax.extend._registry import EXTENSIONS, Extension, ExtensionError, reading
 
@@ -54,7 +55,9 @@ def loaded_files() -> list[ExtensionFile]:
 
 def kept_files(run: Path) -> list[Path]:
     """The files that lie in the folder of a run, in the order in which they were read."""
-    return sorted((run / KEPT).glob("*.py"))
+    folder = run / KEPT
+    names = {path.name for path in folder.glob("*.py")} | {*(storage.recorded(folder) or ())}
+    return [folder / name for name in sorted(names)]
 
 
 def kept_file(run: Path, name: str) -> Path:
@@ -75,7 +78,8 @@ def read_text(path: Path) -> ExtensionFile:
         UsageError: if it cannot be read.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        kept = path.parent.name == KEPT
+        text = storage.read(path).decode() if kept else path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UsageError(f"there is no file {path} to extend cnn_jax by") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -1,10 +1,11 @@
 """Trains the cells of a sweep one after another, writing down all that a kill must not lose."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cnn_jax import training
+from cnn_jax import storage, training
 from cnn_jax.analysis import answers
 from cnn_jax.analysis.pages import duration
 from cnn_jax.studies.kept_trials import Keeper
@@ -108,6 +109,7 @@ class CellRun:
     keeper: Keeper
     prune: bool
     must_stop: Callable[[], bool]
+    warn: Say
     tests: bool = True
 
     def run(self, most: int | None, test: training.Examples) -> CellResult:
@@ -179,8 +181,14 @@ class CellRun:
             self.board.worked(cost * (_trained(end.standing) - _trained(standing)), end.seconds)
             state, standing = end.state, end.standing
             if standing.epoch < epochs or len(members) < len(trials):
-                self.directory.save(number, state, standing)
-                if self.must_stop():
+                stop = self.must_stop()
+                try:
+                    self.directory.save(number, state, standing)
+                except storage.WriteError as error:
+                    if stop:
+                        raise
+                    self.warn(f"{error}; it is tried again after the next epoch")
+                if stop:
                     raise KeyboardInterrupt
             self.board.show(
                 self.place,
@@ -210,11 +218,12 @@ class _Workshop:
         shard: bool,
         again: bool,
         must_stop: Callable[[], bool],
+        warn: Say,
     ):
         self._sweep, self._board, self._vectorization = sweep, board, vectorization
         self._keeper, self._count = keeper, 0
         self._most, self._prune, self._shard = most, prune, shard
-        self._again, self._must_stop = again, must_stop
+        self._again, self._must_stop, self._warn = again, must_stop, warn
         self._where: object = None
         self._trainers: dict[int, Trainer] = {}
 
@@ -233,6 +242,8 @@ class _Workshop:
         directory = CellDirectory(self._sweep, index, number)
         result = directory.result()
         if result is None:
+            if directory.lost:
+                self._warn(f"the result of cell {self._count + 1} is lost: it is trained again")
             result = self._train(index, directory, plan, tests, places)
         else:
             self._board.skipped(plan.cost)
@@ -256,7 +267,7 @@ class _Workshop:
         before = trainer.programs, trainer.compile_seconds
         cell = CellRun(
             self._count, plan, trainer, directory, self._board, self._keeper, self._prune,
-            self._must_stop, tests,
+            self._must_stop, self._warn, tests,
         )  # fmt: skip
         result = cell.run(places or self._most, self._placed.test)
         result = result._replace(
@@ -280,6 +291,7 @@ def run_cells(
     say: Say = lambda line: None,
     shard: bool = False,
     must_stop: Callable[[], bool] = lambda: False,
+    warn: Say = warnings.warn,
 ) -> list[CellResult]:
     """Trains every cell that is not finished, round after round; the results of all, in order.
 
@@ -294,6 +306,7 @@ def run_cells(
         say: what has come of each cell, likewise.
         shard: whether each device has its part of the data only.
         must_stop: asked after every epoch.
+        warn: told what could not be written down, and what was lost and is made again.
 
     Raises:
         KeyboardInterrupt: when a process was told to stop, and all that was trained is written
@@ -301,7 +314,9 @@ def run_cells(
     """
     board = Board(show, prepared, say)
     again = bool(prepared.study.rules.apart or prepared.study.rules.looks)
-    workshop = _Workshop(sweep, board, vectorization, most, prune, keeper, shard, again, must_stop)
+    workshop = _Workshop(
+        sweep, board, vectorization, most, prune, keeper, shard, again, must_stop, warn
+    )
     results: list[CellResult] = []
     places: dict[int, int] = {}
     number = 0

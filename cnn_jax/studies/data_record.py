@@ -9,6 +9,7 @@ put together again wherever the pictures lie, and what is different there can be
 import hashlib
 import io
 import json
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int, UInt64
 
-from cnn_jax import data
+from cnn_jax import data, storage
 from cnn_jax.analysis.pictures import Style, learn_style
 from cnn_jax.errors import UsageError
 from cnn_jax.studies.run_directory import RunDirectory
@@ -150,29 +151,32 @@ def read_record(path: Path) -> DataRecord | None:
         UsageError: if it cannot be read.
     """
     file = path / DATA_FILE
-    if not file.is_file():
+    if not storage.is_recorded(file):
         return None
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        with np.load(path / EXAMPLES_FILE, allow_pickle=False) as arrays:
+        content = json.loads(storage.read(file))
+        held = io.BytesIO(storage.read(path / EXAMPLES_FILE))
+        with np.load(held, allow_pickle=False) as arrays:
             splits = {
                 name: Known(arrays[f"{name}_hashes"], arrays[f"{name}_labels"])
                 for name in SPLITS
                 if f"{name}_hashes" in arrays
             }
-        held = content["task"]
-        lists = {name: tuple(value) for name, value in held.items() if isinstance(value, list)}
+        task = content["task"]
+        lists = {name: tuple(value) for name, value in task.items() if isinstance(value, list)}
         record = DataRecord(
             content["name"],
             tuple(content["class_names"]),
-            Task(**held | lists),
+            Task(**task | lists),
             Style.from_json(content["style"]),
             data.PixelRule(**content["rule"]),
             tuple(content["notes"]),
             bool(content["own_validation"]),
             splits,
         )
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except UsageError:
+        raise
+    except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
         raise UsageError(f"{file} is damaged: {error}; put it back as the run wrote it") from error
     if record.fingerprint != content["fingerprint"]:
         raise UsageError(f"{path / EXAMPLES_FILE} is not what the run wrote; put it back")

@@ -5,7 +5,6 @@ the report. What all trials of a data set share is there once, as links to the s
 """
 
 import io
-import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from cnn_jax import storage
 from cnn_jax.analysis import answers
 from cnn_jax.analysis.statistics import wilson_interval
 from cnn_jax.extend import KEPT, ExtensionFile, loaded_files
@@ -24,7 +24,7 @@ from cnn_jax.studies.axes import Study, trial_choices
 from cnn_jax.studies.data_record import DATA_FILE, EXAMPLES_FILE, record_folders
 from cnn_jax.studies.lone_run import ANSWERS_FILE, METRICS_FILE, TIMINGS_FILE
 from cnn_jax.studies.planning import CellPlan, Prepared
-from cnn_jax.studies.run_directory import RunDirectory
+from cnn_jax.studies.run_directory import RESULT_FILE, RunDirectory
 from cnn_jax.studies.sweep_directory import KEPT_TRIALS
 from cnn_jax.training import Config, TrainState
 from cnn_jax.training.config import AUGMENT_PREFIX
@@ -82,33 +82,36 @@ class Keeper:
         choices, config, hparams = self._as_run(trial)
         files = loaded_files() if self.files is None else self.files
         path = folder_of(self.sweep, self.prepared.study, trial)
-        shutil.rmtree(path, ignore_errors=True)
+        if is_first():
+            shutil.rmtree(path, ignore_errors=True)
         directory = RunDirectory(path)
         kept = [path / KEPT / f"{index:02d}_{file.name}" for index, file in enumerate(files)]
+        loaded = self.prepared.loaded
+        number = next(i for i, each in enumerate(loaded) if each is plan.loaded)
+        records = record_folders(self.sweep, len(loaded))[number]
+        if is_first():
+            for name in (EXAMPLES_FILE, DATA_FILE):
+                storage.link(records / name, path / name)
+        images, seconds = len(plan.loaded.dataset.train), trial.seconds / len(trial.history)
+        pace = {"seconds": seconds, "images_per_second": images / seconds}
+        timings = [{"epoch": row["epoch"]} | pace for row in trial.history]
+        directory.set_lines(METRICS_FILE, trial.history)
+        directory.set_lines(TIMINGS_FILE, timings)
+        directory.save(state, {"history": trial.history, "timings": timings})
+        if trial.test_accuracy is not None:
+            directory.write_json(RESULT_FILE, self._result(plan, trial))
+        if trial.right is not None:
+            right = answers.unpack(trial.right, len(plan.loaded.dataset.test))
+            content = io.BytesIO()
+            np.savez_compressed(content, right=right)
+            directory.write(ANSWERS_FILE, content.getvalue())
+        # Last: without its flags.txt a folder is no run.
         directory.create(
             flagfile(choices, config, hparams, kept),
             of_run.every_choice(choices, config, hparams, files),
             self.command(trial),
             files,
         )
-        loaded = self.prepared.loaded
-        number = next(i for i, each in enumerate(loaded) if each is plan.loaded)
-        records = record_folders(self.sweep, len(loaded))[number]
-        for name in (DATA_FILE, EXAMPLES_FILE):
-            _link(records / name, path / name)
-        images, seconds = len(plan.loaded.dataset.train), trial.seconds / len(trial.history)
-        for row in trial.history:
-            directory.append(METRICS_FILE, row)
-            timing = {"epoch": row["epoch"], "seconds": seconds}
-            directory.append(TIMINGS_FILE, timing | {"images_per_second": images / seconds})
-        directory.save(state)
-        if trial.test_accuracy is not None:
-            directory.write_json("result.json", self._result(plan, trial))
-        if trial.right is not None:
-            right = answers.unpack(trial.right, len(plan.loaded.dataset.test))
-            content = io.BytesIO()
-            np.savez_compressed(content, right=right)
-            directory.write(ANSWERS_FILE, content.getvalue())
 
     def command(self, trial: Trial) -> str:
         """The command that trains a trial alone."""
@@ -153,16 +156,6 @@ def folder_of(sweep: Path, study: Study, trial: Trial) -> Path:
 def _score(trial: Trial) -> float:
     last = trial.history[-1]
     return last.get("validation_accuracy", last["train_accuracy"])
-
-
-def _link(source: Path, target: Path) -> None:
-    """The same file under another name; a copy where the file system has no links."""
-    if not is_first():
-        return
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 def flagfile(

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
-from cnn_jax import compilation, training
+from cnn_jax import compilation, storage, training
 from cnn_jax.analysis import live, report
 from cnn_jax.analysis.evaluate import Evaluation, calibrate, evaluate, labels_json
 from cnn_jax.analysis.explain import TrainedNetwork, trained_network
@@ -28,8 +28,10 @@ from cnn_jax.studies.run_directory import (
     LIKENESS_FILE,
     RESULT_FILE,
     RunDirectory,
+    history_of,
 )
-from cnn_jax.training.grid import Trial
+from cnn_jax.training import checkpoints
+from cnn_jax.training.grid import Trial, with_nan
 from cnn_jax.training.loop import Standing
 from cnn_jax.training.processes import fetch
 from cnn_jax.training.run import Points, parts_of_epoch
@@ -40,10 +42,15 @@ METRICS_FILE = "metrics.jsonl"
 TIMINGS_FILE = "timings.jsonl"
 # What epochs looked like inside: about 100 lines each.
 STEPS_FILE = "steps.jsonl"
+# All files of lines.
+LINES = (METRICS_FILE, TIMINGS_FILE, STEPS_FILE)
 # Which test images are answered right, in the order of the record of the data.
 ANSWERS_FILE = "answers.npz"
 # More logits of the validation split than this are not written down.
 _HELD_OUT_NUMBERS = 4_000_000
+
+
+Records = Sequence[Mapping[str, float]]
 
 
 class EpochEnd(NamedTuple):
@@ -55,12 +62,14 @@ class EpochEnd(NamedTuple):
         seconds: of all of it, the evaluation on validation included.
         points: what it looked like inside, in about 100 parts: step (of the whole run) and epoch at
             the end of each, learning_rate there, and the mean train_loss.
+        problem: why it could not be written down, which is tried again after the next one.
     """
 
     metrics: dict[str, float]
     timing: dict[str, float]
     seconds: float
     points: list[dict[str, float]]
+    problem: str = ""
 
 
 class Keep(NamedTuple):
@@ -90,6 +99,21 @@ def best_epoch(history: Sequence[Mapping[str, float]]) -> int:
     return int(next(places, 0))
 
 
+def said_of(
+    epochs: int, history: Records, timings: Records, points: Records
+) -> dict[str, Sequence[Mapping[str, float]]]:
+    """What a checkpoint after so many epochs says beside the state.
+
+    Args:
+        epochs: that it is after.
+        history: a record for each epoch, perhaps of later ones too.
+        timings: likewise.
+        points: about 100 for each epoch.
+    """
+    within = [point for point in points if point["epoch"] <= epochs]
+    return {"history": history[:epochs], "timings": timings[:epochs], "points": within}
+
+
 class LoneRun:
     """The training of one network, from the start or from the last checkpoint of its folder.
 
@@ -97,6 +121,7 @@ class LoneRun:
         trial: with the history of the epochs done.
         timings: one record for each of them.
         points: about 100 for each of them, as in `EpochEnd`.
+        remade: files of lines that had lost some, and have them again from the checkpoint.
 
     Args:
         lone: the plan of its only cell.
@@ -127,6 +152,8 @@ class LoneRun:
         (self.trial,) = lone.cell.trials
         self.timings: list[dict[str, float]] = []
         self.points: list[dict[str, float]] = []
+        self.remade: list[str] = []
+        self._unsaved, self._best_saved = False, 0
         self._trainer = training.Trainer(lone.run, placed.train, placed.validation, mesh=lone.mesh)
         self._state, self._standing = self._begin(resume)
 
@@ -202,15 +229,14 @@ class LoneRun:
             last = self.stopped or self.diverged or self.done == self.epochs
             if self._is_best():
                 self._best = self.state
-                if self.directory is not None:
-                    self.directory.save(self._best, BEST)
-            if self.directory is not None:
-                self.directory.append(METRICS_FILE, metrics)
-                self.directory.append(TIMINGS_FILE, timing)
-                self.directory.append(STEPS_FILE, *points)
-                if stop or last or self.done % checkpoint_every == 0:
-                    self.directory.save(self.state)
-            yield EpochEnd(metrics, timing, end.seconds, points)
+            problem = ""
+            try:
+                self._write_down(stop or last or self.done % checkpoint_every == 0)
+            except storage.WriteError as error:
+                if stop or last:
+                    raise
+                problem = str(error)
+            yield EpochEnd(metrics, timing, end.seconds, points, problem)
             if stop:
                 raise KeyboardInterrupt
             if last:
@@ -226,28 +252,51 @@ class LoneRun:
             for end, loss, rate in zip(*columns, strict=True)
         ]
 
+    @property
+    def _lines(self) -> tuple[Records, Records, Records]:
+        """What the files of `LINES` hold."""
+        return self.trial.history, self.timings, self.points
+
+    def _write_down(self, checkpoint: bool) -> None:
+        """Writes down the epochs done, those too of which that failed before."""
+        if self.directory is None:
+            return
+        due, self._unsaved = checkpoint or self._unsaved, checkpoint or self._unsaved
+        for name, records in zip(LINES, self._lines, strict=True):
+            self.directory.append(name, records)
+        if not due:
+            return
+        # The best epoch before the last one, whose checkpoint then never lacks its best.
+        best = 0 if self._best is None else int(self._best.epoch)
+        if self._best is not None and best != self._best_saved:
+            self.directory.save(self._best, said_of(best, *self._lines), BEST, keep=True)
+            self._best_saved = best
+        self.directory.save(self.state, said_of(self.done, *self._lines))
+        checkpoints.prune(self.directory.path / BEST, best)
+        self._unsaved = False
+
     def _begin(self, resume: bool) -> tuple[SweepState, Standing]:
         """Before the first epoch, or after the last checkpoint."""
         held = None
         if self.directory is not None:
-            if resume:
-                like = self._trainer.like_alone(self.trial)
-                held = self.directory.restore(like)
-                self._best = self.directory.restore(like, BEST)
-            done = 0 if held is None else int(held.epoch)
-            self.timings = self.directory.history(TIMINGS_FILE, done)
-            self.points = self.directory.history(STEPS_FILE, done)
-            history = tuple(self.directory.history(METRICS_FILE, done))
+            held = self.directory.last() if resume else None
+            history = () if held is None else history_of(held)
+            said = {} if held is None else held.said
+            self.timings = [*map(with_nan, said.get("timings", ()))]
+            # A trial that a sweep has kept knows no points.
+            self.points = [*map(with_nan, said.get("points", ()))]
             self.trial = replace(self.trial, history=history)
-            if self._best is not None and int(self._best.epoch) > done:
-                # It will come again.
-                self.directory.forget(BEST)
-                self._best = None
+            lines = zip(LINES, self._lines, strict=True)
+            self.remade = [name for name, rows in lines if self.directory.set_lines(name, rows)]
         if held is None:
             return self._trainer.start([self.trial])
+        like = self._trainer.like_alone(self.trial)
+        if self._keep.best and (epoch := best_epoch(history)):
+            best = checkpoints.read_epoch(held.path.parents[1] / BEST, epoch)
+            self._best, self._best_saved = best.restore(like), epoch
         if any(math.isnan(value) for value in self.trial.history[-1].values()):
             self.trial = replace(self.trial, status="diverged")
-        return self._trainer.resume(held, self.trial)
+        return self._trainer.resume(held.restore(like), self.trial)
 
 
 @dataclass(frozen=True, eq=False)

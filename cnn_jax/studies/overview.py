@@ -1,7 +1,8 @@
 """What lies in a folder of runs and sweeps, and what is known of several runs at once."""
 
+import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,13 +10,22 @@ from urllib.parse import quote
 
 import numpy as np
 
+from cnn_jax import storage
 from cnn_jax.analysis import index
 from cnn_jax.analysis.compare import ComparedRun, Pair, compare_answers
 from cnn_jax.errors import UsageError
 from cnn_jax.studies.data_record import read_record
-from cnn_jax.studies.lone_run import ANSWERS_FILE, METRICS_FILE
-from cnn_jax.studies.run_directory import CONFIG_FILE, RESULT_FILE, RunDirectory, plain
+from cnn_jax.studies.lone_run import ANSWERS_FILE
+from cnn_jax.studies.run_directory import (
+    BEST,
+    CHECKPOINTS,
+    CONFIG_FILE,
+    RESULT_FILE,
+    history_of,
+    plain,
+)
 from cnn_jax.studies.sweep_directory import KEPT_TRIALS, check_no_sweep, read_rows
+from cnn_jax.training import checkpoints
 
 # Choices that say where things are, and not what they are.
 _PLACES = frozenset({"data_dir", "extensions"})
@@ -82,7 +92,9 @@ def read_entry(path: Path) -> Entry:
 
 def _json(file: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads(file.read_text())) if file.is_file() else {}
+        return dict(json.loads(storage.read(file))) if storage.is_recorded(file) else {}
+    except UsageError:
+        raise
     except (OSError, TypeError, ValueError) as error:
         raise UsageError(f"cannot read {file}: {error}") from error
 
@@ -119,14 +131,15 @@ def write_index(path: Path, commands: Sequence[tuple[str, str]] = ()) -> None:
     """
     entry = read_entry(path)
     page = index.render_index(entry.path.resolve().name, [list_pages(entry, path)], commands)
-    RunDirectory(path).write(index.INDEX_FILE, page)
+    # Without a checksum: programs that only read a run write it too, beside one that trains.
+    storage.write(path / index.INDEX_FILE, page)
 
 
 def write_index_of_runs(folder: Path, entries: Sequence[Entry]) -> None:
     """Writes the index of the runs and sweeps of a folder into it."""
     listed = [list_pages(entry, folder) for entry in entries]
     page = index.render_index(f"Runs in {folder.resolve().name}", listed)
-    RunDirectory(folder).write(index.INDEX_FILE, page)
+    storage.write(folder / index.INDEX_FILE, page)
 
 
 def differing(entries: Sequence[Entry]) -> list[dict[str, str]]:
@@ -159,7 +172,7 @@ def compare_runs(paths: Sequence[Path]) -> tuple[list[ComparedRun], list[Pair]]:
                 entry.result.get("test_accuracy"),
                 None if interval is None else tuple(interval),
                 differs,
-                list(_history(entry.path)),
+                [*_history(entry.path)],
             )
         )
     answers = [_answers(path) for path in paths]
@@ -179,19 +192,19 @@ def _names(paths: Sequence[Path]) -> list[str]:
     return list(map(str, paths))
 
 
-def _history(path: Path) -> Iterator[dict[str, float]]:
-    file = path / METRICS_FILE
-    for line in file.read_text().splitlines() if file.is_file() else ():
-        if line.endswith("}"):
-            yield json.loads(line)
+def _history(path: Path) -> tuple[dict[str, float], ...]:
+    """Of the last checkpoint; one that was saved from Python has its best epoch only."""
+    folders = (path / CHECKPOINTS, path / BEST)
+    held = next(filter(None, map(checkpoints.read_latest, folders)), None)
+    return () if held is None else history_of(held)
 
 
 def _answers(path: Path) -> dict[int, bool]:
     """Whether a run has each test image right, by the hash of the image."""
     record, file = read_record(path), path / ANSWERS_FILE
-    if record is None or not file.is_file():
+    if record is None or not storage.is_recorded(file):
         return {}
-    with np.load(file, allow_pickle=False) as arrays:
+    with np.load(io.BytesIO(storage.read(file)), allow_pickle=False) as arrays:
         right = arrays["right"].tolist()
     return dict(zip(record.splits["test"].hashes.tolist(), right, strict=True))
 

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cnn_jax import storage
 from cnn_jax.analysis.progress import Progress, Row
 from cnn_jax.studies.lone_run import METRICS_FILE, TIMINGS_FILE
 from cnn_jax.studies.overview import Entry, read_entry
 from cnn_jax.studies.sweep_directory import CELLS
+from cnn_jax.training import checkpoints
 from cnn_jax.training.grid import with_nan
 
 
@@ -77,8 +79,9 @@ def _accuracy_key(history: Sequence[Mapping[str, float]]) -> str:
 
 def _trials(cells: Path) -> list[dict[str, Any]]:
     """Those of the cells that are finished, and of those in flight as they stand."""
-    files = [*cells.glob("*.json"), *cells.glob("*/group_*/standing_*.json")]
-    found = [trial for file in files for trial in json.loads(file.read_text())["trials"]]
+    said = [json.loads(storage.read(file)) for file in cells.glob("*.json")]
+    said += filter(None, map(checkpoints.look, cells.glob("*/group_*/")))
+    found = [trial for record in said for trial in record["trials"]]
     return sorted(found, key=lambda trial: (trial["variant"], trial["seed"], str(trial["tuned"])))
 
 

@@ -1,13 +1,13 @@
 """The folder in which a run writes down all it knows."""
 
+import contextlib
 import json
-import math
 import os
 import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,19 +15,23 @@ from typing import Any
 import jax
 
 import cnn_jax
-from cnn_jax import compilation
+from cnn_jax import compilation, storage
 from cnn_jax.errors import UsageError
 from cnn_jax.extend import KEPT, ExtensionFile, loaded_files
+from cnn_jax.storage import strict_json
 from cnn_jax.training import TrainState, checkpoints
 from cnn_jax.training.grid import with_nan
 from cnn_jax.training.processes import is_first
 
-_PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "orbax-checkpoint", "tensorflow-datasets")
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "tensorflow-datasets")
 # A network file system may remember for a while that a file was not there.
 _VISIBLE_SECONDS = 30
+# Elsewhere than on Linux a process has all cores.
+_SHARES_CORES = hasattr(os, "sched_getaffinity")
 
 FLAGS_FILE = "flags.txt"
 CONFIG_FILE = "config.json"
+ENVIRONMENT_FILE = "environment.json"
 REPORT_FILE = "report.html"
 RESULT_FILE = "result.json"
 LIKENESS_FILE = "likeness.npz"
@@ -35,6 +39,13 @@ HELD_OUT_FILE = "held_out.npz"
 CHECKPOINTS = "checkpoints"
 # The checkpoint of the best epoch, beside that of the last.
 BEST = "best"
+# What a start writes before flags.txt.
+_OF_A_BEGINNING = frozenset(
+    {CONFIG_FILE, ENVIRONMENT_FILE, KEPT, "data", "data.json", "examples.npz"}
+    | {storage.SUMS_FILE, storage.LOCK_FILE}
+)
+# What an environment says of this start alone, and not of where numbers come from.
+_OF_A_START = frozenset({"command", "started", "changed", "platform"})
 
 
 def read_flags(path: Path, known: Collection[str]) -> dict[str, list[str]]:
@@ -49,9 +60,11 @@ def read_flags(path: Path, known: Collection[str]) -> dict[str, list[str]]:
     """
     file = path / FLAGS_FILE
     try:
-        lines = file.read_text().splitlines()
+        lines = storage.read(file).decode().splitlines()
     except FileNotFoundError:
         raise UsageError(f"{path} is not the folder of a run: it has no {FLAGS_FILE}") from None
+    except UsageError:
+        raise
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read {file}: {error}") from error
     stored: dict[str, list[str]] = {}
@@ -70,7 +83,41 @@ def read_flags(path: Path, known: Collection[str]) -> dict[str, list[str]]:
 
 def planned_epochs(path: Path) -> int:
     """How many epochs a run was last started for."""
-    return int(json.loads((path / CONFIG_FILE).read_text())["epochs"])
+    return int(json.loads(storage.read(path / CONFIG_FILE))["epochs"])
+
+
+def is_begun(path: Path) -> bool:
+    """Whether something is in a folder, what a start that came to no end left there apart.
+
+    flags.txt is the last file that a start writes, and the lock the first.
+    """
+    if not path.is_dir():
+        return path.exists()
+    names = {file.name for file in path.iterdir() if not storage.is_part(file)}
+    return bool(names) and (storage.LOCK_FILE not in names or not names <= _OF_A_BEGINNING)
+
+
+def other_environment(path: Path) -> dict[str, tuple[str, str]]:
+    """What is not as it was where a study was started, and may change its numbers: then and now.
+
+    Raises:
+        UsageError: if what it was is not to be read.
+    """
+    file = path / ENVIRONMENT_FILE
+    try:
+        before = dict(json.loads(storage.read(file)))
+    except FileNotFoundError:
+        return {}
+    except UsageError:
+        raise
+    except (OSError, TypeError, ValueError) as error:
+        raise UsageError(f"cannot read {file}: {error}; put it back from a copy") from error
+    now = environment("")
+    return {
+        name: (str(before[name]), now[name])
+        for name in now
+        if name not in _OF_A_START and name in before and before[name] != now[name]
+    }
 
 
 def first_difference(
@@ -89,10 +136,12 @@ def first_difference(
     """
     file = path / CONFIG_FILE
     try:
-        stored = dict(json.loads(file.read_text()))
+        stored = dict(json.loads(storage.read(file)))
+    except UsageError:
+        raise
     except (OSError, TypeError, ValueError) as error:
-        raise UsageError(f"cannot read {file}: {error}; start the run anew") from error
-    stored, wanted = _without(stored, apart), _without(json.loads(json.dumps(choices)), apart)
+        raise UsageError(f"cannot read {file}: {error}; put it back from a copy") from error
+    stored, wanted = _without(stored, apart), _without(json.loads(strict_json(choices)), apart)
     names = stored.keys() & wanted.keys() if only_common else stored.keys() | wanted.keys()
     for name in sorted(names):
         if stored.get(name) != wanted.get(name):
@@ -100,17 +149,20 @@ def first_difference(
     return None
 
 
-def strict_json(content: Any, indent: int | None = None) -> str:
-    """The content as JSON that every reader takes: null for a number that is not finite."""
-    return json.dumps(_finite(content), indent=indent, allow_nan=False)
+def history_of(checkpoint: checkpoints.Checkpoint) -> tuple[dict[str, float], ...]:
+    """The records of all epochs up to a checkpoint.
 
-
-def _finite(content: Any) -> Any:
-    if isinstance(content, float) and not math.isfinite(content):
-        return None
-    if isinstance(content, Mapping):
-        return {name: _finite(value) for name, value in content.items()}
-    return [*map(_finite, content)] if isinstance(content, (list, tuple)) else content
+    Raises:
+        UsageError: if they are not those of epochs 1 to its own.
+    """
+    records = tuple(map(with_nan, checkpoint.said["history"]))
+    epochs = [record["epoch"] for record in records]
+    if epochs != [*range(1, checkpoint.said["epoch"] + 1)]:
+        raise UsageError(
+            f"the checkpoint {checkpoint.path} is of epoch {checkpoint.said['epoch']}, but its "
+            f"history of epochs {', '.join(map(str, epochs))}; put it back from a copy"
+        )
+    return records
 
 
 def _without(value: Any, names: Collection[str]) -> Any:
@@ -143,6 +195,32 @@ class RunDirectory:
     def __init__(self, path: Path):
         self.path = path
         self.checkpoints = path / CHECKPOINTS
+        # Of each file of lines, how many are in it.
+        self._lines: dict[str, int] = {}
+        self._made = False
+
+    @contextlib.contextmanager
+    def locked(self, new: bool) -> Iterator[None]:
+        """Makes the folder and keeps other processes from writing to it.
+
+        Args:
+            new: whether nothing may be in it.
+
+        Raises:
+            UsageError: if another process writes to it, or has, or it cannot be made.
+        """
+        if not is_first():
+            yield
+            return
+        self._made = not self.path.exists()
+        try:
+            storage.make_folder(self.path)
+        except storage.WriteError as error:
+            raise UsageError(f"cannot make --workdir={self.path}: {error.why}") from error
+        with storage.locked(self.path):
+            if new and is_begun(self.path):
+                raise UsageError(f"{self.path} already exists; give a new folder")
+            yield
 
     def create(
         self,
@@ -151,7 +229,7 @@ class RunDirectory:
         command: str,
         files: Sequence[ExtensionFile] | None = None,
     ) -> None:
-        """Makes the folder with what is known before the first step.
+        """Writes what is known before the first step; flags.txt last, which makes it a run.
 
         Args:
             flags_content: a flagfile that repeats the run.
@@ -160,20 +238,24 @@ class RunDirectory:
             files: of functions from outside, to keep; those that were read if None.
 
         Raises:
-            UsageError: if it can't be made.
+            WriteError: if it can't be written.
         """
         if not is_first():
             return
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UsageError(f"cannot make --workdir={self.path}: {error.strerror}") from error
-        self.write(FLAGS_FILE, flags_content)
-        self.write_json(CONFIG_FILE, choices)
-        self.write_json("environment.json", environment(command))
         folder = RunDirectory(self.path / KEPT)
         for number, file in enumerate(loaded_files() if files is None else files):
             folder.write(f"{number:02d}_{file.name}", file.text)
+        self.write_json(CONFIG_FILE, choices)
+        self.write_json(ENVIRONMENT_FILE, environment(command))
+        self.write(FLAGS_FILE, flags_content)
+
+    def undo(self) -> None:
+        """Removes what `create` and those before it wrote, where they came to no end."""
+        if is_first() and not is_begun(self.path):
+            shutil.rmtree(self.path, ignore_errors=True)
+            if not self._made:
+                with contextlib.suppress(storage.WriteError):
+                    storage.make_folder(self.path)
 
     def check_there(self) -> None:
         """Refuses to start on a host that does not see the folder that the first process made.
@@ -209,49 +291,73 @@ class RunDirectory:
                 f"{name}={plain(wanted)}; leave the flag out to go on with it"
             )
 
-    def restore(self, like: TrainState, folder: str = CHECKPOINTS) -> TrainState | None:
-        """The state of the last checkpoint, with the places of `like`, or None without one."""
-        path = checkpoints.latest(self.path / folder)
-        return None if path is None else checkpoints.restore(path, like)
+    def last(self, folder: str = CHECKPOINTS) -> checkpoints.Checkpoint | None:
+        """The last checkpoint, or None without one.
 
-    def save(self, state: TrainState, folder: str = CHECKPOINTS) -> None:
-        """Writes a checkpoint, all processes together."""
+        Raises:
+            UsageError: if it is not what was written.
+        """
+        return checkpoints.read_latest(self.path / folder)
+
+    def save(
+        self,
+        state: TrainState,
+        said: Mapping[str, Any],
+        folder: str = CHECKPOINTS,
+        keep: bool = False,
+    ) -> None:
+        """Writes a checkpoint, all processes together.
+
+        Args:
+            state: of the run.
+            said: what is known of it.
+            folder: of the checkpoint.
+            keep: whether the checkpoints before it are kept.
+
+        Raises:
+            WriteError: if it cannot be written; the one before it is kept then.
+        """
+        checkpoints.save(self.path / folder, state, int(state.epoch), said, keep)
+
+    def set_lines(self, name: str, records: Sequence[Mapping[str, Any]]) -> bool:
+        """Makes a file of lines hold these and no others.
+
+        Returns:
+            Whether some of them had been lost.
+        """
+        file, text = self.path / name, _json_lines(records)
+        held = file.read_bytes() if file.is_file() else b""
+        self._lines[name] = len(records)
+        if is_first() and held != text.encode():
+            storage.write(file, text)
+        return not held.startswith(text.encode())
+
+    def append(self, name: str, records: Sequence[Mapping[str, Any]]) -> None:
+        """Adds the last records to a file of lines: those that are not in it yet.
+
+        Args:
+            name: of the file.
+            records: all of them.
+
+        Raises:
+            WriteError: if they cannot be added.
+        """
         if is_first():
-            (self.path / folder).mkdir(exist_ok=True)
-        checkpoints.save(self.path / folder, state, int(state.epoch))
-
-    def forget(self, folder: str) -> None:
-        """Removes the checkpoints of a folder."""
-        if is_first():
-            shutil.rmtree(self.path / folder, ignore_errors=True)
-
-    def history(self, name: str, epochs: int) -> list[dict[str, Any]]:
-        """The lines of a file up to `epochs`; what was written after the checkpoint is dropped."""
-        file = self.path / name
-        if not file.is_file():
-            return []
-        lines = [line for line in file.read_text().splitlines() if line.endswith("}")]
-        kept = [record for record in map(json.loads, lines) if record["epoch"] <= epochs]
-        self.write(name, "".join(strict_json(record) + "\n" for record in kept))
-        return [with_nan(record) for record in kept]
-
-    def append(self, name: str, *records: dict[str, Any]) -> None:
-        """Adds a line for each record to a file of lines."""
-        if is_first():
-            with (self.path / name).open("a") as file:
-                file.write("".join(strict_json(record) + "\n" for record in records))
+            storage.append(self.path / name, _json_lines(records[self._lines.get(name, 0) :]))
+        self._lines[name] = len(records)
 
     def write_json(self, name: str, content: Any) -> None:
         """Writes a JSON file."""
         self.write(name, strict_json(content, indent=2) + "\n")
 
     def write(self, name: str, content: str | bytes) -> None:
-        """Writes a file, all or nothing, and its folder where there is none; text as UTF-8."""
+        """Writes a file, all or nothing, with its checksum; text as UTF-8."""
         if is_first():
-            self.path.mkdir(parents=True, exist_ok=True)
-            part = self.path / f".{name}.part"
-            part.write_bytes(content.encode() if isinstance(content, str) else content)
-            part.replace(self.path / name)
+            storage.record(self.path / name, content)
+
+
+def _json_lines(records: Sequence[Mapping[str, Any]]) -> str:
+    return "".join(strict_json(record) + "\n" for record in records)
 
 
 def environment(command: str) -> dict[str, str]:
@@ -264,8 +370,11 @@ def environment(command: str) -> dict[str, str]:
         "python": platform.python_version(),
         **versions(),
         "platform": platform.platform(),
-        "processor": f"{_processor()}, {os.cpu_count()} cores",
+        "processor": _processor(),
+        "cores": str(len(os.sched_getaffinity(0)) if _SHARES_CORES else os.cpu_count()),
         "compiler options": options or "those of XLA",
+        "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
+        "64 bits": "yes" if jax.config.read("jax_enable_x64") else "no",
         "devices": f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})"
         + (f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""),
         "command": command,

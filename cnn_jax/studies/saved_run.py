@@ -1,7 +1,9 @@
 """A run that has been trained: read back from its folder, which is all that using it needs."""
 
+import io
 import json
 import math
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -13,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from cnn_jax import compilation, data, training
+from cnn_jax import compilation, data, storage, training
 from cnn_jax.analysis import live
 from cnn_jax.analysis.evaluate import choose_thresholds
 from cnn_jax.analysis.explain import TrainedNetwork, trained_network
@@ -34,6 +36,7 @@ from cnn_jax.studies.run_directory import (
     LIKENESS_FILE,
     RESULT_FILE,
     first_difference,
+    history_of,
     read_flags,
 )
 from cnn_jax.studies.sweep_directory import check_no_sweep
@@ -53,6 +56,7 @@ class SavedRun:
         record: what it remembers of its data.
         run: its functions.
         state: after the last checkpoint.
+        history: one record for each epoch up to it.
         place: where its data are now, if not where they were: "dataset" and the like.
     """
 
@@ -63,6 +67,7 @@ class SavedRun:
     record: DataRecord
     run: training.Run
     state: training.TrainState
+    history: tuple[Mapping[str, float], ...]
     place: Mapping[str, Any]
 
     @property
@@ -163,7 +168,7 @@ class SavedRun:
     def temperature(self) -> float:
         """By which logits are divided to calibrate them: as fitted on validation, or 1."""
         file = self.path / RESULT_FILE
-        result = json.loads(file.read_text()) if file.is_file() else {}
+        result = json.loads(storage.read(file)) if storage.is_recorded(file) else {}
         same = result.get("tested_epoch", self.config.epochs) == int(self.state.epoch)
         return float(result.get("temperature", 1.0)) if same else 1.0
 
@@ -171,9 +176,9 @@ class SavedRun:
     def likeness(self) -> Likeness | None:
         """What its training images look like to it, as the run wrote it down, or None."""
         file = self.path / LIKENESS_FILE
-        if not file.is_file():
+        if not storage.is_recorded(file):
             return None
-        with np.load(file, allow_pickle=False) as arrays:
+        with np.load(io.BytesIO(storage.read(file)), allow_pickle=False) as arrays:
             same = int(arrays["epoch"]) == int(self.state.epoch)
             return Likeness(arrays["rows"], float(arrays["limit"])) if same else None
 
@@ -194,10 +199,15 @@ class SavedRun:
     def held_out(self) -> tuple[np.ndarray, np.ndarray] | None:
         """Logits and labels of the validation split, if it has one: as the run wrote them down."""
         file = self.path / HELD_OUT_FILE
-        if file.is_file():
-            with np.load(file, allow_pickle=False) as arrays:
-                if int(arrays["epoch"]) == int(self.state.epoch):
-                    return arrays["logits"], arrays["labels"]
+        if storage.is_recorded(file):
+            try:
+                with np.load(io.BytesIO(storage.read(file)), allow_pickle=False) as arrays:
+                    if int(arrays["epoch"]) == int(self.state.epoch):
+                        return arrays["logits"], arrays["labels"]
+            except UsageError:
+                raise
+            except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+                raise UsageError(f"{file} is damaged: {error}; put it back") from error
         validation = self.validation
         if not len(validation):
             return None
@@ -232,9 +242,13 @@ def load_run(path: Path, place: Mapping[str, Any] | None = None) -> SavedRun:
         load_file(file)
     choices = read_choices(path)
     best = of_run.value_of(choices, "keep_epoch") == "best"
-    checkpoint = checkpoints.latest(path / (BEST if best else CHECKPOINTS))
+    folder = path / (BEST if best else CHECKPOINTS)
+    checkpoint = checkpoints.read_latest(folder)
     if checkpoint is None:
-        raise UsageError(f"the run in {path} has no checkpoint: it did not finish an epoch")
+        raise UsageError(
+            f"the run in {path} has no checkpoint in {folder}: it did not finish an epoch, or the "
+            "file is missing"
+        )
     config = of_run.read_config(choices)
     hparams = of_run.read_hparams(config, choices)
     check_unchanged(path, of_run.every_choice(choices, config, hparams))
@@ -243,7 +257,8 @@ def load_run(path: Path, place: Mapping[str, Any] | None = None) -> SavedRun:
         record = _remember(choices | dict(place or {}))
     run = training.make_run(config, record.task)
     state = _restore(checkpoint, run, hparams)
-    return SavedRun(path, choices, config, hparams, record, run, state, place or {})
+    history = history_of(checkpoint)
+    return SavedRun(path, choices, config, hparams, record, run, state, history, place or {})
 
 
 def read_choices(path: Path) -> dict[str, Any]:
@@ -278,7 +293,7 @@ def check_unchanged(path: Path, choices: Mapping[str, Any]) -> None:
     Raises:
         UsageError: naming what they disagree on.
     """
-    if not (path / CONFIG_FILE).is_file():
+    if not storage.is_recorded(path / CONFIG_FILE):
         return
     if difference := first_difference(path, choices, only_common=True):
         name, stored, wanted = difference
@@ -288,7 +303,9 @@ def check_unchanged(path: Path, choices: Mapping[str, Any]) -> None:
         )
 
 
-def _restore(checkpoint: Path, run: training.Run, hparams: dict[str, float]) -> training.TrainState:
+def _restore(
+    checkpoint: checkpoints.Checkpoint, run: training.Run, hparams: dict[str, float]
+) -> training.TrainState:
     traced = {name: jnp.float32(value) for name, value in hparams.items()}
     # On whatever device there is here, and not on that which the run was trained on.
     here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
@@ -296,11 +313,11 @@ def _restore(checkpoint: Path, run: training.Run, hparams: dict[str, float]) -> 
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here),
         jax.eval_shape(run.init, traced, jax.random.key(0)),
     )
-    state = checkpoints.restore(checkpoint, like)
+    state = checkpoint.restore(like)
     total = sum(float(jnp.sum(jnp.abs(leaf))) for leaf in jax.tree.leaves(state.params))
     if not math.isfinite(total):
         raise FieldError(
-            f"the run of {checkpoint} diverged: its parameters are not finite; train it anew with "
-            f"a smaller {FIELD.learning_rate}"
+            f"the run of {checkpoint.path} diverged: its parameters are not finite; train it anew "
+            f"with a smaller {FIELD.learning_rate}"
         )
     return state

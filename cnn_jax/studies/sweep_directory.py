@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from cnn_jax import storage
 from cnn_jax.errors import UsageError
 from cnn_jax.studies.run_directory import CONFIG_FILE, FLAGS_FILE, RunDirectory
 from cnn_jax.training import Trainer, checkpoints
@@ -63,6 +64,12 @@ class CellDirectory:
             return None
         return _read(file, lambda held: CellResult(**held | {"trials": _trials(held)}))
 
+    @property
+    def lost(self) -> bool:
+        """Whether it was finished, and its result is not there any more."""
+        file = self._cells.path / f"{self._name}.json"
+        return storage.is_recorded(file) and not file.is_file()
+
     def finish(self, result: CellResult) -> None:
         """Writes the result, then removes what was in flight."""
         if is_first():
@@ -73,7 +80,8 @@ class CellDirectory:
     def group_size(self) -> int | None:
         """The trials per program that the cell in flight was started with, or None."""
         file = self._flight.path / "cell.json"
-        size = json.loads(file.read_text())["trials_per_program"] if file.is_file() else 0
+        held = file.is_file() and is_first()
+        size = _read(file, lambda held: int(held["trials_per_program"])) if held else 0
         return from_first(size) or None
 
     def begin(self, group_size: int) -> None:
@@ -81,15 +89,12 @@ class CellDirectory:
         self._flight.write_json("cell.json", {"trials_per_program": group_size})
 
     def save(self, number: int, state: SweepState, standing: Standing) -> None:
-        """Writes down a group of trials after an epoch: standing first, arrays last."""
-        group = self._group(number)
-        name = f"standing_{standing.epoch:05d}.json"
-        group.write_json(name, asdict(standing))
-        checkpoints.save(group.path, state, standing.epoch)
-        if is_first():
-            for other in group.path.glob("standing_*.json"):
-                if other.name != name:
-                    other.unlink()
+        """Writes down a group of trials after an epoch.
+
+        Raises:
+            WriteError: if it cannot be; what was written before is kept then.
+        """
+        checkpoints.save(self._group(number), state, standing.epoch, asdict(standing))
 
     def restore(self, number: int, trainer: Trainer) -> tuple[SweepState, Standing] | None:
         """What `save` wrote last for a group of trials, or None where there is nothing.
@@ -97,29 +102,39 @@ class CellDirectory:
         Raises:
             UsageError: if it is damaged, or of another version.
         """
-        folder = self._group(number).path
-        path = checkpoints.latest(folder)
-        if path is None:
+        held = checkpoints.read_latest(self._group(number))
+        if held is None:
             return None
-        file = folder / f"standing_{path.name[-5:]}.json"
-        standing = _read(
-            file, lambda held: Standing(held["epoch"], tuple(held["places"]), _trials(held))
+        standing = _made(
+            held.path,
+            lambda said: Standing(said["epoch"], tuple(said["places"]), _trials(said)),
+            held.said,
         )
-        return trainer.adopt(checkpoints.restore(path, trainer.like(standing)), standing)
+        return trainer.adopt(held.restore(trainer.like(standing)), standing)
 
-    def _group(self, number: int) -> RunDirectory:
-        return RunDirectory(self._flight.path / f"group_{number}")
+    def _group(self, number: int) -> Path:
+        return self._flight.path / f"group_{number}"
 
 
 def _read(file: Path, make: Callable[[dict[str, Any]], Made]) -> Made:
     """What `make` makes of the record in a file."""
     try:
-        return make(dict(json.loads(file.read_text())))
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        cell = file if file.parent.name == CELLS else file.parents[1]
-        raise UsageError(
-            f"{file} is damaged or of another version ({error}); remove {cell} to run its cell anew"
-        ) from error
+        return _made(file, make, dict(json.loads(storage.read(file))))
+    except UsageError:
+        raise
+    except (OSError, TypeError, ValueError) as error:
+        raise UsageError(_damaged(file, error)) from error
+
+
+def _made(file: Path, make: Callable[[dict[str, Any]], Made], record: dict[str, Any]) -> Made:
+    try:
+        return make(record)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(_damaged(file, error)) from error
+
+
+def _damaged(file: Path, error: Exception) -> str:
+    return f"{file} is damaged or of another version ({error}); put it back from a copy"
 
 
 def _trials(record: Mapping[str, Any]) -> tuple[Trial, ...]:

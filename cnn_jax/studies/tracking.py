@@ -5,14 +5,16 @@ affair: `WANDB_MODE=offline`, `MLFLOW_TRACKING_URI`, `TRACKIO_DIR`.
 """
 
 import importlib
-import json
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple, Protocol
 
+from cnn_jax import storage
 from cnn_jax.errors import FIELD, FieldError, check_choice
 
 PROJECT = "cnn_jax"
@@ -62,27 +64,50 @@ def _result(accuracy: float, interval: tuple[float, float]) -> dict[str, float]:
 
 
 class _TensorBoard:
+    """Its client writes in a thread; once that cannot, as on a full disk, it is told no more.
+
+    What is told after that would fill a queue that nobody empties, and training would wait for it.
+    """
+
     def __init__(self, told: Told):
         from tensorboardX import SummaryWriter
 
-        self._board = SummaryWriter(str(told.folder / "tensorboard"))
-        self._board.add_text("choices", json.dumps(told.choices, indent=2))
+        self._full, self._before = False, threading.excepthook
+        threading.excepthook = self._note
+        folder = told.folder / "tensorboard"
+        try:
+            self._board = SummaryWriter(str(folder))
+        except OSError as error:
+            raise storage.WriteError(folder, error.strerror or str(error)) from error
+        self._board.add_text("choices", storage.strict_json(told.choices, indent=2))
 
     def epoch(self, metrics: Mapping[str, float]) -> None:
-        for name, value in metrics.items():
-            self._board.add_scalar(name, value, int(metrics["epoch"]))
+        self._add(metrics, int(metrics["epoch"]))
 
     def points(self, points: Sequence[Mapping[str, float]]) -> None:
         for point in points:
-            for name, value in _within(point).items():
-                self._board.add_scalar(name, value, int(point["step"]))
+            self._add(_within(point), int(point["step"]))
 
     def end(self, accuracy: float, interval: tuple[float, float], report: Path) -> None:
-        for name, value in _result(accuracy, interval).items():
-            self._board.add_scalar(name, value)
+        self._add(_result(accuracy, interval))
 
     def close(self, failed: bool) -> None:
-        self._board.close()
+        with suppress(OSError):
+            if not self._full:
+                self._board.close()
+        threading.excepthook = self._before
+
+    def _add(self, values: Mapping[str, float], step: int | None = None) -> None:
+        for name, value in values.items():
+            if not self._full:
+                self._board.add_scalar(name, value, step)
+
+    def _note(self, failure: threading.ExceptHookArgs) -> None:
+        if not isinstance(failure.exc_value, OSError):
+            self._before(failure)
+            return
+        self._full = True
+        print(f"note: TensorBoard is told no more: {failure.exc_value}", file=sys.stderr)
 
 
 class _Wandb:

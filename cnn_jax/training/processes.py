@@ -114,10 +114,19 @@ def least(number: int) -> int:
 
 
 def fetch(arrays: PyTree) -> PyTree:
-    """The values, on the host, of arrays that lie on the devices of all processes."""
+    """The values, on the host, of arrays that lie on the devices of all processes.
+
+    What is NumPy's is there already, and the same on all.
+    """
     if jax.process_count() == 1:
         return jax.device_get(arrays)
-    return multihost_utils.process_allgather(arrays, tiled=True)
+
+    def gather(array: jax.Array | np.ndarray) -> np.ndarray:
+        if isinstance(array, jax.Array):
+            return np.asarray(multihost_utils.process_allgather(array, tiled=True))
+        return array
+
+    return jax.tree.map(gather, arrays)
 
 
 def say_if_ended(line: str) -> None:

@@ -3,7 +3,6 @@
 import hashlib
 import os
 import platform
-import shlex
 import signal
 import socket
 import sys
@@ -11,6 +10,7 @@ import threading
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
+from shlex import quote
 from types import FrameType
 from typing import NoReturn
 
@@ -26,6 +26,7 @@ from cnn_jax.extend import loaded_files
 from cnn_jax.studies.run_directory import plain, versions
 from cnn_jax.training import processes
 
+from .. import output
 from ..command_line import GROUPS
 
 FLAGS = flags.FLAGS
@@ -96,13 +97,14 @@ def join(console: Console) -> None:
     _connect()
     processes.say_if_ended(
         f"process {jax.process_index()} was ended: it lost another process, if JAX says so above, "
-        f"or was killed; go on with: --workdir={shlex.quote(FLAGS.workdir)} --resume"
+        f"or was killed; go on with: {quote(f'--workdir={FLAGS.workdir}')} --resume"
     )
     _keep_standard_output()
     console.quiet = not processes.is_first()
     processes.check_same({**_flags(), **_code(), **_extensions()})
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _note)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _note)
 
 
 def check_data(datasets: Iterable[data.Dataset]) -> None:
@@ -191,10 +193,8 @@ def _give_up() -> NoReturn:
 def _keep_standard_output() -> None:
     """Leaves the standard output to this program: Gloo writes to it what nobody asked for."""
     sys.stdout.flush()
-    sys.stdout = os.fdopen(os.dup(1), "w")
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.close(nowhere)
+    sys.stdout = output.opened(os.dup(1))
+    output.silence(1)
 
 
 def _note(number: int, frame: FrameType | None) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from absl import flags
 
+from cnn_jax import storage
 from cnn_jax.analysis.index import with_way_back
 from cnn_jax.errors import UsageError
 from cnn_jax.memory import check_addresses
@@ -15,11 +16,9 @@ from .. import module_of
 from ..flags import options
 from .next_steps import what_next
 
-# Defines flags of a run that these programs read too.
-
 FLAGS = flags.FLAGS
 # The package of the programs, under whatever name it is installed.
-_PROGRAMS = __name__.removesuffix("runs.saved_run")
+_PROGRAMS = options.__name__.removesuffix("flags.options")
 
 # Each program names those it reads with flags.declare_key_flag, of the options too.
 flags.declare_key_flag("extend", options.FLAGS)
@@ -59,7 +58,7 @@ def load(*place: str) -> SavedRun:
     return load_run(path, {name: FLAGS[name].value for name in place if FLAGS[name].present})
 
 
-def write_page(path: Path, page: str) -> None:
+def write_page(path: Path, page: str | bytes) -> None:
     """Writes what --out names, or else a page in the folder of the run, and there its index too.
 
     Raises:
@@ -67,11 +66,11 @@ def write_page(path: Path, page: str) -> None:
     """
     inside = bool(FLAGS.run) and path.resolve().parent == Path(FLAGS.run).resolve()
     try:
-        path.write_text(with_way_back(page) if inside else page, encoding="utf-8")
+        storage.write(path, with_way_back(page) if inside and isinstance(page, str) else page)
         if inside:
             write_index(Path(FLAGS.run), what_next(Path(FLAGS.run)))
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}; give another --out") from error
+    except storage.WriteError as error:
+        raise UsageError(f"{error}; give another --out") from error
 
 
 def check_flags(main: Callable[..., None]) -> None:

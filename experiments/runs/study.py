@@ -1,11 +1,11 @@
 """How the programs that train begin, refuse, are interrupted and resume."""
 
 import contextlib
-import os
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import jax
@@ -13,7 +13,7 @@ from absl import flags
 from rich.console import Console
 from rich.text import Text
 
-from cnn_jax import data
+from cnn_jax import data, storage
 from cnn_jax.display import shown
 from cnn_jax.errors import UsageError
 from cnn_jax.extend import kept_file, loaded_files
@@ -21,7 +21,7 @@ from cnn_jax.studies.axes import Study
 from cnn_jax.studies.choices import PLACE, read_pool
 from cnn_jax.studies.data_record import DataRecord, Pool, check_records, write_records
 from cnn_jax.studies.planning import CellPlan, Prepared, Share, prepare
-from cnn_jax.studies.run_directory import CONFIG_FILE, FLAGS_FILE, RunDirectory
+from cnn_jax.studies.run_directory import CONFIG_FILE, FLAGS_FILE, RunDirectory, other_environment
 from cnn_jax.studies.saved_run import SavedRun, load_run
 from cnn_jax.training import processes
 
@@ -93,6 +93,17 @@ def print_notes(console: Console, dataset: data.Dataset) -> None:
         console.print(Text(f"  {note}"), soft_wrap=True)
 
 
+def print_going_on(console: Console, path: Path) -> None:
+    """Says what a folder lacks, and what is not as it was where the study was started."""
+    if storage.recorded(path) is None:
+        console.print(Text(f"{path} has no {storage.SUMS_FILE}: its files are not verified"))
+    differing = other_environment(path)
+    for name, (before, now) in differing.items():
+        console.print(Text(f"started with {name} {before or 'none'}, goes on with {now or 'none'}"))
+    if differing:
+        console.print("numbers may be the same up to rounding only, and not to the last bit")
+
+
 def print_batches(console: Console, plan: CellPlan) -> None:
     """Says where batches are smaller than asked for, and what else is not as one might think."""
     for note in plan.notes("--"):
@@ -118,26 +129,35 @@ def underway(
     """
 
     def create() -> None:
-        directory.create(flags_content, choices, as_started())
-        write_records(directory, _data(prepared)[0])
+        if not FLAGS.resume:
+            try:
+                write_records(directory, _data(prepared)[0])
+                directory.create(flags_content, choices, as_started())
+            except storage.WriteError:
+                directory.undo()
+                raise
+        elif any(FLAGS[name].present for name in (*PLACE, LENGTH)):
+            directory.write_json(CONFIG_FILE, choices)
+            directory.write(FLAGS_FILE, flags_content)
 
-    if not FLAGS.resume:
-        processes.together(create)
-    elif any(FLAGS[name].present for name in (*PLACE, LENGTH)):
-        directory.write(FLAGS_FILE, flags_content)
-        directory.write_json(CONFIG_FILE, choices)
-    processes.together(directory.check_there)
-    where = f"--workdir={directory.path}"
+    where = quote(f"--workdir={directory.path}")
     again = f"go on with: {command(program)} {where} --resume{machine.given_text()}"
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"interrupted; {again}") from None
-    except jax.errors.JaxRuntimeError as error:
-        lost = processes.loss(error)
-        if lost is None:
-            raise
-        raise processes.ProcessLostError(f"{lost}; {again}") from error
+    with contextlib.ExitStack() as stack:
+        lock = directory.locked(new=not FLAGS.resume)
+        processes.together(lambda: stack.enter_context(lock))
+        processes.together(create)
+        processes.together(directory.check_there)
+        try:
+            yield
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"interrupted; {again}") from None
+        except storage.WriteError as error:
+            raise UsageError(f"{error}; when there is room, {again}") from error
+        except jax.errors.JaxRuntimeError as error:
+            lost = processes.loss(error)
+            if lost is None:
+                raise
+            raise processes.ProcessLostError(f"{lost}; {again}") from error
 
 
 def _list_files(dataset: data.Dataset) -> None:
@@ -148,12 +168,8 @@ def _list_files(dataset: data.Dataset) -> None:
     shape = "x".join(map(str, dataset.image_shape))
     kind = "labels" if dataset.multi_label else "classes"
     heading = f"{dataset.name}: {sizes}, {shape}, {kind} {', '.join(dataset.class_names)}"
-    try:
-        lines = [heading, *dataset.notes, *dataset.account.lines()]
-        print("\n".join(map(shown, lines)), flush=True)
-    except BrokenPipeError:
-        # Who reads has enough; Python would still complain when it flushes at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    lines = [heading, *dataset.notes, *dataset.account.lines()]
+    print("\n".join(map(shown, lines)), flush=True)
     sys.exit()
 
 
@@ -192,5 +208,5 @@ def _check_files(path: Path) -> None:
         if place.is_file() and place.name in kept and place.read_text() != kept[place.name].text:
             raise UsageError(
                 f"{place} was changed since the run in {path} was started; put it back, or go on "
-                f"with what is kept: --extend={kept_file(path, place.name)}"
+                f"with what is kept: {quote(f'--extend={kept_file(path, place.name)}')}"
             )

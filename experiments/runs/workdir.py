@@ -9,8 +9,9 @@ from pathlib import Path
 from absl import flags
 
 from cnn_jax.errors import UsageError
+from cnn_jax.storage import holder
 from cnn_jax.studies.choices import PLACE, of_other_models
-from cnn_jax.studies.run_directory import FLAGS_FILE, RunDirectory, read_flags
+from cnn_jax.studies.run_directory import FLAGS_FILE, RunDirectory, is_begun, read_flags
 from cnn_jax.studies.sweep_directory import check_no_sweep
 
 from ..flags import options
@@ -102,7 +103,9 @@ def open_directory(what: str, name: str) -> RunDirectory:
         adopt_flags(Path(workdir), longer=what == "run")
     path = Path(workdir) if workdir else _new_path(name)
     goes_on = flags.FLAGS.resume or flags.FLAGS.plan
-    if not goes_on and path.exists() and (not path.is_dir() or any(path.iterdir())):
+    if not goes_on and is_begun(path):
+        if (who := holder(path)) is not None:
+            raise UsageError(f"--workdir={path} is written to by {who}; give a new folder")
         raise UsageError(
             f"--workdir={path} already exists; give a new folder, or --resume to go on with the "
             "run in it"

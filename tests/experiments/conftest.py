@@ -31,14 +31,15 @@ def run_program(
 ) -> Outcome:
     """Runs an experiment with arguments, as `python -m` would."""
     out, err = io.StringIO(), io.StringIO()
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     flags.FLAGS.unparse_flags()
     with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as stack:
         patch.setattr(sys, "argv", ["experiment.py", *map(str, arguments)])
         patch.setattr(logging.get_absl_handler().python_handler, "stream", err)
         stack.enter_context(contextlib.redirect_stdout(out))
         stack.enter_context(contextlib.redirect_stderr(err))
-        stack.callback(signal.signal, signal.SIGTERM, before)
+        for number, handler in before.items():
+            stack.callback(signal.signal, number, handler)
         stack.callback(flags.FLAGS.mark_as_parsed)
         with pytest.raises(SystemExit) as exit_:
             launch.start(main, takes_paths)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from cnn_jax import storage
 from cnn_jax.studies import cells
 
 SMALL = ("--hidden=", "--batch_size=16", "--epochs=2", "--seeds=2", "--validation_fraction=0.3")
@@ -49,9 +50,11 @@ def assert_same_tables(ours: Path, theirs: Path) -> None:
 def test_a_sweep_leaves_tables_report_and_cells(unbroken: Path):
     assert {path.name for path in unbroken.iterdir()} == {
         *TABLES, "cells", "config.json", "data.json", "environment.json", "examples.npz", "kept",
-        "flags.txt", "report.html",
+        "flags.txt", "report.html", ".lock", "SHA256SUMS",
     }  # fmt: skip
-    assert sorted(path.name for path in (unbroken / "cells").iterdir()) == ["000.json", "001.json"]
+    assert sorted(path.name for path in (unbroken / "cells").iterdir()) == [
+        "000.json", "001.json", "SHA256SUMS",
+    ]  # fmt: skip
 
 
 def test_every_trial_is_in_the_results_and_chosen_ones_were_tested(unbroken: Path):
@@ -338,27 +341,28 @@ OLD_TRIAL = {
     "variant": 0, "tuned": {}, "seed": 0, "status": "finished", "chosen": True, "history": [],
     "test": None, "seconds": 1.0,
 }  # fmt: skip
-OLD_STANDING = {"epoch": 1, "places": [0], "status": ["training"], "histories": [[]]}
 
 
-@pytest.mark.parametrize("name", ["001.json", "001/group_0/standing_00001.json"])
-@pytest.mark.parametrize(
-    "content",
-    [
-        "{",
-        "[]",
-        json.dumps({"trials": [OLD_TRIAL], "programs": 1}),
-        json.dumps(OLD_STANDING | {"seconds": [1.0]}),
-    ],
-)
-def test_a_damaged_cell_is_named(sweep, unbroken: Path, tmp_path: Path, name: str, content: str):
+@pytest.mark.parametrize("content", ["{", "[]", json.dumps({"trials": [OLD_TRIAL], "programs": 1})])
+@pytest.mark.parametrize("sums", [True, False], ids=["with checksums", "without"])
+def test_a_damaged_cell_is_named(sweep, unbroken: Path, tmp_path: Path, content: str, sums: bool):
     copy = tmp_path / "copy"
     shutil.copytree(unbroken, copy)
-    file = copy / "cells" / name
-    (copy / "cells" / "001.json").unlink()
-    (file.parent / "epoch_00001").mkdir(parents=True)
+    file = copy / "cells" / "001.json"
     file.write_text(content)
+    if not sums:
+        (copy / "cells" / storage.SUMS_FILE).unlink()
     outcome = sweep(f"--workdir={copy}", "--resume")
     assert (outcome.code, len(outcome.err.splitlines())) == (2, 1)
-    assert f"{name} is damaged or of another version" in outcome.err
-    assert f"remove {copy / 'cells' / '001'}" in outcome.err
+    assert f"{file} is damaged" in outcome.err
+    assert "remove" not in outcome.err
+
+
+def test_a_lost_cell_is_said_and_trained_again(sweep, unbroken: Path, tmp_path: Path):
+    copy = tmp_path / "copy"
+    shutil.copytree(unbroken, copy)
+    (copy / "cells" / "001.json").unlink()
+    outcome = sweep(f"--workdir={copy}", "--resume")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "the result of cell 2 is lost: it is trained again" in outcome.out
+    assert_same_tables(copy, unbroken)

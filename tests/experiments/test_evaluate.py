@@ -49,7 +49,7 @@ def test_test_split_has_the_accuracy_that_training_wrote_down(start, trained: Pa
     np.testing.assert_allclose(found, np.array(expected), rtol=1e-6)
     text = page.read_text()
     assert "</html>" in text
-    assert not re.search(r"""(src|href)\s*=\s*(?!["']?(data:|#))""", text)
+    assert not re.search(r"""(src|href)\s*=\s*(?!["']?(data:|#|index\.html"))""", text)
 
 
 def test_people_get_tables_and_a_page_in_the_folder_of_the_run(start, trained: Path):

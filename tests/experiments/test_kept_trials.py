@@ -5,6 +5,7 @@ import json
 import re
 import shlex
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -59,6 +60,8 @@ def test_a_kept_trial_is_the_run_of_its_printed_command(
     outcome = program(*commands(swept)[label], f"--workdir={lone}")
     assert outcome.code == 0, outcome.err
     ours = kept(swept, row)[0]
+    assert (ours / "examples.npz").samefile(swept / "examples.npz")
+    subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=ours, check=True)
     for name in ("config.json", "metrics.jsonl"):
         assert (ours / name).read_text() == (lone / name).read_text(), name
     mine, theirs = (json.loads((p / "result.json").read_text()) for p in (ours, lone))

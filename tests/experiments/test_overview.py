@@ -58,7 +58,7 @@ def test_runs_are_set_side_by_side(start, folder: Path, tmp_path: Path):
     # A run that is not finished has no answers yet.
     broken = tmp_path / "broken"
     shutil.copytree(folder / "tanh", broken)
-    for name in ("result.json", "answers.npz"):
+    for name in ("result.json", "answers.npz", "SHA256SUMS"):
         (broken / name).unlink()
     outcome = start(compare.main, folder / "relu", broken, f"--out={page}")
     assert outcome.code == 0

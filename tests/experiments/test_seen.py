@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,6 @@ from rich.console import Console
 from rich.progress import Progress
 
 from cnn_jax.analysis import report
-from cnn_jax.studies.run_directory import RunDirectory
 from cnn_jax.training.run import POINTS, parts_of_epoch
 from experiments.runs import progress as bars
 from experiments.runs.progress import MovingBar, move, pace
@@ -69,13 +69,18 @@ def test_a_warm_up_is_seen(run: Path):
 def test_a_resumed_run_has_the_same_steps(
     program: Callable, digits: Path, run: Path, tmp_path: Path
 ):
-    """Stopped after two of its epochs: what was written after the checkpoint comes once."""
-
-    directory = RunDirectory(tmp_path)
-    (tmp_path / "steps.jsonl").write_text((run / "steps.jsonl").read_text())
-    kept = directory.history("steps.jsonl", 2)
-    assert [row["step"] for row in kept] == list(range(1, 15))
-    assert lines(tmp_path / "steps.jsonl") == lines(run / "steps.jsonl")[:14]
+    """What was written after the checkpoint comes once; what was lost is there again."""
+    again = tmp_path / "run"
+    shutil.copytree(run, again)
+    whole = (run / "steps.jsonl").read_text()
+    (again / "steps.jsonl").write_text(f'{whole}{{"epoch": 3.1')
+    outcome = program(f"--workdir={again}", "--resume")
+    assert (outcome.code, (again / "steps.jsonl").read_text()) == (0, whole)
+    assert "lost lines" not in outcome.out
+    (again / "steps.jsonl").write_text(whole[: len(whole) // 2])
+    outcome = program(f"--workdir={again}", "--resume")
+    assert (outcome.code, (again / "steps.jsonl").read_text()) == (0, whole)
+    assert "steps.jsonl had lost lines and is made again from the checkpoint" in outcome.out
 
 
 def test_a_piped_sweep_says_a_line_for_every_finished_cell(

@@ -8,11 +8,13 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from absl import flags
 from rich.console import Console
 
 from cnn_jax.studies.progress import read_progress
+from cnn_jax.training import checkpoints
 from experiments.runs.serving import serving
 
 CONFIG = {"dataset": "mnist", "model": "cnn", "epochs": 4}
@@ -53,7 +55,8 @@ def test_progress_of_a_sweep(tmp_path: Path):
     write(tmp_path / "cells" / "000.json", {"trials": [trial | {"history": history}]})
     lost = [*history[:1], {**history[1], "train_loss": None}]
     flight = trial | {"variant": 1, "status": "diverged", "history": lost, "seconds": 4}
-    write(tmp_path / "cells" / "001" / "group_0" / "standing_00002.json", {"trials": [flight]})
+    group = tmp_path / "cells" / "001" / "group_0"
+    checkpoints.save(group, {"a": np.ones(2)}, 2, {"trials": [flight]})
     found = read_progress(tmp_path)
     assert (found.done, found.total, found.seconds_left) == (6, 16, 20.0)
     assert [row.name for row in found.rows] == ["relu, seed 3", "tanh, seed 3"]

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from cnn_jax.studies.run_directory import RunDirectory
@@ -31,6 +31,8 @@ SMALL = (
     "--schedule=one_cycle",
 )
 FILES = {
+    ".lock",
+    "SHA256SUMS",
     "answers.npz",
     "checkpoints",
     "config.json",
@@ -38,9 +40,11 @@ FILES = {
     "environment.json",
     "examples.npz",
     "flags.txt",
+    "index.html",
     "metrics.jsonl",
     "report.html",
     "result.json",
+    "steps.jsonl",
     "timings.jsonl",
 }
 
@@ -68,19 +72,16 @@ def lines(path: Path) -> list[dict]:
 
 def parameters(run: Path) -> list[tuple[str, bytes]]:
     """Every array of the last checkpoint, by name, in bytes."""
-    import orbax.checkpoint as ocp
-
-    path = checkpoints.latest(run / "checkpoints")
-    assert path is not None
-    with ocp.StandardCheckpointer() as checkpointer:
-        state = checkpointer.restore(path)
-    return [(name, np.asarray(leaf).tobytes()) for name, leaf in checkpoints._leaves(state)]
+    checkpoint = checkpoints.read_latest(run / "checkpoints")
+    assert checkpoint is not None
+    return [(name, leaf.tobytes()) for name, leaf in checkpoint._arrays.items()]
 
 
 def assert_same_end(run: Path, unbroken: Path) -> None:
     """The same bits: the parameters, the metrics of every epoch and the test result."""
     assert parameters(run) == parameters(unbroken)
-    assert (run / "metrics.jsonl").read_bytes() == (unbroken / "metrics.jsonl").read_bytes()
+    for name in ("metrics.jsonl", "steps.jsonl"):
+        assert (run / name).read_bytes() == (unbroken / name).read_bytes()
     assert [line["epoch"] for line in lines(run / "timings.jsonl")] == [1, 2, 3]
     ours, theirs = (json.loads((path / "result.json").read_text()) for path in (run, unbroken))
     assert {k: v for k, v in ours.items() if k.startswith("test")} == {
@@ -89,8 +90,11 @@ def assert_same_end(run: Path, unbroken: Path) -> None:
 
 
 def test_run_directory_has_all_files(unbroken: Path, digits: Path):
-    assert {path.name for path in unbroken.iterdir()} == FILES | {"held_out.npz"}
-    assert [path.name for path in (unbroken / "checkpoints").iterdir()] == ["epoch_00003"]
+    assert {path.name for path in unbroken.iterdir()} == FILES | {"held_out.npz", "likeness.npz"}
+    assert sorted(path.name for path in (unbroken / "checkpoints").iterdir()) == [
+        "SHA256SUMS",
+        "epoch_00003.npz",
+    ]
     metrics = lines(unbroken / "metrics.jsonl")
     assert [line["epoch"] for line in metrics] == [1, 2, 3]
     assert metrics[0].keys() == {
@@ -115,7 +119,7 @@ def test_run_directory_has_all_files(unbroken: Path, digits: Path):
 def test_report_is_one_file_without_external_references(unbroken: Path):
     page = (unbroken / "report.html").read_text()
     assert "</html>" in page
-    assert not re.search(r"""(src|href)\s*=\s*(?!["']?(data:|#))""", page)
+    assert not re.search(r"""(src|href)\s*=\s*(?!["']?(data:|#|index\.html"))""", page)
     assert not re.search(r"""url\(\s*(?!["']?(data:|#))|@import|<link|<iframe""", page)
 
 
@@ -135,7 +139,7 @@ def test_another_seed_is_another_run(program, unbroken: Path, tmp_path: Path, no
 
 
 def interrupt_before(write: int, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sends a signal before a run's n-th write after it began: metrics, timings, checkpoint, ..."""
+    """Sends a signal before a run's n-th write after it began: three of lines, a checkpoint, ..."""
     count = iter(range(1, 100))
 
     def interrupting(method: Callable) -> Callable:
@@ -150,11 +154,11 @@ def interrupt_before(write: int, number: int, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(RunDirectory, "save", interrupting(RunDirectory.save))
 
 
-@pytest.mark.parametrize("write", [1, 3, 4, 5, 7, 9])
+@pytest.mark.parametrize("write", [1, 4, 5, 6, 9, 12])
 def test_resumed_after_an_interruption_it_ends_in_the_same_bits(
     program, unbroken: Path, digits: Path, tmp_path: Path, no_report, write: int
 ):
-    """Three writes an epoch, three epochs: stopped before the first, between two, after each."""
+    """Four writes an epoch, three epochs: stopped before the first, between two, after each."""
     run = tmp_path / "run"
     number = signal.SIGTERM if write % 2 else signal.SIGINT
     with pytest.MonkeyPatch.context() as patch:
@@ -165,13 +169,13 @@ def test_resumed_after_an_interruption_it_ends_in_the_same_bits(
         f"error: interrupted; go on with: python -m experiments.train --workdir={run} --resume\n"
     )
     assert not (run / "result.json").exists()
-    if write == 5:  # As if killed in the middle of a line and of a checkpoint.
+    if write == 6:  # As if killed in the middle of a line and of a checkpoint.
         with (run / "metrics.jsonl").open("a") as file:
             file.write('{"epoch": 2, "learni')
-        (run / "checkpoints" / "epoch_00002.orbax-checkpoint-tmp").mkdir()
+        (run / "checkpoints" / ".epoch_00002.npz.1-1.part").write_bytes(b"half")
     outcome = program(f"--workdir={run}", "--resume")
     assert (outcome.code, outcome.err) == (0, "")
-    done = (write - 1) // 3
+    done = (write - 1) // 4
     assert (f"going on after epoch {done} of 3" in outcome.out) == (done > 0)
     assert_same_end(run, unbroken)
 
@@ -179,10 +183,10 @@ def test_resumed_after_an_interruption_it_ends_in_the_same_bits(
 def test_checkpoints_may_be_rare(program, unbroken: Path, digits: Path, tmp_path: Path, no_report):
     run = tmp_path / "run"
     with pytest.MonkeyPatch.context() as patch:
-        interrupt_before(7, signal.SIGINT, patch)  # After the metrics of the third epoch.
+        interrupt_before(9, signal.SIGINT, patch)  # After the metrics of the third epoch.
         program(f"--dataset={digits}", f"--workdir={run}", "--checkpoint_every=2", *SMALL)
     assert len(lines(run / "metrics.jsonl")) == 3
-    assert checkpoints.latest(run / "checkpoints").name == "epoch_00002"
+    assert checkpoints.latest(run / "checkpoints").name == "epoch_00002.npz"
     assert program(f"--workdir={run}", "--resume").code == 0
     assert_same_end(run, unbroken)
 
@@ -192,6 +196,29 @@ def test_resuming_a_finished_run_changes_nothing(program, unbroken: Path, no_rep
     outcome = program(f"--workdir={unbroken}", "--resume")
     assert (outcome.code, outcome.err) == (0, "")
     assert ((unbroken / "metrics.jsonl").read_bytes(), parameters(unbroken)) == before
+
+
+def test_what_is_not_as_it_was_where_it_was_started_is_named(
+    program, unbroken: Path, tmp_path: Path, no_report
+):
+    run = tmp_path / "run"
+    shutil.copytree(unbroken, run)
+    file = run / "environment.json"
+    before = json.loads(file.read_text())
+    assert {"processor", "cores", "XLA_FLAGS", "64 bits", "jaxlib"} <= before.keys()
+    file.write_text(json.dumps(before | {"cores": "63", "64 bits": "yes"}))
+    outcome = program(f"--workdir={run}", "--resume")
+    assert (outcome.code, len(outcome.err.splitlines())) == (2, 1)
+    assert f"{file} is damaged" in outcome.err
+    (run / "SHA256SUMS").unlink()
+    outcome = program(f"--workdir={run}", "--resume")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert f"{run} has no SHA256SUMS: its files are not verified" in outcome.out
+    assert f"started with cores 63, goes on with {before['cores']}" in outcome.out
+    assert "started with 64 bits yes, goes on with no" in outcome.out
+    assert "up to rounding only" in outcome.out
+    outcome = program(f"--workdir={unbroken}", "--resume")
+    assert "started with" not in outcome.out and "not verified" not in outcome.out
 
 
 def test_empty_flags_survive_flagfile_and_resume(program, digits: Path, tmp_path: Path, no_report):
@@ -283,8 +310,8 @@ def test_a_killed_process_can_be_resumed(
 
 
 def test_importing_is_light(environment: dict):
-    """Drawing, TensorFlow Datasets and Orbax are imported where they are used."""
-    check = "print(sorted({'matplotlib', 'tensorflow_datasets', 'orbax', 'PIL'} & {*sys.modules}))"
+    """Drawing and TensorFlow Datasets are imported where they are used."""
+    check = "print(sorted({'matplotlib', 'tensorflow_datasets', 'PIL'} & {*sys.modules}))"
     code = f"import sys\nimport cnn_jax\n{check}\nimport experiments.train\n{check}"
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True

@@ -133,7 +133,7 @@ def restored_runs(folder: Path, config: Config, one: Lone, eight: Lone) -> dict:
     results = {}
     for fewer in (one, Lone(config, MeshShape(batch=4), shard=True)):
         like = fewer.trainer.like_alone(trial)
-        restored = checkpoints.restore(checkpoints.latest(folder), like)
+        restored = checkpoints.read(checkpoints.latest(folder)).restore(like)
         results[len(restored.epoch.sharding.device_set)] = {
             "same bits": same_bits(restored, held),
             "difference": difference(
@@ -217,7 +217,7 @@ def restored_sweeps(folder: Path, eight: Together, fewer: dict, expected: tuple)
     results = {}
     for name, other in fewer.items():
         like = other.trainer.like(standing)
-        read = checkpoints.restore(checkpoints.latest(folder), like)
+        read = checkpoints.read(checkpoints.latest(folder)).restore(like)
         same = same_bits(read, held)
         adopted, there = other.trainer.adopt(read, standing)
         end = other.end(*other.go_on(adopted, there, EPOCHS))

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple
 
+from cnn_jax import storage
 from cnn_jax.data.cache import default_folder, fingerprint, progress
 from cnn_jax.data.files._growth import most_bytes
 from cnn_jax.errors import UsageError
@@ -61,9 +62,12 @@ def unpack(path: Path, cache_dir: str | os.PathLike[str] | None) -> Path:
     folder = cache / "unpacked" / key / stem(path.name)
     if folder.is_dir():
         return folder
-    folder.parent.parent.mkdir(parents=True, exist_ok=True)
+    storage.make_folder(folder.parent.parent)
     # Unpacked beside its place and then renamed: nobody ever sees half of it.
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent.parent))
+    try:
+        temporary = Path(tempfile.mkdtemp(dir=folder.parent.parent))
+    except OSError as error:
+        raise storage.WriteError(folder, error.strerror or str(error)) from error
     try:
         (temporary / folder.name).mkdir()
         _unpack(path, temporary / folder.name, status.st_size)
