@@ -4,6 +4,7 @@ Name, data, model, accuracy with its interval, when it was started, and which ch
 apart; the last one first. --json prints all that is known.
 """
 
+import os
 from pathlib import Path
 
 from absl import flags
@@ -38,6 +39,8 @@ def main(paths: list[str]) -> None:
     folder = Path(paths[0] if paths else "runs")
     if not folder.is_dir():
         raise UsageError(f"there is no folder {folder}")
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise UsageError(f"cannot open {folder}: Permission denied")
     entries = find_entries(folder)[: FLAGS.most]
     if FLAGS.index:
         write_index_of_runs(folder, entries)

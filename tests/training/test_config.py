@@ -5,6 +5,7 @@ import json
 import math
 import re
 
+import numpy as np
 import pytest
 
 from cnn_jax.errors import FieldError, UsageError
@@ -100,7 +101,11 @@ def test_ranges(name: str):
     interval = known_hyperparameters()[name].interval
     low, high = interval.low, interval.high
     closed_low, closed_high = interval.text[0] == "[", interval.text[-1] == "]"
-    inside = [low + 0.5, math.nextafter(low, 1)] + [low] * closed_low + [high] * closed_high
+    inside = (
+        [low + 0.5, float(np.nextafter(np.float32(low), np.float32(1)))]
+        + [low] * closed_low
+        + [high] * closed_high
+    )
     outside = [-0.1, -math.inf, math.inf, math.nan]
     outside += [low] * (not closed_low) + [high] * (not closed_high)
     if math.isfinite(high):

@@ -303,9 +303,7 @@ _LATEX = {
 
 def _latex_text(text: str) -> str:
     plain = shown(" ".join(text.split()))
-    written = "".join(_LATEX.get(character, character) for character in plain)
-    # After the end of a row, these would be arguments of it.
-    return f"{{{written[0]}}}{written[1:]}" if written.startswith(("[", "*")) else written
+    return "".join(_LATEX.get(character, character) for character in plain)
 
 
 def latex_table(record: SweepRecord) -> str:

@@ -129,11 +129,11 @@ def test_parse():
         ("flip,,cutout", "a name is missing in 'flip,,cutout'"),
         ("flip, none", "none stands alone"),
         ("flip, blur, flip:0.3", "flip stands twice"),
-        ("translate:x", "pixels of translate must be a number in [0, inf), got 'x'"),
-        ("translate:-1", "pixels of translate must be a number in [0, inf), got '-1'"),
-        ("translate:inf", "a number in [0, inf), got 'inf'"),
-        ("translate:nan", "a number in [0, inf), got 'nan'"),
-        ("translate:", "a number in [0, inf), got ''"),
+        ("translate:x", "pixels of translate must be a number in [0, 65536], got 'x'"),
+        ("translate:-1", "pixels of translate must be a number in [0, 65536], got '-1'"),
+        ("translate:inf", "a number in [0, 65536], got 'inf'"),
+        ("translate:nan", "a number in [0, 65536], got 'nan'"),
+        ("translate:", "a number in [0, 65536], got ''"),
         ("flip:2", "p of flip must be a number in [0, 1], got '2'"),
         ("translate:4:mirror", "padding of translate must be zero or reflect, got 'mirror'"),
         ("rand_augment:1.5", "n of rand_augment must be a whole number from 1 to 16, got '1.5'"),
@@ -154,7 +154,7 @@ def test_describe_names_everything():
     text = describe()
     for name, augmentation in AUGMENTATIONS.items():
         assert re.search(rf"^{name} .*{re.escape(augmentation.meaning)}$", text, re.MULTILINE)
-    assert "pixels=4: a number in [0, inf)" in text
+    assert "pixels=4: a number in [0, 65536]" in text
     assert "padding=zero: zero or reflect" in text
     assert max(map(len, text.splitlines())) <= 100
 
