@@ -128,10 +128,10 @@ SKIPPED: dict[str, list[str]] = {
     "truncated": ["23 train, 8 test", "left out: 1 empty file", "1 truncated JPEG read as viewers"],
     "wrong_ending": ["26 train, 8 test", "left out: 1 no picture (train/dog/page.jpg)"],
 }
-# They are about runs and flags, and have their tests with those.
-NOT_OF_DATA = {"flagfiles", "run_after_data_changed", "workdir_with_brackets"}
+# They are about flags and runs: test_hostile_flags.py and test_run_alone.py.
+NOT_OF_DATA = {"flagfiles", "run_after_data_changed"}
 # Of several folders, or trained on.
-OTHERWISE = {"numeric_order", "empty_class"}
+OTHERWISE = {"numeric_order", "empty_class", "workdir_with_brackets"}
 
 
 def data_of(case: str) -> Path:
@@ -220,9 +220,17 @@ def test_a_folder_to_predict(program: Callable, tmp_path: Path):
         "photo.heic: it cannot be decoded: it is HEIC, which needs: pip install pillow-heif",
         "zero.jpg: it is not a picture",
         "dangling.png: it is not a picture",
-        ".ipynb_checkpoints/a0-checkpoint.png and 1 others: hidden",
+        ".ipynb_checkpoints/a0-checkpoint.png and 1 other: hidden",
     ):
         assert text in outcome.err
+
+
+def test_a_run_whose_path_has_brackets(program: Callable, tmp_path: Path):
+    run = train(program, data_of("train_valid_test"), tmp_path / "a[1]")
+    outcome = program(f"--workdir={run}", "--resume")
+    assert (outcome.code, outcome.err) == (0, "")
+    outcome = run_program(evaluate.main, f"--run={run}", "--nopage")
+    assert (outcome.code, outcome.err) == (0, "")
 
 
 def test_a_batch_is_capped_and_what_an_epoch_leaves_out_is_said(program: Callable, digits: Path):
