@@ -24,7 +24,7 @@ from cnn_jax.api._arguments import (
     used_files,
 )
 from cnn_jax.api._progress import progress_bar
-from cnn_jax.extend import KEPT
+from cnn_jax.extend import KEPT, ExtensionFile
 from cnn_jax.studies.axes import lone_study
 from cnn_jax.studies.choices import every_choice
 from cnn_jax.studies.data_record import write_records
@@ -133,19 +133,22 @@ class TrainedRun:
         Raises:
             ArgumentError: if it cannot be written, or the run has none.
         """
-        if self._tested is not None:
-            shown = flagfile(self.saved.choices, self.config, self.hyperparameters)
-            page = self._tested.report(shown, environment(_COMMAND))
-        else:
-            stored = self.saved.path / REPORT_FILE
-            if not storage.is_recorded(stored):
-                raise ArgumentError(f"the run in {self.saved.path} has no report: it has not ended")
-            page = storage.read(stored).decode()
+        page = self._page()
         try:
             storage.write(Path(path), page)
         except storage.WriteError as error:
             raise ArgumentError(f"path: {error}") from error
         return Path(path)
+
+    def _page(self) -> str:
+        if self._tested is not None:
+            shown = flagfile(self.saved.choices, self.config, self.hyperparameters)
+            return self._tested.report(shown, environment(_COMMAND))
+        stored = self.saved.path / REPORT_FILE
+        if not storage.is_recorded(stored):
+            raise ArgumentError(f"the run in {self.saved.path} has no report: it has not ended")
+        with named():
+            return storage.read(stored).decode()
 
     def save(self, workdir: str | Path) -> Path:
         """Writes the folder of the run, as the program would, for any of the programs to use.
@@ -157,8 +160,10 @@ class TrainedRun:
         if self._tested is None or self.saved.path.is_dir():
             raise ArgumentError(f"the run lies in {self.saved.path} already; copy that folder")
         directory, timings = _new_directory(workdir), self._tested.timings
+        with named():
+            files = used_files([self.saved.choices])
         with named(), directory.locked(new=True):
-            _begin(directory, self.saved.choices, self._tested.lone)
+            _begin(directory, self.saved.choices, self._tested.lone, files)
             lines = self.history, timings, self._tested.points
             for name, records in zip(LINES, lines, strict=True):
                 directory.set_lines(name, records)
@@ -278,9 +283,10 @@ def train(
         (trial,) = lone.cell.trials
         place = Path("not saved") if directory is None else directory.path
         parts = place, given, lone.cell.config, trial.hparams, lone.loaded.record, lone.run
+        files = [] if directory is None else used_files([given])
         with nullcontext() if directory is None else directory.locked(new=True):
             if directory is not None:
-                _begin(directory, given, lone)
+                _begin(directory, given, lone, files)
             placed = lone.place()
             run = LoneRun(lone, placed, directory, keep=Keep.of(given))
             with progress_bar(progress) as show:
@@ -332,23 +338,23 @@ def _new_directory(workdir: str | Path) -> RunDirectory:
     return RunDirectory(path)
 
 
-def _begin(directory: RunDirectory, choices: dict[str, Any], lone: CellPlan) -> None:
+def _begin(
+    directory: RunDirectory, choices: dict[str, Any], lone: CellPlan, files: Sequence[ExtensionFile]
+) -> None:
     """Writes what is known before the first step."""
     (trial,), config = lone.cell.trials, lone.cell.config
     write_records(directory, [lone.loaded.record])
-    with named():
-        files = used_files([choices])
-        kept = [directory.path / KEPT / f"{i:02d}_{file.name}" for i, file in enumerate(files)]
-        directory.create(
-            flagfile(choices, config, trial.hparams, kept),
-            every_choice(choices, config, trial.hparams, files),
-            _COMMAND,
-            files,
-        )
+    kept = [directory.path / KEPT / f"{i:02d}_{file.name}" for i, file in enumerate(files)]
+    directory.create(
+        flagfile(choices, config, trial.hparams, kept),
+        every_choice(choices, config, trial.hparams, files),
+        _COMMAND,
+        files,
+    )
 
 
 def _end(directory: RunDirectory, run: TrainedRun) -> None:
     """Writes what has come of it."""
     assert run._tested is not None
     write_result(directory, run._tested)
-    run.report(directory.path / REPORT_FILE)
+    directory.write(REPORT_FILE, run._page())

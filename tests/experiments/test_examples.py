@@ -76,7 +76,7 @@ def test_trained_resumed_evaluated_and_predicted_with(
     outcome = program(f"--workdir={broken}", "--resume")
     assert (outcome.code, outcome.err) == (0, "")
     assert (broken / "metrics.jsonl").read_bytes() == (whole / "metrics.jsonl").read_bytes()
-    assert [path.name for path in (whole / "extensions").iterdir()] == [f"00_{name}.py"]
+    assert [path.name for path in (whole / "extensions").glob("*.py")] == [f"00_{name}.py"]
     outcome = starter(program, predict.main, takes_paths=True)(f"--run={whole}", picture, "--json")
     assert (outcome.code, outcome.err) == (0, "")
     assert len(json.loads(outcome.out)[0]["guesses"]) == 4
