@@ -220,7 +220,7 @@ def test_a_folder_to_predict(program: Callable, tmp_path: Path):
         "photo.heic: it cannot be decoded: it is HEIC, which needs: pip install pillow-heif",
         "zero.jpg: it is not a picture",
         "dangling.png: it is not a picture",
-        ".ipynb_checkpoints/a0-checkpoint.png and 1 others: hidden",
+        ".ipynb_checkpoints/a0-checkpoint.png and 1 other: hidden",
     ):
         assert text in outcome.err
 
