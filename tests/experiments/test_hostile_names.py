@@ -60,7 +60,7 @@ def test_pages_and_terminal_of_a_run(program: Callable, trained: Path, album: Pa
         assert outcome.code == 0, outcome
         assert obeyed(outcome.out + outcome.err) == []
     pages = list(trained.glob("*.html"))
-    assert len(pages) == 3
+    assert len(pages) == 4
     for page in pages:
         assert "<script>alert(1)" not in page.read_text()
 

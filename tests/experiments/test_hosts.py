@@ -149,6 +149,13 @@ def test_a_sweep_of_two_processes_is_that_of_one(
                 assert float(mine[name]) == pytest.approx(float(text), rel=1e-5, nan_ok=True)
             except ValueError:
                 assert mine[name] == text
+    kept = sorted(path.name for path in (lone_sweep / "kept").iterdir())
+    assert kept == sorted(path.name for path in (tmp_path / "w" / "kept").iterdir())
+    for name in kept:
+        mine, other = (state(path / "kept" / name) for path in (tmp_path / "w", lone_sweep))
+        assert mine.keys() == other.keys()
+        for where, array in other.items():
+            np.testing.assert_allclose(mine[where], array, rtol=1e-4, atol=1e-6, err_msg=where)
 
 
 def test_a_lost_process_ends_the_other_and_one_goes_on_alone(
@@ -157,7 +164,7 @@ def test_a_lost_process_ends_the_other_and_one_goes_on_alone(
     workdir = tmp_path / "broken"
     flags = (f"--dataset={digits}", f"--workdir={workdir}", "--heartbeat_timeout=10", *SWEEP)
     with start("ablation", *flags) as running:
-        wait_for(lambda: list(workdir.glob("cells/000/group_0/epoch_0000[2-9]")), running)
+        wait_for(lambda: list(workdir.glob("cells/000/group_0/epoch_0000[2-9].npz")), running)
         running[1].kill()
         survivor = end(running[0], timeout=60)
         killed = end(running[1])

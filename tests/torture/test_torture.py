@@ -53,7 +53,10 @@ def test_a_mutated_run_is_right_or_refused(whole: Path, place: Path):
 def test_every_file_that_predict_reads_is_verified(whole: Path, place: Path):
     """One flipped bit in each, wherever it is: what is refused is what is read."""
     rng, refused = random.Random(1), set()
-    files = ("flags.txt", "config.json", "data.json", "examples.npz", "extensions/00_soft.py")
+    files = (
+        "flags.txt", "config.json", "data.json", "examples.npz", "extensions/00_soft.py",
+        "result.json", "likeness.npz",
+    )  # fmt: skip
     for file in (*files, "best/" + next((whole / "best").glob("*.npz")).name):
         copy = place / "flipped"
         shutil.copytree(whole, copy)
@@ -65,11 +68,12 @@ def test_every_file_that_predict_reads_is_verified(whole: Path, place: Path):
         assert str(copy / file) in outcome.err
         refused.add(file)
         shutil.rmtree(copy)
-    assert len(refused) == 6
+    assert len(refused) == 8
 
 
 def test_lost_lines_are_made_again_and_that_is_said(whole: Path, place: Path):
-    for name, content in (("metrics.jsonl", None), ("timings.jsonl", b'{"epoch": 1, "sec')):
+    half = b'{"epoch": 1, "sec'
+    for name, content in (("metrics.jsonl", None), ("timings.jsonl", half), ("steps.jsonl", half)):
         copy = place / "lost"
         shutil.copytree(whole, copy)
         (copy / name).unlink() if content is None else (copy / name).write_bytes(content)
