@@ -36,7 +36,7 @@ class _Server(ThreadingHTTPServer):
 
     Attributes:
         asked: when the page was asked for last.
-        since: when it began.
+        before: when a report that was there at the start was written; None: there was none.
         ended: whether the report was sent.
     """
 
@@ -45,7 +45,12 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, folder: Path):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.folder, self.token = folder, secrets.token_urlsafe(16)
-        self.asked, self.ended, self.since = -math.inf, threading.Event(), time.time()
+        self.asked, self.ended, self.before = -math.inf, threading.Event(), self.written()
+
+    def written(self) -> int | None:
+        """When the report was, as its file says; None: it is not there."""
+        report = self.folder / REPORT_FILE
+        return report.stat().st_mtime_ns if report.is_file() else None
 
     @property
     def address(self) -> str:
@@ -65,7 +70,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.asked = time.monotonic()
         report = self.server.folder / REPORT_FILE
         # One of before is that of a run that goes on.
-        ended = report.is_file() and report.stat().st_mtime >= self.server.since
+        ended = self.server.written() not in (None, self.server.before)
         try:
             page = report.read_bytes() if ended else _page(self.server.folder).encode()
         except Exception as error:

@@ -26,6 +26,8 @@ from cnn_jax.errors import UsageError
 
 ROOT = Path(__file__).parents[2]
 SOURCES = [*ROOT.glob("cnn_jax/**/*.py"), *ROOT.glob("experiments/**/*.py")]
+# Ages of files, and times that a tracker shows, are of no other clock.
+BY_THE_WALL = {"cnn_jax/storage/_writing.py", "cnn_jax/studies/tracking.py"}
 # Run what they read.
 UNPICKLERS = {"cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve", "jsonpickle"}
 
@@ -43,7 +45,8 @@ def test_no_source_opens_any_format_or_unpickles(path: Path):
             assert "formats" in keywords, "a picture is opened by a list of formats"
         assert "allow_pickle=True" not in ast.unparse(call)
         # How long something took is not known from a clock that somebody may set.
-        assert name not in ("time.time", "datetime.now")
+        known = path.relative_to(ROOT).as_posix() in BY_THE_WALL
+        assert known or name not in ("time.time", "datetime.now")
         assert not name.endswith(("extractall", "unpack_archive", "torch.load", "yaml.load"))
     tree = ast.parse(path.read_text(encoding="utf-8"))
     imported = {
