@@ -115,7 +115,9 @@ def _child(
     sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__ = streams
     # No test loses its power.
     os.fsync = lambda descriptor: None
+    # The tests themselves may have been started where these are ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     sys.argv = ["experiment.py", *arguments]
     flags.FLAGS.unparse_flags()
     main, takes_paths, goes_on = PROGRAMS[name]
