@@ -20,6 +20,7 @@ from rich.text import Text
 
 from cnn_jax import storage
 from cnn_jax.analysis.pages import duration
+from cnn_jax.display import count
 from cnn_jax.errors import UsageError
 from cnn_jax.studies.axes import Study
 from cnn_jax.studies.cells import Say, Show, run_cells
@@ -240,8 +241,8 @@ def print_sweep(console: Console, prepared: Prepared, seconds: float) -> None:
     console.print(table, soft_wrap=False)
     trials = sum(len(item.cell.trials) for item in plans)
     console.print(
-        f"[bold]{_count(trials, 'network')}[/] in {_count(len(plans), 'program')}: "
-        f"{_count(len(grid.variants), 'row')} of the table, {_count(len(sweep.seeds), 'seed')}; "
+        f"[bold]{count(trials, 'network')}[/] in {count(len(plans), 'program')}: "
+        f"{count(len(grid.variants), 'row')} of the table, {count(len(sweep.seeds), 'seed')}; "
         f"about {duration(seconds)} on this machine"
     )
     _print_devices(console, plans)
@@ -262,10 +263,6 @@ def _print_devices(console: Console, plans: Sequence[CellPlan]) -> None:
         if text:
             which = f"cell {', '.join(numbers)}: " if len(cells) > 1 else ""
             console.print(f"{which}{text}")
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _shared_values(grid: Grid, cell: Cell) -> str:
@@ -321,7 +318,7 @@ def conclude(
         f"{duration(record.total_seconds)}"
     )
     if kept := sum(map(len, kept_runs(directory.path).values())):
-        networks = _count(kept, "network")
+        networks = count(kept, "network")
         console.print(Text(f"{networks} kept, each a run: {directory.path / KEPT_TRIALS}"))
     console.print(Text(f"report: {directory.path / REPORT_FILE}"))
     repeat = (

@@ -8,6 +8,7 @@ from pathlib import Path
 from cnn_jax import storage, training
 from cnn_jax.analysis import answers
 from cnn_jax.analysis.pages import duration
+from cnn_jax.display import count
 from cnn_jax.studies.kept_trials import Keeper
 from cnn_jax.studies.planning import CellPlan, Prepared
 from cnn_jax.studies.rounds import budget_plans, next_round
@@ -90,7 +91,7 @@ class Board:
         if len(rows) > _NAMED_ROWS:
             rows = [*rows[:_NAMED_ROWS], f"{len(rows) - _NAMED_ROWS} rows more"]
         lost = sum(trial.status == "diverged" for trial in trials)
-        networks = f"{len(trials)} network{'' if len(trials) == 1 else 's'}"
+        networks = count(len(trials), "network")
         line = f"cell {cell + 1} of {self._cells} done: {'; '.join(rows)}, {networks}"
         line += f" ({lost} diverged)" if lost else ""
         left = self._left() if cell + 1 < self._cells else ""
