@@ -32,7 +32,7 @@ from cnn_jax.studies.sweep_directory import KEPT_TRIALS, CellResult, kept_runs
 from cnn_jax.training.devices import mesh_shape
 from cnn_jax.training.grid import UNREAD, Cell, Grid
 from cnn_jax.training.processes import is_first
-from cnn_jax.training.sweep import VECTORIZATIONS, default_vectorization
+from cnn_jax.training.sweep import VECTORIZATIONS
 
 from . import as_started, command
 from .command_line import GROUPS
@@ -117,8 +117,9 @@ flags.DEFINE_enum(
     "vectorization",
     None,
     VECTORIZATIONS,
-    "How the trials of a program run: one after another (map), or in the same operations (vmap). "
-    "If not given, whichever is faster: map on CPU, vmap elsewhere.",
+    "How the trials of a program run: one after another (map), in the same operations (vmap), or "
+    "in these with convolutions as matrix products (products). If not given, whichever is fastest: "
+    "map on CPU and for a single trial, products on accelerators.",
 )
 # A terminal of so many columns has a row's difference and its interval on one line.
 _WIDE = 90
@@ -133,10 +134,9 @@ def main() -> None:
     most = FLAGS.trials_per_program
     directory, prepared = begin("sweep", "ablation", read, choices, machine.shape_for_trials, most)
     plans = prepared.plans
-    vectorization = FLAGS.vectorization or default_vectorization()
     if FLAGS.plan:
         with console.status("compiling"):
-            costs = [plan.measure(item, vectorization, most) for item in plans]
+            costs = [plan.measure(item, FLAGS.vectorization, most) for item in plans]
         print_sweep(console, prepared, sum(cost.seconds for cost in costs))
         plan.print_plan(console, plans, costs)
         return
@@ -153,7 +153,7 @@ def main() -> None:
                 show,
                 directory.path,
                 prepared,
-                vectorization,
+                FLAGS.vectorization,
                 most,
                 FLAGS.prune,
                 keeper,

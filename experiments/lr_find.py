@@ -24,7 +24,6 @@ from cnn_jax.studies.planning import CellPlan, prepare
 from cnn_jax.training import Trainer
 from cnn_jax.training.grid import Trial, partition
 from cnn_jax.training.loop import fitting
-from cnn_jax.training.sweep import default_vectorization
 
 from . import as_started, command_line
 from .flags import axes, machine, options
@@ -79,7 +78,7 @@ def read() -> Study:
 def try_rates(console: Console, cell: CellPlan) -> list[TriedRate]:
     """Trains once with every rate; what has come of each, in rising order."""
     placed, trials, epochs = cell.place(), cell.cell.trials, cell.config.epochs
-    trainer = Trainer(cell.run, placed.train, placed.validation, default_vectorization(), cell.mesh)
+    trainer = Trainer(cell.run, placed.train, placed.validation, cell.vectorization, cell.mesh)
     columns = SpinnerColumn(), TextColumn("{task.description}"), MovingBar(), TimeElapsedColumn()
     found: list[TriedRate] = []
     with Progress(*columns, console=console, transient=True) as progress:

@@ -41,7 +41,6 @@ from cnn_jax.studies.rounds import REFINE
 from cnn_jax.studies.run_directory import RunDirectory, environment, is_begun
 from cnn_jax.studies.sweep import COMPARISONS, sweep_choices, sweep_record
 from cnn_jax.training.grid import Axis, Value, split_axis
-from cnn_jax.training.sweep import default_vectorization
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -285,7 +284,7 @@ def ablate(
                 lambda share, text, left: show(share, f"{text} {left}"),
                 directory.path,
                 prepared,
-                default_vectorization(),
+                None,
                 None,
                 prune,
                 keeper,

@@ -14,7 +14,8 @@ from cnn_jax.ops.activations import (
     step, tanh,
 )
 from cnn_jax.ops.convolution import (
-    LOWERINGS, Lowering, Padding, conv2d, conv_general_dilated, lowering_on_cpu, output_size,
+    LOWERINGS, Lowering, Padding, conv2d, conv_general_dilated, lowering_on_accelerators,
+    lowering_on_cpu, output_size,
 )
 from cnn_jax.ops.hyperparameters import Hyperparameter, Interval, Number, OneOf, Whole
 from cnn_jax.ops.losses import (
@@ -43,8 +44,9 @@ __all__ = [
     "crammer_singer", "cross_entropy", "dense", "dropout", "elu", "error",
     "expected_calibration_error", "flatten", "focal", "gelu", "global_avg_pool", "gradient_descent",
     "hard_swish", "hinge", "identity", "init_velocity", "kl_divergence", "label_accuracy",
-    "label_confusion", "label_correct", "label_f1", "leaky_relu", "log_loss", "lowering_on_cpu",
-    "max_pool", "mish", "momentum", "nesterov", "normalized_muon", "orthogonalize", "output_size",
-    "per_class", "prelu", "relu", "selu", "sigmoid", "silu", "softmax", "softplus", "squared_error",
-    "step", "tanh", "top_k_accuracy", "weston_watkins",
+    "label_confusion", "label_correct", "label_f1", "leaky_relu", "log_loss",
+    "lowering_on_accelerators", "lowering_on_cpu", "max_pool", "mish", "momentum", "nesterov",
+    "normalized_muon", "orthogonalize", "output_size", "per_class", "prelu", "relu", "selu",
+    "sigmoid", "silu", "softmax", "softplus", "squared_error", "step", "tanh", "top_k_accuracy",
+    "weston_watkins",
 ]

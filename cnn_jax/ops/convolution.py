@@ -1,10 +1,11 @@
 """Two-dimensional convolution that is fast on every platform, inside `scan` and under `vmap`.
 
-On GPU and TPU it is `lax.conv_general_dilated`. On CPU XLA's own convolution is slow inside a
-compiled loop and slower still when vmapped, so there it is written as matrix products, which XLA
-runs near the machine's peak; or, in programs that hand convolutions to oneDNN (`lowering_on_cpu`),
-in the form that is fast there. The platform is chosen when the program is lowered, not when it is
-traced, so that one traced program can be exported for several platforms.
+On GPU and TPU it is `lax.conv_general_dilated`, or products where kernels are vmapped that are
+small (`lowering_on_accelerators`). On CPU XLA's own convolution is slow inside a compiled loop and
+slower still when vmapped, so there it is written as matrix products, which XLA runs near the
+machine's peak; or, in programs that hand convolutions to oneDNN (`lowering_on_cpu`), in the form
+that is fast there. The platform is chosen when the program is lowered, not when it is traced, so
+that one traced program can be exported for several platforms.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +29,7 @@ Form = Callable[[Geometry, Array, Array], Array]
 
 _FORMS: dict[str, Form] = {"products": products, "onednn": onednn, "lax": native}
 _on_cpu: ContextVar[Lowering] = ContextVar("lowering on CPU", default="products")
+_on_accelerators: ContextVar[Lowering] = ContextVar("lowering on GPU and TPU", default="lax")
 
 
 @contextmanager
@@ -41,6 +43,20 @@ def lowering_on_cpu(lowering: Lowering) -> Iterator[None]:
         yield
     finally:
         _on_cpu.reset(before)
+
+
+@contextmanager
+def lowering_on_accelerators(lowering: Lowering) -> Iterator[None]:
+    """What "auto" is on GPU and TPU for what is traced inside: "lax" if not said otherwise.
+
+    Under `vmap` over kernels "lax" is a convolution in groups, one for each kernel, and "products"
+    a batched product, without groups.
+    """
+    before = _on_accelerators.set(lowering)
+    try:
+        yield
+    finally:
+        _on_accelerators.reset(before)
 
 
 def conv2d(
@@ -83,7 +99,8 @@ def conv2d(
     if lowering != "auto":
         return _FORMS[lowering](geometry, images, kernel)
     taken = groups == 1 and images.dtype in (jnp.float32, jnp.bfloat16)
-    return _by_platform(images, kernel, geometry, _FORMS[_on_cpu.get()] if taken else products)
+    on_cpu = _FORMS[_on_cpu.get()] if taken else products
+    return _by_platform(images, kernel, geometry, on_cpu, _FORMS[_on_accelerators.get()])
 
 
 def conv_general_dilated(
@@ -206,21 +223,25 @@ def _geometry(
     return Geometry(taps[0], taps[1], groups, precision)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _by_platform(images: Array, kernel: Array, geometry: Geometry, on_cpu: Form) -> Array:
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+def _by_platform(
+    images: Array, kernel: Array, geometry: Geometry, on_cpu: Form, elsewhere: Form
+) -> Array:
     return lax.platform_dependent(
-        images, kernel, cpu=partial(on_cpu, geometry), default=partial(native, geometry)
+        images, kernel, cpu=partial(on_cpu, geometry), default=partial(elsewhere, geometry)
     )
 
 
-def _by_platform_backward(geometry: Geometry, on_cpu: Form, residuals: tuple, dy: Array) -> tuple:
+def _by_platform_backward(
+    geometry: Geometry, on_cpu: Form, elsewhere: Form, residuals: tuple, dy: Array
+) -> tuple:
     # Differentiating each form by itself, and not the choice between them, keeps the residuals of
     # the form that is not taken out of the program.
     def backward(form: Form, images: Array, kernel: Array, dy: Array) -> tuple:
         return jax.vjp(partial(form, geometry), images, kernel)[1](dy)
 
     return lax.platform_dependent(
-        *residuals, dy, cpu=partial(backward, on_cpu), default=partial(backward, native)
+        *residuals, dy, cpu=partial(backward, on_cpu), default=partial(backward, elsewhere)
     )
 
 

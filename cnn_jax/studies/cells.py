@@ -212,7 +212,7 @@ class _Workshop:
         self,
         sweep: Path,
         board: Board,
-        vectorization: Vectorization,
+        vectorization: Vectorization | None,
         most: int | None,
         prune: bool,
         keeper: Keeper,
@@ -261,7 +261,11 @@ class _Workshop:
         if index not in self._trainers or not self._again:
             placed = self._placed
             self._trainers[index] = Trainer(
-                plan.run, placed.train, placed.validation, self._vectorization, plan.mesh
+                plan.run,
+                placed.train,
+                placed.validation,
+                self._vectorization or plan.vectorization,
+                plan.mesh,
             )
         trainer = self._trainers[index]
         trainer.places = max(places, 1)
@@ -284,7 +288,7 @@ def run_cells(
     show: Show,
     sweep: Path,
     prepared: Prepared,
-    vectorization: Vectorization,
+    vectorization: Vectorization | None,
     most: int | None,
     prune: bool,
     keeper: Keeper,
@@ -300,7 +304,7 @@ def run_cells(
         show: what goes on, see `Board`.
         sweep: the folder in which each cell is written down.
         prepared: the cells.
-        vectorization: how the trials of a program run.
+        vectorization: how the trials of a program run; as each cell's plan says if None.
         most: trials per program, or None for what the memory holds.
         prune: whether tuned values that fall behind are stopped.
         keeper: which trials are kept as runs.

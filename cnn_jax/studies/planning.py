@@ -20,6 +20,7 @@ from cnn_jax.studies.saved_run import SavedRun
 from cnn_jax.training.devices import MeshShape, make_mesh, mesh_shape
 from cnn_jax.training.grid import Cell
 from cnn_jax.training.loop import device_bytes
+from cnn_jax.training.sweep import Vectorization, choose_vectorization
 from cnn_jax.training.weights import Weights
 
 # A training step goes through the network forward, and back for two gradients.
@@ -111,6 +112,12 @@ class CellPlan(NamedTuple):
     def config(self) -> training.Config:
         """The static choices of its trials, with a batch no larger than the training set."""
         return training.fit_batch(self.cell.config, len(self.loaded.dataset.train))
+
+    @property
+    def vectorization(self) -> Vectorization:
+        """How its trials run together if nothing else is asked for."""
+        trials = -(-self.together // mesh_shape(self.mesh).trial)
+        return choose_vectorization(trials)
 
     @property
     def cost(self) -> float:

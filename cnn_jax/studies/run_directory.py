@@ -409,8 +409,12 @@ def _processor() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of the packages that results may depend on."""
-    return {name: metadata.version(name) for name in _PACKAGES}
+    """Of the packages that results may depend on; without those that are not installed."""
+    found = {}
+    for name in _PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def plain(value: Any) -> str:

@@ -31,7 +31,7 @@ from cnn_jax.training.schedules import SCHEDULES
 
 Hparams = dict[str, float]
 
-PRECISIONS = ("bfloat16", "float32")
+PRECISIONS = ("bfloat16", "float32", "tensorfloat32")
 CLASS_WEIGHTS = ("none", "balanced")
 SAMPLES = ("shuffled", "balanced")
 

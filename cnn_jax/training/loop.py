@@ -265,7 +265,7 @@ class Trainer:
             return state, standing
         standing = _stopped(standing, stopped, "pruned")
         # A map skips trials that are not alive; from vmapped operations they have to be taken out.
-        if self._vectorization == "vmap" and standing.alive:
+        if self._vectorization != "map" and standing.alive:
             state, standing = self._arrange(state, standing, standing.alive)
         return self._mask(state, standing), standing
 

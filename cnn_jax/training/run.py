@@ -7,7 +7,7 @@ makes a run one program and `vmap` over keys and hyperparameters makes a sweep o
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -162,16 +162,40 @@ def make_run(
     _check_soft_targets(config, task)
     _check_layers(config, task, start)
     setting = Setting(config, task, mesh if devices > 1 else None, start)
+    epoch, predict, test = (
+        _at_precision(config, function)
+        for function in (
+            partial(_epoch, setting),
+            partial(_predict, setting, devices),
+            partial(_test, setting, devices),
+        )
+    )
     return Run(
         partial(_init, setting),
-        lambda *given: _epoch(setting, *given)[:2],
-        partial(_epoch, setting),
+        lambda *given: epoch(*given)[:2],
+        epoch,
         sizes(config, task),
-        partial(_predict, setting, devices),
+        predict,
         partial(_score, setting),
-        lambda *given: _test(setting, devices, *given)[0],
-        partial(_test, setting, devices),
+        lambda *given: test(*given)[0],
+        test,
     )
+
+
+def _at_precision(config: Config, function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, whose products are of the config's precision.
+
+    On CPU they are anyway. Accelerators take less for float32 unless they are told: on a GPU
+    TensorFloat-32, on a TPU bfloat16.
+    """
+    if config.precision == "bfloat16" or jax.default_backend() == "cpu":
+        return function
+
+    def precise(*given: Any) -> Any:
+        with jax.default_matmul_precision(config.precision):
+            return function(*given)
+
+    return precise
 
 
 def _init(

@@ -1,10 +1,10 @@
 """Many runs as one program: the trials of a cell, mapped over hyperparameters and seeds.
 
-A trial is the run of `make_run`, unchanged. On an accelerator the trials of a program are vmapped;
-on CPU, where vmapped matrix products cost more per model than a lone run's, they are mapped one
-after another inside the same compiled program. Over several devices they are split along the mesh
-axis `trial`, between whose devices nothing is communicated; what is split along `batch` is the
-run's own affair.
+A trial is the run of `make_run`, unchanged. On an accelerator the trials of a program are vmapped,
+with convolutions as products; on CPU, where vmapped matrix products cost more per model than a lone
+run's, they are mapped one after another inside the same compiled program. Over several devices they
+are split along the mesh axis `trial`, between whose devices nothing is communicated; what is split
+along `batch` is the run's own affair.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,14 +17,14 @@ from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
-from cnn_jax.ops import lowering_on_cpu
+from cnn_jax.ops import Lowering, lowering_on_accelerators, lowering_on_cpu
 from cnn_jax.training.devices import TRIAL_AXIS
 from cnn_jax.training.run import Points, Run
 from cnn_jax.training.step import TrainState
 from cnn_jax.training.task import Examples, Size
 
-Vectorization = Literal["map", "vmap"]
-VECTORIZATIONS: tuple[Vectorization, ...] = ("map", "vmap")
+Vectorization = Literal["map", "vmap", "products"]
+VECTORIZATIONS: tuple[Vectorization, ...] = ("map", "vmap", "products")
 
 
 class Trials(NamedTuple):
@@ -73,9 +73,13 @@ class Sweep(NamedTuple):
     test: Callable[[SweepState, Trials, Examples], tuple[Metrics, Bool[Array, "trials n"]]]
 
 
-def default_vectorization() -> Vectorization:
-    """How trials run together where they run fastest: mapped on CPU, vmapped elsewhere."""
-    return "map" if jax.default_backend() == "cpu" else "vmap"
+def choose_vectorization(trials: int) -> Vectorization:
+    """How trials run together where they run fastest (measured: docs/accelerators.md).
+
+    Args:
+        trials: that share a program on a device.
+    """
+    return "map" if jax.default_backend() == "cpu" or trials == 1 else "products"
 
 
 def make_sweep(run: Run, vectorization: Vectorization, mesh: Mesh | None = None) -> Sweep:
@@ -83,11 +87,12 @@ def make_sweep(run: Run, vectorization: Vectorization, mesh: Mesh | None = None)
 
     Args:
         run: of one trial, made for the same mesh.
-        vectorization: "map" for one trial after another, "vmap" for all in the same operations.
+        vectorization: "map" for one trial after another, "vmap" for all in the same operations,
+            "products" for these with convolutions as products on accelerators too.
         mesh: devices, along whose axis `trial` the trials are split; their number must be a
             multiple of these. The functions then have to be compiled.
     """
-    over_trials = _map if vectorization == "map" else _vmap
+    over_trials = _OVER_TRIALS[vectorization]
 
     def init(trials: Trials, train: Examples) -> SweepState:
         def one(hparams: dict[str, Array], key: PRNGKeyArray) -> TrainState:
@@ -146,13 +151,24 @@ def _map(function: Callable) -> Callable:
     return lambda *arguments: lax.map(lambda items: function(*items), arguments)
 
 
-def _vmap(function: Callable) -> Callable:
+def _vmap(function: Callable, lowering: Lowering) -> Callable:
+    """Of all trials at once, with this lowering of convolutions on accelerators.
+
+    Kernels of many trials are the groups of one convolution, which is slow on CPU.
+    """
+
     def trials(*arguments: Any) -> Any:
-        # Kernels of many trials would be the groups of one convolution.
-        with lowering_on_cpu("products"):
+        with lowering_on_cpu("products"), lowering_on_accelerators(lowering):
             return jax.vmap(function)(*arguments)
 
     return trials
+
+
+_OVER_TRIALS: dict[Vectorization, Callable[[Callable], Callable]] = {
+    "map": _map,
+    "vmap": partial(_vmap, lowering="lax"),
+    "products": partial(_vmap, lowering="products"),
+}
 
 
 def _finite(loss: Array, params: PyTree) -> Bool[Array, ""]:

@@ -70,18 +70,21 @@ class CellCost(NamedTuple):
     seconds: float
 
 
-def measure(plan: CellPlan, vectorization: Vectorization, most: int | None = None) -> CellCost:
+def measure(
+    plan: CellPlan, vectorization: Vectorization | None = None, most: int | None = None
+) -> CellCost:
     """Compiles a cell's program and one trial's step, and times the step.
 
     Args:
         plan: of the cell.
-        vectorization: how the trials of a program run.
+        vectorization: how the trials of a program run; as the plan says if not given.
         most: trials per program, or None for what the memory holds.
     """
     trials, config = plan.cell.trials, plan.config
     dataset, validation, task, _ = plan.loaded
     placed = plan.place(FLAGS.shard_data)
-    trainer = Trainer(plan.run, placed.train, placed.validation, vectorization, plan.mesh)
+    way = vectorization or plan.vectorization
+    trainer = Trainer(plan.run, placed.train, placed.validation, way, plan.mesh)
     together = fitting(trainer, trials, most)
     program = trainer.program(trials[:together])
     step = _measure_step(plan)

@@ -249,8 +249,8 @@ ALIASES = {
     "horizontal_flip": "flip", "conv_general_dilated": "conv2d",
 }  # fmt: skip
 NOT_OF_ARRAYS = {
-    "lowering_on_cpu", "output_size", "apply", "check_channels", "describe", "needs_soft_targets",
-    "numbers", "parse", "without_numbers",
+    "lowering_on_accelerators", "lowering_on_cpu", "output_size", "apply", "check_channels",
+    "describe", "needs_soft_targets", "numbers", "parse", "without_numbers",
 }  # fmt: skip
 
 

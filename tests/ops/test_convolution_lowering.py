@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from cnn_jax.ops import conv2d, conv_general_dilated
+from cnn_jax.ops import conv2d, conv_general_dilated, lowering_on_accelerators
 
 
 def loss(images, kernel, precision=None):
@@ -27,6 +27,17 @@ def test_each_platform_gets_its_form_alone(function, platform, native):
     program = lowered(function, platform)
     assert ("stablehlo.convolution" in program) == native
     assert ("stablehlo.dot_general" in program) != native
+
+
+@pytest.mark.parametrize("platform", ["tpu", "cuda"])
+def test_kernels_of_many_networks_are_products_where_it_is_said(platform):
+    def together(images, kernel):
+        with lowering_on_accelerators("products"):
+            return loss(images, kernel)
+
+    program = lowered(together, platform)
+    assert "stablehlo.convolution" not in program
+    assert "stablehlo.dot_general" in program
 
 
 def test_one_program_for_several_platforms():

@@ -8,6 +8,8 @@ import pytest
 from cnn_jax.training import programs
 from cnn_jax.training.programs import compile_epoch
 
+pytestmark = pytest.mark.skipif(jax.default_backend() != "cpu", reason="of the CPU's products")
+
 
 def state(filters: int) -> dict[str, jax.Array]:
     random = np.random.default_rng(0)

@@ -135,7 +135,10 @@ def test_config_is_a_key_of_compiled_programs():
 
 
 WRONG = [
-    (lambda: Config(precision="float16"), "not one of bfloat16, float32; did you mean bfloat16?"),
+    (
+        lambda: Config(precision="float16"),
+        "not one of bfloat16, float32, tensorfloat32; did you mean bfloat16?",
+    ),
     (lambda: Config(loss="hinge2"), "weston_watkins; did you mean hinge?"),
     (lambda: Config(optimizer="adamm"), "did you mean adam?"),
     (lambda: Config(schedule="cosin"), "did you mean cosine?"),

@@ -34,7 +34,12 @@ def results() -> dict:
     flags = "--xla_force_host_platform_device_count=8"
     process = subprocess.run(
         [sys.executable, str(here.with_name("devices_program.py"))],
-        env={**os.environ, "XLA_FLAGS": flags, "PYTHONPATH": str(here.parents[2])},
+        env={
+            **os.environ,
+            "JAX_PLATFORMS": "cpu",
+            "XLA_FLAGS": flags,
+            "PYTHONPATH": str(here.parents[2]),
+        },
         capture_output=True,
         text=True,
     )

@@ -58,6 +58,26 @@ def test_accelerators_get_convolutions_and_cpus_matrix_products(
     assert set(types) == {("bf16" if precision == "bfloat16" else "f32",) * 3}
 
 
+@pytest.mark.parametrize(
+    "precision, words", [("float32", {"HIGHEST"}), ("tensorfloat32", {"HIGH"}), ("bfloat16", set())]
+)
+def test_products_on_accelerators_are_as_precise_as_their_name(
+    task: Task,
+    draw: Callable[[int], Examples],
+    monkeypatch: pytest.MonkeyPatch,
+    precision: str,
+    words: set[str],
+):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    config = Config(Architecture(filters=(4,), hidden=(8,)), batch_size=16, precision=precision)
+    run = make_run(config, task)
+    hparams = {name: jnp.float32(value) for name, value in hyperparameters(config).items()}
+    key, examples = jax.random.key(0), draw(64)
+    state = jax.eval_shape(run.init, hparams, key, examples)
+    text = as_lowered(run.epoch, (state, hparams, key, examples), "cuda")
+    assert set(re.findall(r"\b(DEFAULT|HIGH|HIGHEST)\b", text)) == words
+
+
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 def test_trials_together_are_convolutions_too(
     task: Task, draw: Callable[[int], Examples], platform: str

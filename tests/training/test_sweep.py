@@ -12,7 +12,13 @@ from cnn_jax.ops import LOSSES
 from cnn_jax.training import Config, Examples, Task, Trainer, hyperparameters, make_run
 from cnn_jax.training.grid import Trial
 from cnn_jax.training.loop import FILLER, Standing
-from cnn_jax.training.sweep import Trials, Vectorization, make_sweep
+from cnn_jax.training.sweep import (
+    VECTORIZATIONS,
+    Trials,
+    Vectorization,
+    choose_vectorization,
+    make_sweep,
+)
 
 Draw = Callable[[int], Examples]
 
@@ -61,7 +67,7 @@ def histories(standing: Standing) -> list[tuple[dict[str, float], ...]]:
     "loss, optimizer, dropout, vectorization",
     [(loss, "adam", False, "map") for loss in LOSSES]
     + [(loss, "nesterov", True, "map") for loss in LOSSES]
-    + [("cross_entropy", "adam", True, "vmap"), ("cross_entropy", "nesterov", False, "vmap")],
+    + [("cross_entropy", "adam", True, "vmap"), ("cross_entropy", "nesterov", False, "products")],
 )
 def test_a_member_of_a_sweep_is_the_lone_run(
     task: Task, draw: Draw, loss: str, optimizer: str, dropout: bool, vectorization: Vectorization
@@ -84,13 +90,19 @@ def test_a_member_of_a_sweep_is_the_lone_run(
             np.testing.assert_allclose(ours[name], theirs[name], rtol=TOLERANCE, err_msg=name)
 
 
+def test_trials_are_products_on_accelerators_alone(monkeypatch: pytest.MonkeyPatch):
+    assert [choose_vectorization(count) for count in (1, 2)] == ["map", "map"]
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert [choose_vectorization(count) for count in (1, 2)] == ["map", "products"]
+
+
 def test_a_diverging_trial_leaves_its_neighbors_the_same_bits(task: Task, draw: Draw):
     leaky = Architecture(filters=(4,), hidden=(), activation="leaky_relu")
     config = Config(leaky, "cross_entropy", "sgd", batch_size=8, epochs=EPOCHS)
     run, train, validation = make_run(config, task), draw(70), draw(30)
     good = [trial(config, seed=seed, learning_rate=0.05) for seed in (0, 1)]
     wild = trial(config, seed=0, learning_rate=1e6)
-    for vectorization in ("map", "vmap"):
+    for vectorization in VECTORIZATIONS:
         trainer = Trainer(run, train, validation, vectorization)
         with_wild = train_together(trainer, [good[0], wild, good[1]])
         without = train_together(Trainer(run, train, validation, vectorization), good)
