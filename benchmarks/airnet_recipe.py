@@ -23,7 +23,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import chain, islice, product
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -37,24 +36,24 @@ from rich.console import Console
 from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
-import experiments
 from benchmarks import torch_recipe
+from benchmarks.preset import read_preset
 from benchmarks.torch_airnet import AirNet, copy_parameters
 from cnn_jax import data
 from cnn_jax.errors import UsageError
 from cnn_jax.models import Architecture, build
 from cnn_jax.ops import augment
 from cnn_jax.ops.augment import TEST_TIME
-from cnn_jax.studies.choices import read_config, read_hparams, read_task
-from cnn_jax.training import Config, Examples, Task, TrainState, make_run
+from cnn_jax.studies.choices import read_task
+from cnn_jax.training import Examples, Task, TrainState, make_run
 from cnn_jax.training.config import AUGMENT_PREFIX
 from cnn_jax.training.task import normalize
 from experiments.flags import options
 from experiments.launch import launch
 
 EPOCHS = 8
+PRESET = "cifar10-airbench"
 STEPS_PER_EPOCH = torch_recipe.STEPS // EPOCHS
-PRESET = Path(experiments.__path__[0]) / "presets" / "cifar10-airbench.flags"
 FLAGS = flags.FLAGS
 
 
@@ -79,7 +78,7 @@ class Pair:
         seed: int = 0,
         beside: bool = True,
     ) -> None:
-        config, numbers = preset()
+        config, numbers = read_preset(PRESET)
         steps = epochs * STEPS_PER_EPOCH
         # A batch is an epoch of one step here, so that its loss is the epoch's.
         config = replace(config, batch_size=batch_size, epochs=steps, augment=(), tta="none")
@@ -104,7 +103,7 @@ class Pair:
     def torch_step(self, recipe: torch_recipe.Recipe, batch: Examples) -> float:
         """One update of a PyTorch training; its loss before."""
         labels = torch.tensor(np.asarray(batch.labels)).long()
-        return recipe.step(self._tensor(batch.images), labels)
+        return recipe.step(self._tensor(batch.images), labels).item()
 
     def accuracies(self, examples: Examples) -> list[float]:
         """The fractions of right guesses, in the same order."""
@@ -135,17 +134,6 @@ def _beside(network: AirNet) -> AirNet:
             signs = torch.randint(0, 2, parameter.shape, generator=generator) * 2 - 1
             parameter.mul_(1 + signs * torch.finfo(torch.float32).eps)
     return copied
-
-
-def preset() -> tuple[Config, dict[str, float]]:
-    """The static choices and the numbers of the preset."""
-    choices = {}
-    for line in PRESET.read_text().splitlines():
-        if line.startswith("--"):
-            name, _, text = line[2:].partition("=")
-            choices[name] = FLAGS[name].parser.parse(text)
-    config = read_config(choices)
-    return config, read_hparams(config, choices)
 
 
 def our_flops(architecture: Architecture, task: Task, batch: int) -> int:
@@ -254,7 +242,7 @@ def batches(examples: Examples, epochs: int, seed: int) -> Iterator[Examples]:
 
 def train_alone(console: Console, pair: Pair, examples: Examples, test: Examples) -> None:
     """Prints the loss of PyTorch's version epoch by epoch, and its accuracy in the end."""
-    config, numbers = preset()
+    config, numbers = read_preset(PRESET)
     strengths = {name.removeprefix(AUGMENT_PREFIX): value for name, value in numbers.items()}
     key = jax.random.key(FLAGS.seed)
 
@@ -324,7 +312,7 @@ def train_both(console: Console, pair: Pair, examples: Examples, test: Examples)
 
 
 def _print_counts(console: Console, pair: Pair) -> None:
-    architecture = preset()[0].architecture
+    architecture = read_preset(PRESET)[0].architecture
     ours = sum(leaf.size for leaf in jax.tree.leaves(pair.state.params))
     theirs = sum(p.numel() for p in pair.network.parameters() if p.requires_grad)
     console.print(f"trained parameters: cnn_jax {ours:,}, PyTorch {theirs:,}")

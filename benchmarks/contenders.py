@@ -23,6 +23,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int32, UInt8
 
 from benchmarks import flax_networks
+from cnn_jax.compilation import CompilerOptions
 from cnn_jax.errors import UsageError
 from cnn_jax.models import Architecture
 from cnn_jax.training import Config, Examples, Task, augmentations, hyperparameters, make_run
@@ -137,9 +138,21 @@ def torch_python() -> str | None:
 
 
 def our_epoch(
-    network: Network, batch_size: int, augment: str = "", precision: str = "float32"
+    network: Network,
+    batch_size: int,
+    augment: str = "",
+    precision: str = "float32",
+    options: CompilerOptions | None = None,
 ) -> Contender:
-    """cnn_jax as it trains: shuffle, gather, augmenting and normalizing are in the program."""
+    """cnn_jax as it trains: shuffle, gather, augmenting and normalizing are in the program.
+
+    Args:
+        network: to train.
+        batch_size: images in a step.
+        augment: as the flag of that name.
+        precision: of the network.
+        options: that XLA is given in place of the project's own.
+    """
     calls, strengths = augmentations(augment)
     config = Config(
         network.architecture,
@@ -162,7 +175,11 @@ def our_epoch(
     key = jax.random.key(0)
     state = jax.jit(run.init)(hparams, key, examples)
     start = time.perf_counter()
-    program = compile_epoch(run.epoch, state, hparams, key, examples)
+    if options is None:
+        program = compile_epoch(run.epoch, state, hparams, key, examples)
+    else:
+        epoch = jax.jit(run.epoch, donate_argnums=0, compiler_options=options)
+        program = epoch.lower(state, hparams, key, examples).compile()
     seconds = time.perf_counter() - start
     return Contender(
         f"cnn_jax, {augment}" if augment else f"cnn_jax, compiled epoch{_suffix(precision)}",
@@ -218,17 +235,8 @@ def torch_loop(
         python: the interpreter, which has PyTorch.
         compiled: by `torch.compile`, or eager.
     """
-    command = [
-        python,
-        "-m",
-        "benchmarks.torch_worker",
-        f"--network={network.torch_name}",
-        f"--shape={','.join(map(str, network.image_shape))}",
-        f"--batch_size={batch_size}",
-        f"--learning_rate={LEARNING_RATE}",
-        f"--momentum={MOMENTUM}",
-    ]
-    command += ["--bfloat16"] * (precision == "bfloat16") + ["--compile"] * compiled
+    command = [python, "-m", "benchmarks.torch_worker", *torch_arguments(network, batch_size)]
+    command += [f"--precision={precision}"] + ["--compile"] * compiled
     name = f"PyTorch, {'compiled' if compiled else 'eager'}{_suffix(precision)}"
     start = time.perf_counter()
     process = subprocess.Popen(
@@ -251,6 +259,17 @@ def torch_loop(
     )  # fmt: skip
 
 
+def torch_arguments(network: Network, batch_size: int) -> list[str]:
+    """What a process that trains it in PyTorch is told."""
+    return [
+        f"--network={network.torch_name}",
+        f"--shape={','.join(map(str, network.image_shape))}",
+        f"--batch_size={batch_size}",
+        f"--learning_rate={LEARNING_RATE}",
+        f"--momentum={MOMENTUM}",
+    ]
+
+
 def _answer(process: subprocess.Popen[str], name: str) -> str:
     assert process.stdout is not None
     line = process.stdout.readline()
@@ -260,7 +279,7 @@ def _answer(process: subprocess.Popen[str], name: str) -> str:
 
 
 def _suffix(precision: str) -> str:
-    return ", bfloat16" if precision == "bfloat16" else ""
+    return "" if precision == "float32" else f", {precision}"
 
 
 def _stock_step(network: Network) -> tuple[Callable, tuple]:

@@ -163,8 +163,6 @@ def _print(
     launch: float | None,
     devices: int,
 ) -> None:
-    from cnn_jax.training.sweep import default_vectorization
-
     table = Table(
         title=f"{model}: model-images/s on {devices} device(s), median of {FLAGS.rounds} rounds",
         box=box.SIMPLE_HEAD,
@@ -184,7 +182,7 @@ def _print(
     console.print(table)
     if launch is not None:
         console.print(f"one process per trial, start-up and compilation included: {launch:,.0f}")
-    console.print(f"the sweep chooses here: {default_vectorization()}\n")
+    console.print()
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 Each classifies normalized float32 images, n c h w, into 10 classes.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -43,9 +45,9 @@ class LeNet5(nn.Module):
 
 
 class Block(nn.Module):
-    """Two normalized convolutions and a shortcut without parameters."""
+    """Two normalized convolutions and a shortcut: without parameters, or projected."""
 
-    def __init__(self, channels: int, filters: int) -> None:
+    def __init__(self, channels: int, filters: int, projection: bool = False) -> None:
         super().__init__()
         self.stride = 1 if channels == filters else 2
         self.missing = filters - channels
@@ -53,33 +55,57 @@ class Block(nn.Module):
         self.norm1 = nn.BatchNorm2d(filters)
         self.conv2 = _convolution(filters, filters, 1)
         self.norm2 = nn.BatchNorm2d(filters)
+        self.projection = None
+        if projection and self.missing:
+            convolution = nn.Conv2d(channels, filters, 1, self.stride, bias=False)
+            self.projection = nn.Sequential(convolution, nn.BatchNorm2d(filters))
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x)))))
-        if self.missing:
+        if self.projection is not None:
+            x = self.projection(x)
+        elif self.missing:
             x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.missing))
         return F.relu(y + x)
 
 
-class ResNet20(nn.Module):
-    """ResNet-20 with batch norm."""
+class ResNet(nn.Module):
+    """Blocks between a convolution and the mean of the maps, with batch norm.
 
-    def __init__(self) -> None:
+    Args:
+        widths: the filters of the first convolution and of each block.
+        projection: whether shortcuts between widths are projected.
+    """
+
+    def __init__(self, widths: Sequence[int], projection: bool) -> None:
         super().__init__()
-        self.conv = _convolution(3, 16, 1)
-        self.norm = nn.BatchNorm2d(16)
-        widths = (16, 16, 16, 16, 32, 32, 32, 64, 64, 64)
+        self.conv = _convolution(3, widths[0], 1)
+        self.norm = nn.BatchNorm2d(widths[0])
         self.blocks = nn.Sequential(
             *(
-                Block(channels, filters)
+                Block(channels, filters, projection)
                 for channels, filters in zip(widths, widths[1:], strict=False)
             )
         )
-        self.output = nn.Linear(64, 10)
+        self.output = nn.Linear(widths[-1], 10)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.blocks(F.relu(self.norm(self.conv(x))))
         return self.output(x.mean((2, 3)))
+
+
+class ResNet20(ResNet):
+    """ResNet-20."""
+
+    def __init__(self) -> None:
+        super().__init__((16, 16, 16, 16, 32, 32, 32, 64, 64, 64), projection=False)
+
+
+class ResNet18(ResNet):
+    """ResNet-18 as it is used on CIFAR."""
+
+    def __init__(self) -> None:
+        super().__init__((64, 64, 64, 128, 128, 256, 256, 512, 512), projection=True)
 
 
 def _convolution(channels: int, filters: int, stride: int) -> nn.Conv2d:

@@ -8,7 +8,7 @@ agree only if the preset's rates and decays are converted rightly.
 Importing this needs the extra `bench`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -34,10 +34,14 @@ class Recipe:
     Args:
         network: an airnet of the recipe's `SCALE`; trained in place.
         steps: of the whole training, in which the learning rates fall to zero.
+        forward: the network compiled, or None for the network itself.
     """
 
-    def __init__(self, network: AirNet, steps: int) -> None:
+    def __init__(
+        self, network: AirNet, steps: int, forward: Callable[[Tensor], Tensor] | None = None
+    ) -> None:
         self.network = network.train()
+        self.forward = forward or network
         self.done = 0
         self.steps = steps
         trained = {n: p for n, p in network.named_parameters() if p.requires_grad}
@@ -55,7 +59,7 @@ class Recipe:
         kernels = [parameter for parameter in trained.values() if parameter.ndim == 4]
         self.velocities = [(kernel, torch.zeros_like(kernel)) for kernel in kernels]
 
-    def step(self, images: Tensor, labels: Tensor) -> float:
+    def step(self, images: Tensor, labels: Tensor) -> Tensor:
         """One update.
 
         Args:
@@ -68,7 +72,8 @@ class Recipe:
         """
         left = 1 - self.done / self.steps
         whitening_left = 1 - self.done / (WHITENING_FRACTION * self.steps)
-        loss = F.cross_entropy(self.network(images), labels, label_smoothing=LABEL_SMOOTHING)
+        logits = self.forward(images).float()
+        loss = F.cross_entropy(logits, labels, label_smoothing=LABEL_SMOOTHING)
         self.sgd.zero_grad()
         self.network.zero_grad()
         (BATCH_SIZE * loss).backward()
@@ -81,7 +86,7 @@ class Recipe:
         for kernel, velocity in self.velocities:
             _muon(kernel, velocity, MUON_RATE * left)
         self.done += 1
-        return loss.item()
+        return loss.detach()
 
 
 def _group(parameters: Sequence[Tensor], rate: float) -> dict[str, object]:
@@ -94,6 +99,8 @@ def _muon(kernel: Tensor, velocity: Tensor, rate: float) -> None:
     assert kernel.grad is not None
     velocity.mul_(MUON_MOMENTUM).add_(kernel.grad)
     direction = (kernel.grad + MUON_MOMENTUM * velocity).flatten(1)
+    if direction.dtype == torch.float16:
+        direction = direction.bfloat16()
     wide = direction.shape[0] <= direction.shape[1]
     x = direction / (direction.norm() + 1e-7)
     x = x if wide else x.mT

@@ -9,6 +9,7 @@ import argparse
 import itertools
 import sys
 import time
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -24,47 +25,71 @@ BATCHES = 2
 def main() -> None:
     """Trains as the arguments say, for as long as there are lines to read."""
     parser = argparse.ArgumentParser()
+    define_arguments(parser)
+    parser.add_argument("--precision", default="float32", help="bfloat16 by autocast")
+    parser.add_argument("--compile", action="store_true", help="torch.compile")
+    arguments = parser.parse_args()
+    step, parameters = make_step(arguments, arguments.precision, arguments.compile)
+    step()
+    print(parameters, flush=True)
+    for line in sys.stdin:
+        for _ in range(int(line)):
+            step()
+        print(time.process_time(), flush=True)
+
+
+def define_arguments(parser: argparse.ArgumentParser) -> None:
+    """The network, its batches and its updates."""
     parser.add_argument("--network", required=True, help="a class of torch_networks, or AirNet")
     parser.add_argument("--shape", required=True, help="height,width,channels")
     parser.add_argument("--batch_size", type=int, required=True)
     parser.add_argument("--learning_rate", type=float, required=True)
     parser.add_argument("--momentum", type=float, required=True)
-    parser.add_argument("--bfloat16", action="store_true", help="autocast")
-    parser.add_argument("--compile", action="store_true", help="torch.compile")
-    arguments = parser.parse_args()
 
+
+def make_step(
+    arguments: argparse.Namespace, precision: str, compiled: bool, device: str = "cpu"
+) -> tuple[Callable[[], None], int]:
+    """One training step of a new network, channels last, and the number of what it trains.
+
+    Args:
+        arguments: of `define_arguments`.
+        precision: "float32", "tensorfloat32" or, by autocast, "bfloat16".
+        compiled: whether the network is, by `torch.compile`; on a GPU with CUDA graphs.
+        device: "cpu" or "cuda".
+    """
+    on_gpu = device == "cuda"
     room = torch_airnet if arguments.network == "AirNet" else torch_networks
-    model: nn.Module = getattr(room, arguments.network)()
+    model: nn.Module = getattr(room, arguments.network)().to(device)
     model = model.to(memory_format=torch.channels_last).train()
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.SGD(trained, arguments.learning_rate, momentum=arguments.momentum)
+    optimizer = torch.optim.SGD(
+        trained, arguments.learning_rate, momentum=arguments.momentum, fused=on_gpu or None
+    )
     height, width, channels = map(int, arguments.shape.split(","))
     random = np.random.default_rng(0)
     shape = (BATCHES, arguments.batch_size, channels, height, width)
-    images = torch.from_numpy(random.normal(size=shape).astype(np.float32))
-    labels = torch.from_numpy(random.integers(0, CLASSES, shape[:2]))
+    images = torch.from_numpy(random.normal(size=shape).astype(np.float32)).to(device)
+    labels = torch.from_numpy(random.integers(0, CLASSES, shape[:2])).to(device)
     batches = itertools.cycle(
         [
             (x.contiguous(memory_format=torch.channels_last), y)
             for x, y in zip(images, labels, strict=True)
         ]
     )
-    forward = torch.compile(model) if arguments.compile else model
+    forward = model
+    if compiled:
+        forward = torch.compile(model, mode="reduce-overhead" if on_gpu else "default")
 
     def step() -> None:
         x, y = next(batches)
         optimizer.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16, enabled=arguments.bfloat16):
+        with torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
             loss = F.cross_entropy(forward(x), y)
         loss.backward()
         optimizer.step()
 
-    step()
-    print(sum(parameter.numel() for parameter in trained), flush=True)
-    for line in sys.stdin:
-        for _ in range(int(line)):
-            step()
-        print(time.process_time(), flush=True)
+    return step, sum(parameter.numel() for parameter in trained)
 
 
 if __name__ == "__main__":

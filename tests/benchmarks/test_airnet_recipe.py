@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from benchmarks.preset import read_preset
 from cnn_jax.training import Examples, Task
 
 pytest.importorskip("torch")
@@ -23,5 +24,5 @@ def test_ten_steps_of_loss_are_those_of_torch():
     np.testing.assert_allclose(losses[:, 0], losses[:, 1], atol=1e-3)
     np.testing.assert_allclose(losses[:, 2], losses[:, 1], atol=1e-3)
     assert np.ptp(losses[:, 0]) > 0.1
-    counted = airnet_recipe.our_flops(airnet_recipe.preset()[0].architecture, task, 2)
+    counted = airnet_recipe.our_flops(read_preset(airnet_recipe.PRESET)[0].architecture, task, 2)
     assert counted == airnet_recipe.torch_flops(pair.network, task, 2)
