@@ -84,7 +84,7 @@ def test_the_wheel_has_all_it_needs_and_no_more(wheel: Path):
     tops = {"cnn_jax": "cnn_jax", "experiments": "cnn_jax/experiments"}
     for top, place in tops.items():
         for file in (ROOT / top).rglob("*"):
-            if file.suffix in (".py", ".html", ".flags", ".npz", ".md", ".typed"):
+            if file.suffix in (".py", ".html", ".js", ".flags", ".npz", ".md", ".typed"):
                 assert f"{place}/{file.relative_to(ROOT / top).as_posix()}" in names, file
 
 
