@@ -63,7 +63,7 @@ def test_pictures_are_prepared_as_predict_does(name: str):
     found = run_script(["prepare.js"], PREPARE, {"pictures": given, "network": network})
     for picture, made in zip(pictures, found, strict=True):
         expected = fit_picture(picture, style, how=how)
-        assert (made["inverted"], made["centered"]) == expected[1:]
+        assert (made["inverted"], made["centered"]) == (expected.inverted, expected.centered)
         values = np.reshape(made["data"], style.shape)
         # The two passes of a scaling may be in another order, which rounds differently.
         tolerance = 2 if made["centered"] else picture.shape[0] != picture.shape[1]
