@@ -33,6 +33,7 @@ def run_program(
     out, err = io.StringIO(), io.StringIO()
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     flags.FLAGS.unparse_flags()
+    known = set(flags.FLAGS)
     with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as stack:
         patch.setattr(sys, "argv", ["experiment.py", *map(str, arguments)])
         patch.setattr(logging.get_absl_handler().python_handler, "stream", err)
@@ -43,6 +44,9 @@ def run_program(
         stack.callback(flags.FLAGS.mark_as_parsed)
         with pytest.raises(SystemExit) as exit_:
             launch.start(main, takes_paths)
+    # Numbers of files of functions are flags of the program that read these, not of the next one.
+    for name in set(flags.FLAGS) - known:
+        delattr(flags.FLAGS, name)
     return Outcome(exit_.value.code or 0, out.getvalue(), err.getvalue())
 
 
