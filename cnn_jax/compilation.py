@@ -43,7 +43,8 @@ SAFE: CompilerOptions = {
 }
 # Products go to Eigen.
 EIGEN: CompilerOptions = {_FUSIONS: ""}
-# Products go to YNNPACK, convolutions to oneDNN. XLA cannot keep such a program on disk.
+# Products go to YNNPACK, convolutions to oneDNN. XLA cannot keep such a program on disk. SiLU
+# and ELU behind convolutions that are not `ops.conv2d`'s have wrong gradients (WORKSPACE.md).
 ONEDNN: CompilerOptions = {_FUSIONS: "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT", _ONEDNN_CALLS: True}
 
 

@@ -98,6 +98,26 @@ def test_convolutions_go_to_onednn_where_xla_has_it():
         np.testing.assert_allclose(found, right, rtol=1e-4, atol=1e-4)
 
 
+# XLA knows activations by their arithmetic, and JAX's own ELU is written otherwise.
+BEHIND = ops.ACTIVATIONS | {"plain elu": lambda x: jnp.where(x > 0, x, jnp.expm1(x))}
+
+
+@pytest.mark.parametrize("name", sorted(BEHIND))
+def test_an_activation_behind_a_convolution_by_onednn_has_its_slope(name: str):
+    random = np.random.default_rng(0)
+    shapes = (4, 6, 6, 8), (3, 3, 8, 16), (16,)
+    arrays = tuple(0.3 * random.normal(size=shape).astype(np.float32) for shape in shapes)
+
+    def total(images: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+        maps = BEHIND[name](ops.add_bias(ops.conv2d(images, kernel), bias))
+        return jnp.sum(maps * jnp.cos(maps))
+
+    for argument in range(len(arrays)):
+        gradient = jax.grad(total, argument)
+        case = compilation.Miscompiled(gradient, arrays, "here")
+        assert case.wrong(jit(gradient, wanted=ONEDNN)) < 1e-4
+
+
 def test_a_program_for_onednn_leaves_others_as_they_are():
     shapes = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((4, 12, 10, 8), (3, 3, 8, 16))]
     jit(ops.conv2d, wanted=ONEDNN).lower(*shapes)

@@ -44,7 +44,9 @@ def onednn(
     geometry: Geometry, images: Float[Array, "n h w c"], kernel: Float[Array, "kh kw cg f"]
 ) -> Float[Array, "n oh ow f"]:
     """The feature maps of a convolution of this shape, with gradients that are fast in oneDNN."""
-    return native(geometry, images, kernel)
+    # Without the barrier XLA has oneDNN apply SiLU or ELU too, and the gradient reads their values
+    # where it needs what they are of.
+    return lax.optimization_barrier(native(geometry, images, kernel))
 
 
 def _backward(geometry: Geometry, residuals: tuple[Array, Array], dy: Array) -> tuple:

@@ -10,11 +10,14 @@ from typing import Any, NamedTuple
 import jax
 from jaxtyping import PyTree
 
-from cnn_jax.compilation import EIGEN, ONEDNN, CompilerOptions, jit
+from cnn_jax.compilation import EIGEN, ONEDNN, SAFE, CompilerOptions, jit
 from cnn_jax.training.config import Config
 
 # Measured: up to this many filters products by Eigen are fastest, oneDNN where there are more.
 _NARROW = 16
+# What XLA lets oneDNN apply to a convolution's result though others read it too, which a gradient
+# does: they get the activation's values for its inputs. Of other activations it counts the readers.
+_MISFUSED = re.compile(r'"ops":\[[^\]]*"(?:SWISH|ELU|GELU_TANH|GELU_ERF)"')
 
 
 def compile_epoch(
@@ -31,16 +34,21 @@ def compile_epoch(
         state: holds the parameters; arrays, or their shapes, types and places.
         *arguments: likewise.
         donate: whether the program takes the memory of `state` for its results.
-        wanted: options on CPU; those that are fast for the network's width if not given.
+        wanted: options on CPU; those that are fast for the network's width if not given. SAFE where
+            XLA makes a wrong program for oneDNN: of convolutions that are not `ops.conv2d`'s.
     """
     where = jax.tree.leaves(state)[0].sharding
-    program = jit(
-        epoch,
-        wanted=wanted or (ONEDNN if _widest_convolution(state) > _NARROW else EIGEN),
-        donate_argnums=(0,) if donate else (),
-        out_shardings=where,
-    )
-    return program.lower(state, *arguments).compile()
+
+    def compiled(wanted: CompilerOptions) -> jax.stages.Compiled:
+        donated = (0,) if donate else ()
+        program = jit(epoch, wanted=wanted, donate_argnums=donated, out_shardings=where)
+        return program.lower(state, *arguments).compile()
+
+    wanted = wanted or (ONEDNN if _widest_convolution(state) > _NARROW else EIGEN)
+    program = compiled(wanted)
+    if wanted is ONEDNN and _MISFUSED.search(program.as_text() or ""):
+        return compiled(SAFE)
+    return program
 
 
 def _widest_convolution(state: PyTree) -> int:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from cnn_jax.compilation import EIGEN, jit
+from cnn_jax.compilation import EIGEN, ONEDNN, compiler_options, jit
 from cnn_jax.models import MODELS, Architecture
 from cnn_jax.training import Config, Examples, Task, hyperparameters, make_run
 from cnn_jax.training.programs import compile_epoch
@@ -27,15 +27,14 @@ def architecture(model: str) -> Architecture:
     return Architecture(model=model, activation="silu", normalization=normalization, width=width)
 
 
-@pytest.mark.parametrize("model", sorted(set(MODELS) - SAME_LAYERS))
-def test_a_step_of_every_network(model: str):
+def assert_right_step(config: Config) -> jax.stages.Compiled:
+    """Compares a step of a network with the reference's; its program is returned."""
     random = np.random.default_rng(0)
     examples = Examples(
         jnp.asarray(random.integers(0, 256, (EXAMPLES, 32, 32, 3)), jnp.uint8),
         jnp.asarray(random.integers(0, 4, EXAMPLES), jnp.int32),
     )
     task = Task((32, 32, 3), 4, (0.5,) * 3, (0.3,) * 3)
-    config = Config(architecture(model), batch_size=EXAMPLES, optimizer="momentum")
     run = make_run(config, task)
     other = make_run(
         replace(config, architecture=replace(config.architecture, convolution="lax")), task
@@ -55,3 +54,18 @@ def test_a_step_of_every_network(model: str):
     for change, exact in zip(*map(jax.tree.leaves, steps), strict=True):
         most = float(jnp.max(jnp.abs(exact)))
         np.testing.assert_allclose(change, exact, rtol=0, atol=2e-3 * most + 1e-7)
+    return program
+
+
+@pytest.mark.parametrize("model", sorted(set(MODELS) - SAME_LAYERS))
+def test_a_step_of_every_network(model: str):
+    assert_right_step(Config(architecture(model), batch_size=EXAMPLES, optimizer="momentum"))
+
+
+def test_onednn_computes_what_is_right_there():
+    """Of convolutions that are not ours XLA makes a wrong program, which is not taken."""
+    for convolution, taken in (("auto", True), ("lax", False)):
+        network = replace(architecture("cnn"), convolution=convolution)
+        program = assert_right_step(Config(network, batch_size=EXAMPLES, optimizer="momentum"))
+        reached = ONEDNN.keys() <= compiler_options(ONEDNN).keys()
+        assert ("__onednn$convolution" in program.as_text()) == (taken and reached)
