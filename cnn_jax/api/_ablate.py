@@ -31,7 +31,7 @@ from cnn_jax.api._arguments import (
     used_files,
 )
 from cnn_jax.api._progress import progress_bar, say_in_notebook
-from cnn_jax.extend import KEPT, loaded_files
+from cnn_jax.extend import kept_paths, loaded_files
 from cnn_jax.studies.axes import Multiple, Study, make_study
 from cnn_jax.studies.cells import run_cells
 from cnn_jax.studies.data_record import write_records
@@ -344,7 +344,7 @@ def _chosen(study: Study) -> list[dict[str, Any]]:
 
 def _flagfile(study: Study, fixed: Mapping[str, Any], path: Path, files: list[str]) -> str:
     """A flagfile that repeats a sweep, where its data have a name."""
-    lines = [f"--extend={path / KEPT}/{i:02d}_{file}" for i, file in enumerate(files)]
+    lines = [f"--extend={file}" for file in kept_paths(path, files)]
     for name, value in sorted(fixed.items()):
         text = ",".join(map(str, value)) if isinstance(value, tuple | list) else value
         lines.append(f"--{name}={text}")

@@ -24,7 +24,7 @@ from cnn_jax.api._arguments import (
     used_files,
 )
 from cnn_jax.api._progress import progress_bar
-from cnn_jax.extend import KEPT, ExtensionFile
+from cnn_jax.extend import ExtensionFile, kept_paths
 from cnn_jax.studies.axes import lone_study
 from cnn_jax.studies.choices import every_choice
 from cnn_jax.studies.data_record import write_records
@@ -344,7 +344,7 @@ def _begin(
     """Writes what is known before the first step."""
     (trial,), config = lone.cell.trials, lone.cell.config
     write_records(directory, [lone.loaded.record])
-    kept = [directory.path / KEPT / f"{i:02d}_{file.name}" for i, file in enumerate(files)]
+    kept = kept_paths(directory.path, [file.name for file in files])
     directory.create(
         flagfile(choices, config, trial.hparams, kept),
         every_choice(choices, config, trial.hparams, files),

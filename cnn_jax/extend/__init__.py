@@ -8,7 +8,7 @@ by `--extend=my_ideas.py`.
 # fmt: off
 
 from cnn_jax.extend._files import (
-    KEPT, ExtensionFile, forget, kept_file, kept_files, load_file, loaded_files,
+    KEPT, ExtensionFile, forget, kept_file, kept_files, kept_paths, load_file, loaded_files,
 )
 from cnn_jax.extend._kinds import (
     activation, augmentation, dataset, loss, network, normalization, optimizer, pooling, schedule,
@@ -18,6 +18,7 @@ from cnn_jax.extend._sources import capture
 
 __all__ = [
     "EXTENSIONS", "KEPT", "Extension", "ExtensionError", "ExtensionFile", "activation",
-    "augmentation", "capture", "dataset", "forget", "kept_file", "kept_files", "load_file",
-    "loaded_files", "loss", "network", "normalization", "optimizer", "pooling", "schedule",
+    "augmentation", "capture", "dataset", "forget", "kept_file", "kept_files", "kept_paths",
+    "load_file", "loaded_files", "loss", "network", "normalization", "optimizer",
+    "pooling", "schedule",
 ]

@@ -53,6 +53,11 @@ def loaded_files() -> list[ExtensionFile]:
     return list(_loaded.values())
 
 
+def kept_paths(run: Path, names: Iterable[str]) -> list[Path]:
+    """Where files of these names are kept in the folder of a run, in this order."""
+    return [run / KEPT / f"{index:02d}_{name}" for index, name in enumerate(names)]
+
+
 def kept_files(run: Path) -> list[Path]:
     """The files that lie in the folder of a run, in the order in which they were read."""
     folder = run / KEPT

@@ -1,6 +1,7 @@
 """Files that last: written whole or not at all, known by a checksum, by one process at a time."""
 
-from cnn_jax.storage._json import strict_json as strict_json
+from cnn_jax.storage._encoding import npz as npz
+from cnn_jax.storage._encoding import strict_json as strict_json
 from cnn_jax.storage._lock import LOCK_FILE as LOCK_FILE
 from cnn_jax.storage._lock import holder as holder
 from cnn_jax.storage._lock import locked as locked
@@ -31,6 +32,7 @@ __all__ = [
     "link",
     "locked",
     "make_folder",
+    "npz",
     "read",
     "record",
     "recorded",

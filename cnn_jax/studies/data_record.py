@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int, UInt64
 
-from cnn_jax import data, storage
+from cnn_jax import data, display, storage
 from cnn_jax.analysis.pictures import Style, learn_style
 from cnn_jax.errors import UsageError
 from cnn_jax.studies.run_directory import RunDirectory
@@ -323,7 +323,7 @@ def _differences(record: DataRecord, now: _Now, where: dict[str, np.ndarray]) ->
 
 
 def _images(count: int) -> str:
-    return f"{count:,} image{'' if count == 1 else 's'}"
+    return display.count(count, "image")
 
 
 def _are(count: int) -> str:
@@ -340,9 +340,7 @@ def write_records(directory: RunDirectory, records: Sequence[DataRecord]) -> Non
     """Writes what a study remembers of its data sets: of the only one in its own folder."""
     for folder, record in zip(record_folders(directory.path, len(records)), records, strict=True):
         content, arrays = to_files(record)
-        written = io.BytesIO()
-        np.savez_compressed(written, **arrays)
-        RunDirectory(folder).write(EXAMPLES_FILE, written.getvalue())
+        RunDirectory(folder).write_arrays(EXAMPLES_FILE, arrays, compressed=True)
         RunDirectory(folder).write_json(DATA_FILE, content)
 
 

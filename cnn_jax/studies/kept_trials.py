@@ -4,7 +4,6 @@ A kept trial lies in `kept/`, below the folder of its sweep, as `train` would ha
 the report. What all trials of a data set share is there once, as links to the same file.
 """
 
-import io
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -13,12 +12,10 @@ from pathlib import Path
 from shlex import quote
 from typing import Any, Literal, get_args
 
-import numpy as np
-
 from cnn_jax import storage
 from cnn_jax.analysis import answers
 from cnn_jax.analysis.statistics import wilson_interval
-from cnn_jax.extend import KEPT, ExtensionFile, loaded_files
+from cnn_jax.extend import ExtensionFile, kept_paths, loaded_files
 from cnn_jax.studies import choices as of_run
 from cnn_jax.studies.axes import Study, trial_choices
 from cnn_jax.studies.data_record import DATA_FILE, EXAMPLES_FILE, record_folders
@@ -85,7 +82,7 @@ class Keeper:
         if is_first():
             shutil.rmtree(path, ignore_errors=True)
         directory = RunDirectory(path)
-        kept = [path / KEPT / f"{index:02d}_{file.name}" for index, file in enumerate(files)]
+        kept = kept_paths(path, [file.name for file in files])
         loaded = self.prepared.loaded
         number = next(i for i, each in enumerate(loaded) if each is plan.loaded)
         records = record_folders(self.sweep, len(loaded))[number]
@@ -102,9 +99,7 @@ class Keeper:
             directory.write_json(RESULT_FILE, self._result(plan, trial))
         if trial.right is not None:
             right = answers.unpack(trial.right, len(plan.loaded.dataset.test))
-            content = io.BytesIO()
-            np.savez_compressed(content, right=right)
-            directory.write(ANSWERS_FILE, content.getvalue())
+            directory.write_arrays(ANSWERS_FILE, {"right": right}, compressed=True)
         # Last: without its flags.txt a folder is no run.
         directory.create(
             flagfile(choices, config, hparams, kept),
@@ -118,8 +113,7 @@ class Keeper:
         choices, _, _ = self._as_run(trial)
         files = loaded_files() if self.files is None else self.files
         flags = [
-            f"--extend={self.sweep / KEPT / f'{index:02d}_{file.name}'}"
-            for index, file in enumerate(files)
+            f"--extend={path}" for path in kept_paths(self.sweep, [file.name for file in files])
         ]
         flags += [flag_text(name, value) for name, value in sorted(choices.items())]
         return " ".join([self.train, *map(quote, flags)])

@@ -1,6 +1,5 @@
 """Trains the one network of a run, epoch by epoch, tests it once, and says what came of it."""
 
-import io
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -487,17 +486,13 @@ def read_test_split(run: LoneRun, placed: Placed) -> Tested:
 def write_result(directory: RunDirectory, tested: Tested) -> None:
     """Writes what has come of a run, and what it says of its validation split."""
     directory.write_json(RESULT_FILE, tested.to_json())
-    answers = io.BytesIO()
-    np.savez_compressed(answers, right=tested.right)
-    directory.write(ANSWERS_FILE, answers.getvalue())
+    directory.write_arrays(ANSWERS_FILE, {"right": tested.right}, compressed=True)
     loaded = tested.lone.loaded
     known = learn_likeness(tested.network, loaded.dataset.train.images, loaded.validation.images)
     if known is not None:
-        content = io.BytesIO()
-        np.savez_compressed(content, epoch=int(tested.state.epoch), **known._asdict())
-        directory.write(LIKENESS_FILE, content.getvalue())
+        likeness = {"epoch": int(tested.state.epoch), **known._asdict()}
+        directory.write_arrays(LIKENESS_FILE, likeness, compressed=True)
     if tested.held_out is not None and tested.held_out[0].size <= _HELD_OUT_NUMBERS:
         logits, labels = tested.held_out
-        content = io.BytesIO()
-        np.savez(content, epoch=int(tested.state.epoch), logits=logits, labels=labels)
-        directory.write(HELD_OUT_FILE, content.getvalue())
+        held_out = {"epoch": int(tested.state.epoch), "logits": logits, "labels": labels}
+        directory.write_arrays(HELD_OUT_FILE, held_out)

@@ -17,7 +17,7 @@ import jax
 import cnn_jax
 from cnn_jax import compilation, storage
 from cnn_jax.errors import UsageError
-from cnn_jax.extend import KEPT, ExtensionFile, loaded_files
+from cnn_jax.extend import KEPT, ExtensionFile, kept_paths, loaded_files
 from cnn_jax.storage import strict_json
 from cnn_jax.training import TrainState, checkpoints
 from cnn_jax.training.grid import with_nan
@@ -243,8 +243,10 @@ class RunDirectory:
         if not is_first():
             return
         folder = RunDirectory(self.path / KEPT)
-        for number, file in enumerate(loaded_files() if files is None else files):
-            folder.write(f"{number:02d}_{file.name}", file.text)
+        files = loaded_files() if files is None else files
+        paths = kept_paths(self.path, [file.name for file in files])
+        for path, file in zip(paths, files, strict=True):
+            folder.write(path.name, file.text)
         self.write_json(CONFIG_FILE, choices)
         self.write_json(ENVIRONMENT_FILE, environment(command))
         self.write(FLAGS_FILE, flags_content)
@@ -349,6 +351,12 @@ class RunDirectory:
     def write_json(self, name: str, content: Any) -> None:
         """Writes a JSON file."""
         self.write(name, strict_json(content, indent=2) + "\n")
+
+    def write_arrays(
+        self, name: str, arrays: Mapping[str, Any], *, compressed: bool = False
+    ) -> None:
+        """Writes arrays as .npz."""
+        self.write(name, storage.npz(arrays, compressed=compressed))
 
     def write(self, name: str, content: str | bytes) -> None:
         """Writes a file, all or nothing, with its checksum; text as UTF-8."""

@@ -222,9 +222,7 @@ def _packed(state: PyTree, said: Mapping[str, Any]) -> bytes:
         _ARRAYS + name: leaf if leaf.dtype.isbuiltin else leaf[..., None].view(np.uint8)
         for name, leaf in zip(names, leaves, strict=True)
     }
-    content = io.BytesIO()
-    np.savez(content, allow_pickle=False, **{_SAID: np.frombuffer(text, np.uint8)}, **arrays)
-    return content.getvalue()
+    return storage.npz({_SAID: np.frombuffer(text, np.uint8)} | arrays)
 
 
 def _names(tree: PyTree) -> list[str]:
