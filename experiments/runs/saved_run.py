@@ -31,7 +31,7 @@ flags.DEFINE_bool("json", False, "Print JSON and nothing else, for another progr
 flags.DEFINE_string(
     "out",
     None,
-    "The page to write; if not given, one in the folder of the run, or compare.html here.",
+    "The page to write; if not given, it is in the folder of the run, or else here.",
 )
 
 UNCALIBRATED = (

@@ -126,7 +126,7 @@ function startReading(described) {
         const text = `${name}: ${of} maps of ${height} × ${width}`, figure = make("figure");
         canvases[name] = make("canvas", "", { role: "img", "aria-label": text });
         figure.append(make("figcaption", text), canvases[name]);
-        part("maps").append(figure);
+        part("layers").append(figure);
       }
       const scale = largest(data);
       drawMaps(canvases[name], [height, width], Math.min(maps, MOST_MAPS), (place, map) => signedColor(data[place * maps + map] / scale));
@@ -147,9 +147,9 @@ function startReading(described) {
     // What is not needed to follow the pointer is done once it rests.
     await new Promise(resume => setTimeout(resume, 60));
     if (mine !== turn) return;
-    part("evidence").textContent = described.classes[best];
+    part("scored").textContent = described.classes[best];
     drawHeat(part("saliency"), network.shape, saliency(network, back, best));
-    if (part("maps").parentElement.open) showMaps(seen);
+    if (part("layers").parentElement.open) showMaps(seen);
     part("said").textContent = guesses.filter(({ share, least }, i) => least === undefined ? i < 2 : share >= least)
       .map(({ name, share }) => `${name} ${(100 * share).toFixed(1)}%`).join(", ") || "no label reaches its threshold";
     const heat = await occlusion(network, image.data, best, logits.data[best], () => mine === turn);
@@ -175,7 +175,7 @@ function startReading(described) {
   const pad = makePad(part("pad"), described, { ...tools, file: part("picture"), area: part("live") }, changed);
   described.classes.forEach((name, i) => part("about").append(make("option", name, { value: i })));
   part("about").addEventListener("change", () => changed(false));
-  part("maps").parentElement.addEventListener("toggle", () => { if (!part("live").matches(".empty")) changed(false); });
+  part("layers").parentElement.addEventListener("toggle", () => { if (!part("live").matches(".empty")) changed(false); });
   for (const image of document.querySelectorAll("img[data-edit]")) {
     const edit = make("button", "Edit", { type: "button", class: "edit", "aria-label": `Edit ${image.alt}` });
     edit.addEventListener("click", () => {
