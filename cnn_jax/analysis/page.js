@@ -31,7 +31,7 @@ for (const copy of navigator.clipboard ? document.querySelectorAll(".copy") : []
 }
 
 const labelOf = part => part.closest("section")?.querySelector("h2, h3")?.textContent ?? "wide content";
-for (const part of document.querySelectorAll(".scroll, .picture.wide, pre, .contents")) {
+for (const part of document.querySelectorAll(".scroll, .picture.wide, .shown > figure, pre, .contents")) {
   if (part.scrollWidth <= part.clientWidth && part.scrollHeight <= part.clientHeight) continue;
   part.tabIndex = 0;
   part.setAttribute("role", "group");

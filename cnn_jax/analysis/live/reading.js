@@ -45,9 +45,11 @@ function ranked(network, probabilities) {
   return all.sort((a, b) => b.share - a.share).slice(0, MOST_GUESSES);
 }
 
+// Bold is what reaches its threshold, or else the most probable.
 function showBars(list, guesses) {
-  list.replaceChildren(...guesses.map(({ name, share, least }, place) => {
-    const row = make("li", "", { class: place && !(share >= least) ? "" : "first" });
+  const most = Math.max(...guesses.map(({ share }) => share));
+  list.replaceChildren(...guesses.map(({ name, share, least }) => {
+    const row = make("li", "", { class: share >= (least ?? most) ? "first" : "" });
     const track = make("span", "", { class: "track" }), bar = make("span", "", { class: "bar" });
     bar.style.width = `${100 * share}%`;
     track.append(bar);
