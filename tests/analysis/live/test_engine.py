@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from records import record, report_page
 from scripts import needs_node, run_script
 
 from cnn_jax import compilation, ops
@@ -192,6 +193,19 @@ def test_what_the_page_cannot_run_is_said():
 
     with pytest.raises(Exception, match="Own"):
         describe(Own())
+
+
+def test_the_same_record_is_the_same_bytes():
+    images = images_of((8, 8, 1), 20)
+    trained = as_trained(Architecture(filters=(4,), hidden=()), images)
+    names = tuple(f"class{index}" for index in range(4))
+
+    def page() -> str:
+        live = in_page(trained, learn_style(images), "crop", names, "softmax")
+        return report_page(record(live=live))
+
+    assert page() == page()
+    assert '"float16": "' in page()
 
 
 def test_the_engine_is_small():
