@@ -55,6 +55,7 @@ def main(arguments: list[str]) -> None:
     with browser() as tab:
         for name in arguments[1:]:
             tab.open(Path(name))
+            time.sleep(1)  # the page warms up
             waits = _drag(tab)
             guesses = sorted(tab.value(GUESS % GUESSES))
             print(

@@ -114,6 +114,15 @@ function whatWasDone({ inverted, centered, scaled }) {
   return done.join("; ") || "as it is";
 }
 
+// Reads a bar where nobody has drawn yet, so that the browser has compiled what reads before it is
+// waited for.
+function warmUp(network, described, picture, times = 6) {
+  const { data } = picture;
+  data.subarray(0.4 * data.length, 0.6 * data.length).fill(255 - data[0]);
+  network.forward(prepare(picture, described).image.data);
+  if (times > 1) setTimeout(() => warmUp(network, described, picture, times - 1));
+}
+
 function startReading(described) {
   const network = loadNetwork(described), part = id => document.getElementById(id), { frame } = described.style;
   const [factor, shift] = [array(described.factor).data, array(described.shift).data];
@@ -188,4 +197,5 @@ function startReading(described) {
     image.closest("figure").querySelector("figcaption").append(" ", edit);
   }
   part("live").hidden = false;
+  setTimeout(() => warmUp(network, described, pad.picture()));
 }
