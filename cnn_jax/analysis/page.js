@@ -23,13 +23,15 @@ document.querySelectorAll(".sorting").forEach(hint => { hint.hidden = false; });
 for (const copy of navigator.clipboard ? document.querySelectorAll(".copy") : []) {
   copy.hidden = false;
   copy.addEventListener("click", async () => {
-    await navigator.clipboard.writeText(copy.previousElementSibling.textContent);
-    copy.textContent = "Copied";
+    const text = copy.previousElementSibling;
+    // Where the browser forbids it, the text is marked, to be copied by keys.
+    const mark = () => { getSelection().selectAllChildren(text); return "Marked: copy it by keys"; };
+    copy.textContent = await navigator.clipboard.writeText(text.textContent).then(() => "Copied", mark);
   });
 }
 
 const labelOf = part => part.closest("section")?.querySelector("h2, h3")?.textContent ?? "wide content";
-for (const part of document.querySelectorAll(".scroll, .picture.wide, pre, .contents")) {
+for (const part of document.querySelectorAll(".scroll, .picture.wide, .shown > figure, pre, .contents")) {
   if (part.scrollWidth <= part.clientWidth && part.scrollHeight <= part.clientHeight) continue;
   part.tabIndex = 0;
   part.setAttribute("role", "group");

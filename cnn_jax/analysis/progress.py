@@ -8,6 +8,8 @@ from cnn_jax.analysis.pages import page_template
 from cnn_jax.analysis.report.charts import learning_curves
 
 REFRESH_SECONDS = 2
+STILL = "still"
+"""The query of the address at which the page does not ask for itself again."""
 
 
 class Row(NamedTuple):
@@ -49,8 +51,9 @@ class Progress(NamedTuple):
         return min(self.done / self.total, 1.0) if self.total else 0.0
 
 
-def render_progress(progress: Progress) -> str:
-    """The page, which asks for itself again after `REFRESH_SECONDS`."""
+def render_progress(progress: Progress, still: bool = False) -> str:
+    """The page, which asks for itself again after `REFRESH_SECONDS` unless it is to be still."""
     curves = to_svg(learning_curves(progress.history), "learning") if progress.history else ""
     template = page_template("progress.html")
-    return template.render(progress=progress, curves=curves, every=REFRESH_SECONDS)
+    every = None if still else REFRESH_SECONDS
+    return template.render(progress=progress, curves=curves, every=every, still=STILL)

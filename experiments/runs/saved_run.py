@@ -29,9 +29,7 @@ flags.DEFINE_enum(
 flags.DEFINE_integer("top", 5, "How many guesses to rank.", lower_bound=1)
 flags.DEFINE_bool("json", False, "Print JSON and nothing else, for another program to read.")
 flags.DEFINE_string(
-    "out",
-    None,
-    "The page to write; if not given, one in the folder of the run, or compare.html here.",
+    "out", None, "The page to write; if not given, it is in the folder of the run, or else here."
 )
 
 UNCALIBRATED = (

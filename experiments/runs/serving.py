@@ -17,7 +17,7 @@ from absl import flags
 from rich.console import Console
 from rich.text import Text
 
-from cnn_jax.analysis.progress import REFRESH_SECONDS, render_progress
+from cnn_jax.analysis.progress import REFRESH_SECONDS, STILL, render_progress
 from cnn_jax.studies.progress import read_progress
 from cnn_jax.studies.run_directory import REPORT_FILE
 from cnn_jax.training.processes import is_first
@@ -64,7 +64,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         # A name that leads here, in another site's page, is no right to read.
         named = self.headers.get("Host") == f"127.0.0.1:{self.server.server_port}"
-        if not named or not secrets.compare_digest(self.path, f"/{self.server.token}/"):
+        path, _, asked = self.path.partition("?")
+        right = secrets.compare_digest(path.encode(), f"/{self.server.token}/".encode())
+        if not (named and right and asked in ("", STILL)):
             self.send_error(404)
             return
         self.server.asked = time.monotonic()
@@ -72,7 +74,7 @@ class _Handler(BaseHTTPRequestHandler):
         # One of before is that of a run that goes on.
         ended = self.server.written() not in (None, self.server.before)
         try:
-            page = report.read_bytes() if ended else _page(self.server.folder).encode()
+            page = report.read_bytes() if ended else _page(self.server.folder, asked == STILL)
         except Exception as error:
             self.send_error(503, f"not yet: {type(error).__name__}")
             return
@@ -94,8 +96,8 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
-def _page(folder: Path) -> str:
-    return render_progress(read_progress(folder))
+def _page(folder: Path, still: bool) -> bytes:
+    return render_progress(read_progress(folder), still).encode()
 
 
 @contextlib.contextmanager

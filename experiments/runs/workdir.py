@@ -48,7 +48,8 @@ def flags_text(resolved: Mapping[str, float | str]) -> str:
             lines.append(f"--{flag.name}={resolved[flag.name]}")
         elif flag.value is not None and flag.name not in without_effect:
             lines.append(flag.serialize())
-    return "\n".join(lines) + "\n"
+    # A flag that is given several times, or never, is of several lines, or of none.
+    return "\n".join(filter(None, lines)) + "\n"
 
 
 def adopt_flags(path: Path, longer: bool = False) -> None:

@@ -89,7 +89,7 @@ def test_what_is_drawn_is_shown_and_taken_back(page: Browser):
     draw(page, DIGITS[7])
     assert best(page) == "7"
     assert page.value("document.getElementById('done').textContent").startswith("cut out, scaled")
-    assert page.value("document.querySelectorAll('#maps canvas').length") == 6
+    assert page.value("document.querySelectorAll('#layers canvas').length") == 6
     assert "%" in page.value("document.getElementById('said').textContent")
     page.value("document.getElementById('undo').click()")
     page.value("document.getElementById('undo').click()")
@@ -106,7 +106,7 @@ def test_a_test_picture_is_edited(page: Browser):
         "(() => { const about = document.getElementById('about'); about.value = '3';"
         " about.dispatchEvent(new Event('change')); })()"
     )
-    page.wait("document.getElementById('evidence').textContent === '3'")
+    page.wait("document.getElementById('scored').textContent === '3'")
 
 
 def test_a_line_is_drawn_by_keys_alone(page: Browser):

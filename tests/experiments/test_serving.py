@@ -94,8 +94,13 @@ def test_one_address_shows_it_and_ends_as_the_report(run: Path, parse, capsys):
         assert "50%" in page
         assert "run &lt;1&gt;" in page
         assert 'http-equiv="refresh"' in page
+        assert '<a href="?still">' in page
+        status, page = get(f"{address}?still")
+        assert status == 200
+        assert "50%" in page and 'http-equiv="refresh"' not in page
         assert sorted(run.rglob("*")) == before
-        for wrong in (address[:-2], f"{address}..", address.rsplit("/", 2)[0] + "/"):
+        above = address.rsplit("/", 2)[0] + "/"
+        for wrong in (address[:-2], f"{address}..", f"{address}?more", above):
             assert get(wrong)[0] == 404
         assert get(address, Host="example.org")[0] == 404
         time.sleep(0.01)

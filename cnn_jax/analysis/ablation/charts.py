@@ -181,13 +181,16 @@ def _values_in_order(record: SweepRecord, axis: str) -> list[str]:
 
 
 def _shades(grid: np.ndarray) -> tuple[float, float]:
-    """The accuracies that are white and darkest blue, so far apart that dark ink stays readable."""
+    """The accuracies that are white and darkest blue, so far apart that ink stays readable.
+
+    Turned over in dark mode too, where a middle blue is what light ink is least seen on.
+    """
     means = grid[np.isfinite(grid)]
     if not means.size:
         return 0.0, 1.0
     low, high = lowest_near(means), float(means.max())
     span = max(high - low, 0.001)
-    return low - 0.15 * span, high + 0.6 * span
+    return low - 0.15 * span, high + 1.4 * span
 
 
 def _empty_grid(

@@ -100,6 +100,9 @@ function startRows() {
   });
   filter.addEventListener("input", show);
   along.addEventListener("change", show);
+  // First what differs between rows.
+  const differs = key => new Set(Object.values(sweep.rows).map(row => row[key])).size > 1;
+  along.value = Object.keys(sweep.along).find(differs) ?? "parameters";
   root.append(node("div", { class: "tools" }, node("label", {}, "Only rows with ", filter), count), beside,
     node("h3", {}, "What accuracy costs"), node("div", { class: "tools" }, node("label", {}, "Along ", along)), cloud);
   root.hidden = false;

@@ -11,10 +11,14 @@ function pictureOf(canvas, channels) {
   const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
   const found = new Uint8Array(canvas.width * canvas.height * channels);
   for (let i = 0; i < canvas.width * canvas.height; i++) {
-    const alpha = data[4 * i + 3] / 255;
-    const [r, g, b] = [0, 1, 2].map(c => Math.round(data[4 * i + c] * alpha + 255 * (1 - alpha)));
+    const alpha = data[4 * i + 3] / 255, onWhite = c => Math.round(data[4 * i + c] * alpha + 255 * (1 - alpha));
+    const r = onWhite(0), g = onWhite(1), b = onWhite(2);
     if (channels === 1) found[i] = (r * 19595 + g * 38470 + b * 7471 + 0x8000) >> 16;
-    else found.set([r, g, b], 3 * i);
+    else {
+      found[3 * i] = r;
+      found[3 * i + 1] = g;
+      found[3 * i + 2] = b;
+    }
   }
   return { shape: [canvas.height, canvas.width, channels], data: found };
 }

@@ -179,7 +179,7 @@ const stations = {
     const update = () => {
       const values = sliders.map(each => each.value());
       [values.map(sigmoid), softmax(values)].forEach((chances, i) => {
-        showBars(lists[i], names.map((name, j) => ({ name, share: chances[j] })));
+        showBars(lists[i], names.map((name, j) => ({ name, share: chances[j], least: i ? undefined : 0.5 })));
         sums[i].textContent = `sum ${chances.reduce((a, b) => a + b, 0).toFixed(4)}`;
       });
     };

@@ -7,21 +7,26 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from records import record, report_page
 from scripts import needs_node, run_script
 
 from cnn_jax import compilation, ops
 from cnn_jax.analysis.explain import TrainedNetwork, trained_network
 from cnn_jax.analysis.live import describe, in_page, rounded
 from cnn_jax.analysis.pictures import learn_style
-from cnn_jax.models import MODELS, Architecture, build, build_abstract, split_variables
+from cnn_jax.models import MODELS, Architecture, build_abstract, split_variables
 from cnn_jax.ops import ACTIVATIONS, activations
 from cnn_jax.training import task_of
 from cnn_jax.training.task import normalize
 
 RNG = np.random.default_rng(0)
 LOGITS = """
-    const network = loadNetwork(given.network);
-    return given.images.map(image => [...network.forward(image)[0].data]);
+    const networks = given.outputs.map(output => loadNetwork({ ...given.network, output }));
+    return given.images.map(image => {
+      const logits = networks[0].forward(image)[0].data;
+      const answers = networks.map(network => network.probabilities(logits));
+      return [[...logits], ...answers];
+    });
 """
 SALIENCY = """
     const [logits, back] = loadNetwork(given.network).forward(given.image);
@@ -31,46 +36,51 @@ SALIENCY = """
 """
 # Small images of deep networks, and narrow ones: what is compared is the same.
 NETWORKS = {
-    "cnn": (Architecture(filters=(8, 16), hidden=(32,), dropout=True), (28, 28, 1)),
+    "cnn": (Architecture(filters=(8, 16), hidden=(32,), dropout=True), (20, 20)),
     "cnn with all else": (
         Architecture(
             filters=(8, 16), kernel_size=4, convolutions_per_block=2, pooling="average",
             normalization="group", activation="prelu",
         ),
-        (13, 11, 3),
+        (13, 11),
     ),
-    "lenet5": (Architecture(model="lenet5", activation="tanh"), (28, 28, 1)),
-    "vgg": (Architecture(model="vgg", normalization="batch", width=0.125), (16, 16, 3)),
-    "resnet20": (Architecture(model="resnet20", normalization="batch"), (9, 8, 3)),
-    "resnet32": (Architecture(model="resnet32", normalization="batch"), (8, 8, 1)),
-    "resnet56": (Architecture(model="resnet56", normalization="batch"), (4, 4, 3)),
-    "resnet18": (Architecture(model="resnet18", normalization="batch"), (8, 8, 3)),
-    "wide_resnet": (Architecture(model="wide_resnet", normalization="group"), (4, 4, 3)),
+    "lenet5": (Architecture(model="lenet5", activation="tanh"), (28, 28)),
+    "vgg": (Architecture(model="vgg", normalization="batch", width=0.125), (16, 16)),
+    "resnet20": (Architecture(model="resnet20", normalization="batch"), (9, 8)),
+    "resnet32": (Architecture(model="resnet32", normalization="batch"), (6, 4)),
+    "resnet56": (Architecture(model="resnet56", normalization="batch"), (4, 4)),
+    "resnet18": (Architecture(model="resnet18", normalization="batch"), (8, 8)),
+    "wide_resnet": (Architecture(model="wide_resnet", normalization="group"), (4, 4)),
     "airnet": (
         Architecture(model="airnet", normalization="batch", activation="gelu", width=0.125),
-        (20, 20, 3),
+        (20, 20),
     ),
 }  # fmt: skip
+CHANNELS = {"gray": 1, "RGB": 3}
+# What an output says: how likely each of some classes is, of which an image has one, or each label.
+OUTPUTS = {"softmax": jax.nn.softmax, "sigmoid": jax.nn.sigmoid}
 
 
 def images_of(shape: tuple[int, int, int], count: int) -> np.ndarray:
     return RNG.integers(0, 256, (count, *shape), dtype=np.uint8)
 
 
+def drawn(path: tuple, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+    """A parameter or statistic as training might leave it; scales and variances are about 1."""
+    if leaf.ndim > 1:
+        deviation = np.sqrt(2 / np.prod(leaf.shape[:-1]))
+        return RNG.normal(0, deviation, leaf.shape).astype(np.float32)
+    if any(name in jax.tree_util.keystr(path) for name in ("scale", "var", "slope")):
+        return RNG.uniform(0.5, 1.5, leaf.shape).astype(np.float32)
+    return RNG.normal(0, 0.1, leaf.shape).astype(np.float32)
+
+
 def as_trained(architecture: Architecture, images: np.ndarray, classes: int = 5) -> TrainedNetwork:
     """A network whose numbers are all drawn, its statistics too, rounded as a page has them."""
-    shape = images.shape[1:]
-    network = build(architecture, shape, classes, jax.random.key(1))
-    params, statistics = split_variables(network)
-
-    def vary(leaf: jax.Array) -> np.ndarray:
-        drawn = RNG.uniform(0.75, 1.25, leaf.shape).astype(np.float32)
-        return np.asarray(leaf) * drawn + (leaf.ndim == 1) * RNG.normal(0, 0.1, leaf.shape)
-
-    weights = rounded(jax.tree.map(vary, params)), rounded(jax.tree.map(vary, statistics))
-    weights = jax.tree.map(partial(jnp.asarray, dtype=jnp.float32), weights)
+    model = build_abstract(architecture, images.shape[1:], classes)
+    weights = jax.tree_util.tree_map_with_path(drawn, split_variables(model))
+    weights = jax.tree.map(partial(jnp.asarray, dtype=jnp.float32), rounded(weights))
     task = task_of(images, np.arange(len(images)) % classes)
-    model = build_abstract(architecture, shape, classes)
     return trained_network(model, weights, partial(normalize, task), learn_style(images))
 
 
@@ -87,23 +97,30 @@ def test_every_network_is_tried():
 
 
 @needs_node
+@pytest.mark.parametrize("channels", CHANNELS)
 @pytest.mark.parametrize("name", NETWORKS)
-def test_logits_of_200_images_are_those_of_jax(name: str):
-    architecture, shape = NETWORKS[name]
-    images = images_of(shape, 200)
+def test_logits_of_200_images_are_those_of_jax(name: str, channels: str):
+    architecture, size = NETWORKS[name]
+    images = images_of((*size, CHANNELS[channels]), 200)
     trained = as_trained(architecture, images)
-    expected = compilation.jit(lambda x: trained.logits(trained.weights, trained.normalize(x)))(
-        images
-    )
-    given = {"network": live(trained, images), "images": images.reshape(200, -1).tolist()}
-    found = np.array(run_script(["engine.js"], LOGITS, given))
-    np.testing.assert_allclose(found, expected, atol=1e-3, rtol=1e-3)
+    logits_of = compilation.jit(lambda weights, x: trained.logits(weights, trained.normalize(x)))
+    expected = logits_of(trained.weights, images)
+    assert np.std(expected, axis=0).min() > 0.01
+    network, labels = (live(trained, images, output) for output in OUTPUTS)
+    assert labels == network | {"output": "sigmoid"}
+    pixels = images.reshape(200, -1).tolist()
+    given = {"network": network, "outputs": list(OUTPUTS), "images": pixels}
+    logits, *probabilities = np.moveaxis(run_script(["engine.js"], LOGITS, given), 1, 0)
+    np.testing.assert_allclose(logits, expected, atol=1e-3, rtol=1e-3)
+    for (output, squash), found in zip(OUTPUTS.items(), probabilities, strict=True):
+        np.testing.assert_allclose(found, squash(expected), atol=1e-3, err_msg=output)
 
 
 @needs_node
 @pytest.mark.parametrize("name", ["cnn with all else", "lenet5", "resnet20"])
 def test_saliency_is_the_gradient(name: str):
-    architecture, shape = NETWORKS[name]
+    architecture, size = NETWORKS[name]
+    shape = (*size, 3 if name == "cnn with all else" else 1)
     images = images_of(shape, 20)
     trained = as_trained(architecture, images)
 
@@ -176,6 +193,19 @@ def test_what_the_page_cannot_run_is_said():
 
     with pytest.raises(Exception, match="Own"):
         describe(Own())
+
+
+def test_the_same_record_is_the_same_bytes():
+    images = images_of((8, 8, 1), 20)
+    trained = as_trained(Architecture(filters=(4,), hidden=()), images)
+    names = tuple(f"class{index}" for index in range(4))
+
+    def page() -> str:
+        live = in_page(trained, learn_style(images), "crop", names, "softmax")
+        return report_page(record(live=live))
+
+    assert page() == page()
+    assert '"float16": "' in page()
 
 
 def test_the_engine_is_small():
