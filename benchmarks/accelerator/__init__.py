@@ -2,8 +2,8 @@
 
     python -m benchmarks.accelerator --json=accelerator.json
 
-* speed: images per second of every network in every precision, beside PyTorch, eager and compiled.
-* options: the same with single options of XLA.
+* speed: images per second of every network in every precision, beside PyTorch, eager and compiled,
+  and with the options of XLA that --xla_options gives.
 * trials: networks that train together, mapped, vmapped and vmapped as products.
 * recipe: the preset cifar10-airbench from end to end, beside PyTorch's version of it.
 
