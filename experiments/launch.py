@@ -72,7 +72,6 @@ def start(main: Callable[..., None], takes_paths: bool = False, goes_on: bool = 
     def run(arguments: list[str]) -> None:
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)
-        _keep_programs()
         if takes_paths:
             main(arguments[1:])
         elif len(arguments) > 1:
@@ -84,6 +83,8 @@ def start(main: Callable[..., None], takes_paths: bool = False, goes_on: bool = 
     # absl knows the flags of the program that was started by the name of its file.
     module = module_of(main)
     try:
+        # Reading the flags runs what --extend names, and compiles it.
+        _keep_programs()
         app.run(run, flags_parser=partial(command_line.parse, module))
     except FieldError as error:
         _fail(error.named("--"), 2)

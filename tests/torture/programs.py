@@ -1,5 +1,6 @@
 """The programs, each in a process of its own that starts at once: forked when all is imported."""
 
+import contextlib
 import io
 import multiprocessing
 import os
@@ -76,7 +77,9 @@ def run(
                 process.join(kill_after)
             if process.is_alive():
                 assert process.pid is not None
-                os.kill(process.pid, number)
+                # It may end by itself in between.
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process.pid, number)
         process.join(SECONDS)
         if process.is_alive():
             process.kill()

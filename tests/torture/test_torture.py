@@ -156,7 +156,9 @@ def test_who_reads_beside_a_writer_sees_one_epoch_or_another(place: Path, flags:
     assert read
 
 
-def test_two_cold_caches_at_once(place: Path, flags: tuple[str, ...], whole: Path, monkeypatch):
+def test_caches_that_are_cold_for_two_at_once_or_damaged(
+    place: Path, flags: tuple[str, ...], whole: Path, monkeypatch
+):
     monkeypatch.setenv("CNN_JAX_CACHE", str(place / "cold"))
     paths, outcomes = [place / "cold1", place / "cold2"], []
     threads = [
@@ -172,6 +174,13 @@ def test_two_cold_caches_at_once(place: Path, flags: tuple[str, ...], whole: Pat
         thread.join()
     assert [(outcome.code, outcome.err) for outcome in outcomes] == [(0, "")] * 2
     assert {attacks.end_of_run(path) for path in paths} == {attacks.end_of_run(whole)}
+    kept = list((place / "cold" / "programs").glob("*-cache"))
+    assert kept
+    for program in kept:
+        program.write_bytes(program.read_bytes()[:100])
+    outcome = run("train", f"--workdir={place / 'damaged'}", *flags)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert attacks.end_of_run(place / "damaged") == attacks.end_of_run(whole)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
