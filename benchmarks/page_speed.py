@@ -44,7 +44,9 @@ WATCH = """
         const begun = first;
         first = null;
         if (begun === null) return;
-        requestAnimationFrame(() => setTimeout(() => waits.push(performance.now() - begun)));
+        const shown = () => waits.push(performance.now() - begun);
+        // No task: those wait until the pointer rests.
+        requestAnimationFrame(() => requestAnimationFrame(shown));
       }).observe(document.getElementById("ranks"), { childList: true });
     })()
 """
@@ -70,6 +72,7 @@ def _drag(tab: Browser) -> list[float]:
     """A spiral drawn on the sheet; how long each reading was waited for, in milliseconds."""
     tab.value(WATCH)
     tab.value("document.getElementById('pad').scrollIntoView({ block: 'center' })")
+    time.sleep(0.5)  # what comes into view is painted
     x, y, side = tab.value(
         "(({ x, y, width }) => [x, y, width])"
         "(document.getElementById('pad').getBoundingClientRect())"

@@ -11,8 +11,9 @@ function pictureOf(canvas, channels) {
   const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
   const found = new Uint8Array(canvas.width * canvas.height * channels);
   for (let i = 0; i < canvas.width * canvas.height; i++) {
-    const alpha = data[4 * i + 3] / 255, onWhite = c => Math.round(data[4 * i + c] * alpha + 255 * (1 - alpha));
-    const r = onWhite(0), g = onWhite(1), b = onWhite(2);
+    let r = data[4 * i], g = data[4 * i + 1], b = data[4 * i + 2];
+    const alpha = data[4 * i + 3] / 255;
+    if (alpha < 1) [r, g, b] = [r, g, b].map(c => Math.round(c * alpha + 255 * (1 - alpha)));
     if (channels === 1) found[i] = (r * 19595 + g * 38470 + b * 7471 + 0x8000) >> 16;
     else {
       found[3 * i] = r;

@@ -82,10 +82,17 @@ function scale(picture, height, width) {
   return along(along(picture, width), height);
 }
 
-// The threshold that best parts values in two: Otsu 1979.
-function otsu(values) {
+// How many of the bytes have each value.
+function countsOf(data) {
   const counts = new Float64Array(256);
-  for (let i = 0; i < values.length; i++) counts[rounded(values[i])]++;
+  for (let i = 0; i < data.length; i++) counts[data[i]]++;
+  return counts;
+}
+
+// The threshold that best parts values in two, each there so many times: Otsu 1979.
+function otsu(values, times) {
+  const counts = new Float64Array(256);
+  values.forEach((value, i) => { counts[rounded(value)] += times[i]; });
   let all = 0, moments = 0, below = 0, sum = 0, best = 0, found = 0;
   counts.forEach((count, value) => { all += count; moments += count * value; });
   counts.forEach((count, value) => {
@@ -99,11 +106,18 @@ function otsu(values) {
   return found;
 }
 
-// The rows and columns between which values are above a half; null where none is.
-function boxOf(width, values) {
+function medianAbove(threshold, values, times) {
+  const above = [...values.keys()].filter(i => times[i] && values[i] > threshold).sort((a, b) => values[a] - values[b]);
+  const total = above.reduce((sum, i) => sum + times[i], 0);
+  const at = place => values[above.find(i => (place -= times[i]) < 0)];
+  return (at(total - 1 >> 1) + at(total >> 1)) / 2;
+}
+
+// The rows and columns between which bytes are of values that count; null where none is.
+function boxOf({ shape: [, width], data }, counts) {
   let top = Infinity, bottom = 0, left = Infinity, right = 0;
-  for (let place = 0; place < values.length; place++) {
-    if (!(values[place] > 0.5)) continue;
+  for (let place = 0; place < data.length; place++) {
+    if (!counts[data[place]]) continue;
     const column = place % width, row = (place - column) / width;
     if (row < top) top = row;
     if (row >= bottom) bottom = row + 1;
@@ -115,16 +129,18 @@ function boxOf(width, values) {
 
 // What is drawn in a gray picture, in the frame that the training images share; null for nothing.
 function placed(picture, frame, height, width) {
-  const ground = median(border(picture)), sign = frame.level < 128 ? 1 : -1;
-  let ink = each(Float64Array, picture.data, value => Math.max(sign * (value - ground), 0));
-  if (greatest(ink) < CONTRAST) return null;
-  const threshold = otsu(ink), low = threshold / 2, strength = median(ink.filter(value => value > threshold));
-  const range = Math.max(strength - low, 1);
-  ink = each(Float64Array, ink, value => limit((value - low) / range, 0, 1));
-  const box = boxOf(picture.shape[1], ink);
+  const ground = median(border(picture)), sign = frame.level < 128 ? 1 : -1, times = countsOf(picture.data);
+  // All that is done to a pixel depends on its byte alone.
+  const above = Float64Array.from({ length: 256 }, (_, byte) => Math.max(sign * (byte - ground), 0));
+  if (greatest(above.map((value, byte) => times[byte] && value)) < CONTRAST) return null;
+  const threshold = otsu(above, times), low = threshold / 2;
+  const range = Math.max(medianAbove(threshold, above, times) - low, 1);
+  const ink = above.map(value => limit((value - low) / range, 0, 1));
+  const box = boxOf(picture, ink.map(value => value > 0.5));
   if (!box) return null;
   const [top, bottom, left, right] = box, rows = bottom - top, columns = right - left;
-  const whole = { shape: picture.shape, data: each(Uint8Array, ink, value => 255 * value) };
+  const levels = Uint8Array.from(ink, value => 255 * value);
+  const whole = { shape: picture.shape, data: each(Uint8Array, picture.data, byte => levels[byte]) };
   const factor = Math.min(frame.size / Math.max(rows, columns), height / rows, width / columns);
   const small = scale(crop(whole, top, left, rows, columns),
     Math.max(1, rounded(rows * factor)), Math.max(1, rounded(columns * factor)));

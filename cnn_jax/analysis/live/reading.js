@@ -1,8 +1,8 @@
 // What the network makes of the sheet, as it is drawn: guesses, evidence, feature maps.
 
 const MOST_GUESSES = 5, MOST_LABELS = 12, MOST_MAPS = 16, MOST_LAYERS = 12;
-// The longest that one piece of work holds up the pointer, in milliseconds.
-const SLICE = 30;
+// In milliseconds: how long one piece of work may hold up the pointer, and when the pointer rests.
+const SLICE = 16, REST = 100;
 
 const BLUE = [0, 114, 178], VERMILION = [213, 94, 0];
 
@@ -30,6 +30,8 @@ function drawMaps(canvas, [height, width], count, color) {
   }
   context.putImageData(image, 0, 0);
 }
+
+const pause = time => new Promise(resume => setTimeout(resume, time));
 
 const largest = values => values.reduce((most, value) => Math.max(most, Math.abs(value)), 0) || 1;
 
@@ -78,8 +80,7 @@ async function occlusion(network, pixels, output, base, going) {
   let since = performance.now();
   for (let top = 1 - step; top < height; top += step) for (let left = 1 - step; left < width; left += step) {
     if (performance.now() - since > SLICE) {
-      await new Promise(resume => setTimeout(resume));
-      if (!going()) return null;
+      if (!await going()) return null;
       since = performance.now();
     }
     const hidden = Uint8Array.from(pixels), under = [];
@@ -116,21 +117,28 @@ function whatWasDone({ inverted, centered, scaled }) {
 
 // Reads a bar where nobody has drawn yet, so that the browser has compiled what reads before it is
 // waited for.
-function warmUp(network, described, picture, times = 6) {
-  const { data } = picture;
-  data.subarray(0.4 * data.length, 0.6 * data.length).fill(255 - data[0]);
-  network.forward(prepare(picture, described).image.data);
-  if (times > 1) setTimeout(() => warmUp(network, described, picture, times - 1));
+async function warmUp(network, described, pad, times = 16) {
+  const canvas = make("canvas");
+  for (let time = 0; time < times; time++) {
+    const picture = pad.picture(), { data } = picture;
+    data.subarray(0.4 * data.length, 0.6 * data.length).fill(255 - data[0]);
+    const [logits, back] = network.forward(prepare(picture, described).image.data);
+    showBars(make("ol"), ranked(network, network.probabilities(logits.data)));
+    await pause();
+    drawHeat(canvas, network.shape, saliency(network, back, 0));
+    await pause();
+  }
 }
 
 function startReading(described) {
   const network = loadNetwork(described), part = id => document.getElementById(id), { frame } = described.style;
   const [factor, shift] = [array(described.factor).data, array(described.shift).data];
   network.blank = frame ? [frame.level] : Array.from(factor, (f, c) => Math.round(-shift[c] / f));
+  for (const id of ["seen", "saliency", "occlusion"]) [part(id).height, part(id).width] = network.shape;
   const canvases = {};
-  let turn = 0, wanted = false, cost = 0;
+  let turn = 0, wanted = false, due = 0;
 
-  const showMaps = seen => {
+  const showMaps = async (seen, going) => {
     for (const [name, { shape: [height, width, maps], data }] of shownLayers(seen)) {
       if (!canvases[name]) {
         const count = Math.min(maps, MOST_MAPS), of = maps > count ? `${count} of ${maps}` : `${maps}`;
@@ -141,10 +149,12 @@ function startReading(described) {
       }
       const scale = largest(data);
       drawMaps(canvases[name], [height, width], Math.min(maps, MOST_MAPS), (place, map) => signedColor(data[place * maps + map] / scale));
+      if (!await going()) return;
     }
   };
   const read = async () => {
-    const start = performance.now(), mine = ++turn, seen = [];
+    const start = performance.now(), mine = turn, seen = [];
+    const going = async time => { await pause(time); return mine === turn; };
     const prepared = prepare(pad.picture(), described), { image } = prepared;
     const [logits, back] = network.forward(image.data, (name, value) => seen.push([name, value]));
     const chances = network.probabilities(logits.data.map(logit => logit / described.temperature));
@@ -154,33 +164,40 @@ function startReading(described) {
     drawMaps(part("seen"), network.shape, 1, place => network.shape[2] === 3
       ? image.data.subarray(3 * place, 3 * place + 3) : [0, 1, 2].map(() => image.data[place]));
     part("done").textContent = whatWasDone(prepared);
-    cost = performance.now() - start;
+    // As long as it took, the pointer and the paper have the browser for themselves.
+    due = 2 * performance.now() - start;
     // What is not needed to follow the pointer is done once it rests.
-    await new Promise(resume => setTimeout(resume, 60));
-    if (mine !== turn) return;
+    if (!await going(REST)) return;
     part("scored").textContent = described.classes[best];
     drawHeat(part("saliency"), network.shape, saliency(network, back, best));
-    if (part("layers").parentElement.open) showMaps(seen);
     part("said").textContent = guesses.filter(({ share, least }, i) => least === undefined ? i < 2 : share >= least)
       .map(({ name, share }) => `${name} ${(100 * share).toFixed(1)}%`).join(", ") || "no label reaches its threshold";
-    const heat = await occlusion(network, image.data, best, logits.data[best], () => mine === turn);
-    if (heat) drawHeat(part("occlusion"), network.shape, heat);
-    if (mine === turn) part("live").dataset.read = String(turn);
+    if (!await going()) return;
+    if (part("layers").parentElement.open) await showMaps(seen, going);
+    if (mine !== turn) return;
+    const heat = await occlusion(network, image.data, best, logits.data[best], going);
+    if (!heat) return;
+    drawHeat(part("occlusion"), network.shape, heat);
+    part("live").dataset.read = String(turn);
+  };
+  // Timers would wait until the pointer rests.
+  const soon = () => {
+    if (performance.now() < due) { requestAnimationFrame(soon); return; }
+    wanted = false;
+    read();
   };
   const changed = empty => {
     part("live").classList.toggle("empty", empty);
     delete part("live").dataset.read;
+    turn++;
     if (empty) {
-      turn++;
       part("ranks").replaceChildren();
       part("said").textContent = "";
       return;
     }
     if (wanted) return;
     wanted = true;
-    const soon = () => { wanted = false; read(); };
-    if (cost > SLICE) setTimeout(soon, 2 * cost);
-    else requestAnimationFrame(soon);
+    requestAnimationFrame(soon);
   };
   const tools = Object.fromEntries(["thickness", "color", "erase", "undo", "clear", "pen"].map(id => [id, part(id)]));
   const pad = makePad(part("pad"), described, { ...tools, file: part("picture"), area: part("live") }, changed);
@@ -197,5 +214,5 @@ function startReading(described) {
     image.closest("figure").querySelector("figcaption").append(" ", edit);
   }
   part("live").hidden = false;
-  setTimeout(() => warmUp(network, described, pad.picture()));
+  warmUp(network, described, pad);
 }
