@@ -138,6 +138,7 @@ class CellRun:
                     trials[members[place]],
                     test_accuracy=score["accuracy"],
                     test_loss=score["loss"],
+                    calibration_error=score["calibration_error"],
                     right=answers.pack(right),
                 )
         ended = [replace(t, status="finished") if t.alive else t for t in trials]

@@ -134,6 +134,7 @@ class Trial:
         chosen: whether its tuned values are those chosen for its variant.
         test_accuracy: in [0, 1]; None unless chosen and finished.
         test_loss: mean over the test examples; None unless chosen and finished.
+        calibration_error: of what it says of them; likewise.
         right: which test examples it has right, as `cnn_jax.analysis.answers` packs them; likewise.
         init_seed: of initialization, if not `seed`.
         order_seed: of all that is drawn in training, if not `seed`.
@@ -150,6 +151,7 @@ class Trial:
     chosen: bool = False
     test_accuracy: float | None = None
     test_loss: float | None = None
+    calibration_error: float | None = None
     right: str | None = None
     init_seed: int | None = None
     order_seed: int | None = None

@@ -231,9 +231,9 @@ class Trainer:
     def test(
         self, state: SweepState, standing: Standing, chosen: Iterable[int], examples: Examples
     ) -> dict[int, tuple[dict[str, float], Bool[np.ndarray, " n"]]]:
-        """Of the chosen trials that are alive, by index: loss and accuracy over a whole split.
+        """Of the chosen trials that are alive, by index: how they do on a whole split.
 
-        Beside them, which examples each has right.
+        Loss, accuracy and calibration error; beside them, which examples each has right.
         """
         wanted = {index for index in chosen if standing.trials[index].alive}
         if not wanted:

@@ -25,7 +25,7 @@ from cnn_jax.models import (
     initialize_from_data,
     split_variables,
 )
-from cnn_jax.ops import LOSSES, augment
+from cnn_jax.ops import LOSS_OUTPUT, LOSSES, augment, expected_calibration_error
 from cnn_jax.training.config import Config
 from cnn_jax.training.devices import BATCH_AXIS, constrain, mesh_shape
 from cnn_jax.training.optimizers import OPTIMIZERS
@@ -102,7 +102,8 @@ class Run(NamedTuple):
         score: `(logits, labels, hparams) -> metrics`, loss and accuracy (of several labels, its
             mean over them, each said to be there from logit 0 on).
         evaluate: `(state, hparams, examples) -> metrics`, the score of the predictions.
-        test: the same, and of each example whether it is right; of several labels, all of them.
+        test: the same and the calibration error of its answers, and of each example whether it is
+            right; of several labels, all of them.
     """
 
     init: Callable[..., TrainState]
@@ -162,11 +163,12 @@ def make_run(
     _check_soft_targets(config, task)
     _check_layers(config, task, start)
     setting = Setting(config, task, mesh if devices > 1 else None, start)
-    epoch, predict, test = (
+    epoch, predict, evaluate, test = (
         _at_precision(config, function)
         for function in (
             partial(_epoch, setting),
             partial(_predict, setting, devices),
+            partial(_evaluate, setting, devices),
             partial(_test, setting, devices),
         )
     )
@@ -177,7 +179,7 @@ def make_run(
         sizes(config, task),
         predict,
         partial(_score, setting),
-        lambda *given: test(*given)[0],
+        evaluate,
         test,
     )
 
@@ -340,13 +342,28 @@ def _score(
     }
 
 
+def _answered(
+    setting: Setting, devices: int, state: TrainState, examples: Examples
+) -> tuple[Float[Array, "n classes"], Array]:
+    count = len(examples)
+    logits = _predict(setting, devices, state, examples.images)[:count]
+    return logits, examples.labels[:count]
+
+
+def _evaluate(
+    setting: Setting, devices: int, state: TrainState, hparams: TracedHparams, examples: Examples
+) -> Metrics:
+    return _score(setting, *_answered(setting, devices, state, examples), hparams)
+
+
 def _test(
     setting: Setting, devices: int, state: TrainState, hparams: TracedHparams, examples: Examples
 ) -> tuple[Metrics, Bool[Array, " n"]]:
-    count = len(examples)
-    logits = _predict(setting, devices, state, examples.images)[:count]
-    labels = examples.labels[:count]
-    return _score(setting, logits, labels, hparams), setting.labels.right(logits, labels) == 1
+    logits, labels = _answered(setting, devices, state, examples)
+    answers = setting.labels.answers(logits, labels, LOSS_OUTPUT[setting.config.loss])
+    score = _score(setting, logits, labels, hparams)
+    score["calibration_error"] = expected_calibration_error(*answers)
+    return score, setting.labels.right(logits, labels) == 1
 
 
 def _check_layers(config: Config, task: Task, start: Weights | None) -> None:

@@ -64,7 +64,7 @@ class Sweep(NamedTuple):
             the training set, and what each looked like inside. A function for each size that the
             images have in some epoch.
         evaluate: `(state, trials, examples) -> metrics` over a whole split.
-        test: the same, and of each trial which examples it has right.
+        test: the same and calibration errors, and of each trial which examples it has right.
     """
 
     init: Callable[[Trials, Examples], SweepState]

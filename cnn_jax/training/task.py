@@ -13,7 +13,14 @@ from jaxtyping import Array, Float, Int, Int32, Num, UInt8
 from cnn_jax.data import channel_statistics
 from cnn_jax.errors import FIELD, FieldError
 from cnn_jax.models import Architecture, build_abstract
-from cnn_jax.ops import PER_LABEL, accuracy, label_accuracy, label_correct
+from cnn_jax.ops import (
+    OUTPUT_ACTIVATIONS,
+    PER_LABEL,
+    accuracy,
+    label_accuracy,
+    label_correct,
+    sigmoid,
+)
 from cnn_jax.training.config import Config
 from cnn_jax.training.optimizers import OPTIMIZERS
 
@@ -108,12 +115,18 @@ class Labeling(NamedTuple):
         soft_targets: `(labels, classes) -> targets` as rows of floats, which can be mixed.
         right: `(logits, labels) -> n`: of each example the share of answers that are right.
         accuracy: `(logits, labels) -> ()`: their mean; the answers of NaN are wrong.
+        answers: `(logits, labels, output) -> (probabilities, truth)`: of every question that an
+            example is, the probabilities of its answers, a row each, and which is right; `output`
+            is that of the loss.
     """
 
     targets: Callable[[Array], Num[Array, "n ..."]]
     soft_targets: Callable[[Array, int], Float[Array, "n classes"]]
     right: Callable[[Float[Array, "n classes"], Array], Num[Array, " n"]]
     accuracy: Callable[[Float[Array, "n classes"], Array], Float[Array, ""]]
+    answers: Callable[
+        [Float[Array, "n classes"], Array, str], tuple[Float[Array, "q c"], Int[Array, " q"]]
+    ]
 
 
 def _most_likely(logits: Float[Array, "n classes"], labels: Int[Array, " n"]) -> Num[Array, " n"]:
@@ -130,17 +143,32 @@ def _each_label(
     return jnp.mean(label_correct(logits, labels, _BOUNDARY).astype(jnp.float32), axis=-1)
 
 
+def _one_answer(
+    logits: Float[Array, "n classes"], labels: Int[Array, " n"], output: str
+) -> tuple[Float[Array, "n classes"], Int[Array, " n"]]:
+    return OUTPUT_ACTIVATIONS[output](logits), labels
+
+
+def _yes_or_no(
+    logits: Float[Array, "n classes"], labels: UInt8[Array, "n classes"], output: str
+) -> tuple[Float[Array, "q 2"], Int[Array, " q"]]:
+    yes = sigmoid(logits).ravel()
+    return jnp.stack([1 - yes, yes], axis=1), labels.ravel().astype(jnp.int32)
+
+
 ONE_CLASS = Labeling(
     targets=lambda labels: labels,
     soft_targets=jax.nn.one_hot,
     right=_most_likely,
     accuracy=accuracy,
+    answers=_one_answer,
 )
 SEVERAL_LABELS = Labeling(
     targets=_to_float,
     soft_targets=lambda labels, classes: _to_float(labels),
     right=_each_label,
     accuracy=lambda logits, labels: jnp.mean(label_accuracy(logits, labels, _BOUNDARY)),
+    answers=_yes_or_no,
 )
 
 

@@ -95,7 +95,7 @@ def test_neighbors_of_a_diverging_cell_have_the_same_bits(
         "--tune=learning_rate",
     )  # fmt: skip
     assert outcome.code == 0, outcome.err
-    chosen = ("chosen", "test_accuracy", "test_loss")
+    chosen = ("chosen", "test_accuracy", "test_loss", "test_calibration_error")
     tame, wild = (
         [
             {name: text for name, text in row.items() if name not in chosen}

@@ -31,7 +31,8 @@ INJECTED = "document.querySelectorAll('x-x, [onerror]')"
 # What can be reached by Tab, numbered.
 NUMBER_CONTROLS = """
     [...document.querySelectorAll("a[href], button, input, select, summary, [tabindex='0']")]
-      .filter(each => !each.disabled && each.tabIndex >= 0 && each.checkVisibility({ visibilityProperty: true }))
+      .filter(each => !each.disabled && each.tabIndex >= 0)
+      .filter(each => each.checkVisibility({ visibilityProperty: true }))
       .map((each, place) => each.dataset.control = place).length
 """
 

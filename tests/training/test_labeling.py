@@ -58,6 +58,16 @@ def test_score_is_the_mean_over_examples_and_over_labels():
     np.testing.assert_allclose(score["accuracy"], ((logits > 0) == labels).mean(), rtol=1e-6)
 
 
+def test_every_label_is_answered_yes_or_no():
+    logits = jnp.asarray([[0.0, jnp.log(3.0)], [jnp.log(1 / 3), 0.0]])
+    answers, truth = labeling("binary_cross_entropy", True).answers(
+        logits, jnp.asarray([[1, 0], [0, 1]], jnp.uint8), "sigmoid"
+    )
+    expected = [[0.5, 0.5], [0.25, 0.75], [0.75, 0.25], [0.5, 0.5]]
+    np.testing.assert_allclose(answers, expected, rtol=1e-6)
+    np.testing.assert_array_equal(truth, [1, 0, 0, 1])
+
+
 def test_the_answers_of_a_diverged_model_are_wrong():
     answers = labeling("binary_cross_entropy", True)
     nan = jnp.full((4, LABELS), jnp.nan)

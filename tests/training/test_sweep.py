@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.special
 
 from cnn_jax.models import Architecture
 from cnn_jax.ops import LOSSES
@@ -188,6 +189,17 @@ def test_only_chosen_trials_are_evaluated(task: Task, draw: Draw):
     assert set(scores) == {0, 2}
     assert scores[2]["accuracy"] == float(expected["accuracy"])
     np.testing.assert_allclose(scores[2]["loss"], expected["loss"], rtol=TOLERANCE)
+    logits = run.predict(run.init(hparams, jax.random.key(2), train), test.images)
+    error = calibration_error(scipy.special.softmax(logits, axis=1), np.asarray(test.labels))
+    np.testing.assert_allclose(scores[2]["calibration_error"], error, rtol=1e-5)
+
+
+def calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:
+    """Guo et al. 2017, equation 3."""
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    place = np.digitize(confidence, np.linspace(0, 1, bins + 1), right=True)
+    shares = [abs(np.sum(right[place == b] - confidence[place == b])) for b in set(place)]
+    return sum(shares) / len(labels)
 
 
 def test_a_program_knows_its_memory(task: Task, draw: Draw):

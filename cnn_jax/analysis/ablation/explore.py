@@ -1,5 +1,6 @@
 """The rows of a sweep as the script of its page takes them."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +16,8 @@ def explored(record: SweepRecord, summaries: Sequence[VariantSummary]) -> dict[s
 
     Returns:
         rows: by variant: label, mean and accuracies by seed, a curve of means by epoch,
-            parameters, seconds, and test loss (low where probabilities are right and sure).
+            parameters, seconds, calibration error (confidence beside accuracy, 0 is calibrated)
+            and test loss.
         along: what the accuracy is set against, with its words.
         curve: what the curves are of.
     """
@@ -25,7 +27,6 @@ def explored(record: SweepRecord, summaries: Sequence[VariantSummary]) -> dict[s
         trials = [
             trial for trial in shown_trials(record, summary.variant) if trial.status == FINISHED
         ]
-        losses = [trial.test_loss for trial in trials if trial.test_loss is not None]
         rows[str(summary.variant)] = {
             "label": summary.label,
             "mean": summary.mean.mean if summary.mean else None,
@@ -33,10 +34,22 @@ def explored(record: SweepRecord, summaries: Sequence[VariantSummary]) -> dict[s
             "curve": _curve(trials, key),
             "parameters": record.parameters[summary.variant],
             "seconds": record.seconds[summary.variant],
-            "loss": float(np.mean(losses)) if losses and np.isfinite(losses).all() else None,
+            "calibration": _mean([trial.calibration_error for trial in trials]),
+            "loss": _mean([trial.test_loss for trial in trials]),
         }
-    along = {"parameters": "parameters", "seconds": "seconds of training", "loss": "test loss"}
+    along = {
+        "parameters": "parameters",
+        "seconds": "seconds of training",
+        "calibration": "calibration error",
+        "loss": "test loss",
+    }
     return {"rows": rows, "along": along, "curve": key.replace("_", " ")}
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """None where a value is missing or not finite."""
+    found = [value for value in values if value is not None and math.isfinite(value)]
+    return float(np.mean(found)) if found and len(found) == len(values) else None
 
 
 def _curve(trials: Sequence[TrialRecord], key: str) -> list[tuple[float, float]]:

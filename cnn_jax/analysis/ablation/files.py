@@ -23,6 +23,7 @@ _RESULT_COLUMNS = (
     "chosen",
     "test_accuracy",
     "test_loss",
+    "test_calibration_error",
 )
 
 
@@ -77,6 +78,7 @@ def results_rows(record: SweepRecord) -> Iterator[dict[str, str]]:
                 "chosen": str(trial.chosen).lower(),
                 "test_accuracy": _number(trial.test_accuracy if last else None),
                 "test_loss": _number(trial.test_loss if last else None),
+                "test_calibration_error": _number(trial.calibration_error if last else None),
             }
 
 

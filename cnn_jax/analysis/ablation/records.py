@@ -63,6 +63,10 @@ class TrialRecord(Protocol):
         """Mean over the test examples; None unless chosen and finished."""
 
     @property
+    def calibration_error(self) -> float | None:
+        """How far its confidence in them is from its accuracy, in [0, 1]; likewise."""
+
+    @property
     def right(self) -> str | None:
         """Which test examples it has right, packed by `cnn_jax.analysis.answers`; likewise."""
 

@@ -77,6 +77,7 @@ def sweep(
                     chosen=place == chosen,
                     test_accuracy=round(end - 0.001, 4) if tested else None,
                     test_loss=-math.log(end) if tested else None,
+                    calibration_error=(1 - end) / 4 if tested else None,
                 )
             )
     fields = {

@@ -100,7 +100,7 @@ def test_results_have_one_row_per_trial_and_epoch():
     assert list(rows[0]) == [
         *("activation", "learning_rate_flag", "seed", "epoch", "learning_rate"),
         *("train_loss", "train_accuracy", "validation_loss", "validation_accuracy"),
-        *("status", "chosen", "test_accuracy", "test_loss"),
+        *("status", "chosen", "test_accuracy", "test_loss", "test_calibration_error"),
     ]
     for trial in record.trials:
         own = [
