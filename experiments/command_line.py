@@ -1,5 +1,6 @@
 """What stands on a command line: presets by name, the nearest right word, and --help in groups."""
 
+import os
 import re
 import shutil
 import sys
@@ -228,7 +229,7 @@ def _with_files(
             place = _preset(value if equals else next(words, ""), own)
         elif flag == "flagfile":
             text = (value if equals else next(words, "")).strip()
-            place = Path(text).expanduser() if text else None
+            place = Path(os.path.expanduser(text)) if text else None
             if place and inside and not place.exists():
                 place = inside[-1].parent / place
         else:

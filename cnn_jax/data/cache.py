@@ -23,6 +23,7 @@ from absl import logging
 from cnn_jax import storage
 from cnn_jax.data.dataset import Dataset, PixelRule, Split, check_dataset
 from cnn_jax.display import shown
+from cnn_jax.errors import UsageError
 
 # Part of every fingerprint: raise it when decoding or the layout of the file changes.
 _FORMAT = 3
@@ -33,8 +34,14 @@ def default_folder() -> Path:
     """Where things are kept between runs: the environment's `CNN_JAX_CACHE`, or ~/.cache/cnn_jax.
 
     All in it can be made again and is safe to delete.
+
+    Raises:
+        UsageError: there is no home folder, or none of the user whose name stands after a ~.
     """
-    return Path(os.environ.get("CNN_JAX_CACHE") or "~/.cache/cnn_jax").expanduser()
+    folder = os.path.expanduser(os.environ.get("CNN_JAX_CACHE") or "~/.cache/cnn_jax")
+    if folder.startswith("~"):
+        raise UsageError(f"there is no home folder for {folder}; name another in CNN_JAX_CACHE")
+    return Path(folder)
 
 
 def fingerprint(*parts: object) -> str:
@@ -74,9 +81,9 @@ def cached(
     Raises:
         UsageError: what was built is not fit to train on.
     """
-    directory = Path(cache_dir) if cache_dir else default_folder()
+    directory = Path(os.path.expanduser(cache_dir)) if cache_dir else default_folder()
     file_name = re.sub(r"[^\w.-]", "_", name)
-    path = directory.expanduser() / f"{file_name}-{key}.npz"
+    path = directory / f"{file_name}-{key}.npz"
     try:
         return _read(path)
     except FileNotFoundError:

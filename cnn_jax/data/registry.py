@@ -66,7 +66,7 @@ def is_multi_label(
     name = os.fspath(name_or_path)
     if not name or name in DATASETS:
         return name in MULTI_LABEL
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))
     if not path.exists():
         return resolve(name, DATASETS) in MULTI_LABEL
     try:
@@ -187,7 +187,7 @@ def load(
     name = os.fspath(name_or_path)
     if not name:
         raise UsageError("the name of the data set is empty, expected a name or a folder")
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))
     options = Options(image_size, resize, on_error, labels, class_pattern, rule, test_only)
     if name not in DATASETS:
         only = ""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cnn_jax.data import Dataset, Split
-from cnn_jax.data.cache import cached, file_stamps, fingerprint
+from cnn_jax.data.cache import cached, default_folder, file_stamps, fingerprint
 from cnn_jax.errors import UsageError
 
 
@@ -43,6 +43,12 @@ def test_another_key_is_another_data_set(tmp_path: Path):
 def test_the_default_place_is_the_environment_variable(own_cache: Path):
     cached(_dataset, name="toy", key="k")
     assert (own_cache / "toy-k.npz").is_file()
+
+
+def test_without_a_home_another_place_is_asked_for(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("CNN_JAX_CACHE", "~nobody of this name/x")
+    with pytest.raises(UsageError, match="no home folder for ~nobody of this name/x; name another"):
+        default_folder()
 
 
 @pytest.mark.parametrize("keep", [0, 1, 60, -1, -200])

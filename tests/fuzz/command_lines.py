@@ -34,6 +34,7 @@ HOSTILE = (
     "²", "１", "٣", "1_000", "0x10", "+5", " 7 ", "1,1", "1,,1", ",", ",,,", ":", "::", "1:2:3",
     "=", "==", "a=b", "a=b=c", "true", "none", "None", "null", "help", "help ", "auto", "all",
     "x" * 300, "x" * 5000, "/" + "y" * 300, "a/" * 600 + "b", "..", ".", "/", "~", "~nobody/x",
+    "~no such user/x",
     "/dev/null", "/dev/full", "/proc/self/mem", "/proc", "/proc/1/x", "\udcff", "a\udc80b",
     "nul\0byte", "\x1b[31mred\x1b[0m", "bell\a", "line\nbreak", "\r", "\t", "\u202egnp",
     "\u200b", "é", "日本語", "🙂", "%s%n", "{}", "{0.__class__}", "{class}", "$(touch pwned)",

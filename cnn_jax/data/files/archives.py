@@ -58,7 +58,7 @@ def unpack(path: Path, cache_dir: str | os.PathLike[str] | None) -> Path:
     """
     status = path.stat()
     key = fingerprint(str(path.resolve()), status.st_size, status.st_mtime_ns)
-    cache = Path(cache_dir).expanduser() if cache_dir else default_folder()
+    cache = Path(os.path.expanduser(cache_dir)) if cache_dir else default_folder()
     folder = cache / "unpacked" / key / stem(path.name)
     if folder.is_dir():
         return folder
