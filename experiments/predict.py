@@ -215,7 +215,7 @@ def print_csv(predictions: Iterator[Prediction], saved: SavedRun, thresholds: Th
     def write(values: Iterable[object]) -> None:
         writer.writerow(cell(each) if isinstance(each, str) else each for each in values)
 
-    done = ["inverted", "centered", "truncated"]
+    done = ["inverted", "centered", "truncated", "unlike_training"]
     if thresholds is None:
         ranks = range(1, min(FLAGS.top, len(saved.class_names)) + 1)
         guesses = [f"{what}_{rank}" for rank in ranks for what in ("guess", "probability")]
@@ -223,7 +223,8 @@ def print_csv(predictions: Iterator[Prediction], saved: SavedRun, thresholds: Th
     else:
         write(["path", *done, "labels", *thresholds])
     for prediction in predictions:
-        fitted = map(str, prediction.fitted[1:])
+        unlike = "" if prediction.unlike is None else prediction.unlike
+        fitted = map(str, (*prediction.fitted[1:], unlike))
         if thresholds is None:
             values = [value for guess in prediction.guesses for value in guess]
             write([str(prediction.path), prediction.label or "", *fitted, *values])

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Bool, Float
 
 from cnn_jax import compilation, storage
 from cnn_jax.analysis import pictures
+from cnn_jax.analysis.likeness import unit_features
 from cnn_jax.api._arguments import (
     ArgumentError,
     check_compiler,
@@ -111,8 +112,15 @@ class TrainedRun:
         """All that was trained."""
         return self.saved.state
 
+    @property
+    def temperature(self) -> float:
+        """By which logits are divided to calibrate them: as fitted on validation, or 1."""
+        if self._tested is None:
+            return self.saved.temperature
+        return float(self.result.get("temperature", 1.0))
+
     def predict(self, images: Any) -> Float[np.ndarray, "n classes"]:
-        """The probability of each class, or of each label.
+        """The probability of each class, or of each label, at the fitted temperature.
 
         Args:
             images: uint8 `n h w c`, `n h w` of gray ones, or a single one; or a picture file, or a
@@ -121,11 +129,35 @@ class TrainedRun:
         Raises:
             ArgumentError: if they do not fit the network, or a file cannot be read.
         """
+        saved, batch, temperature = self.saved, self._images(images), self.temperature
+
+        @compilation.jit
+        def predict(state: TrainState, images: Array) -> Array:
+            return saved.probabilities(saved.run.predict(state, images) / temperature)
+
+        return np.asarray(predict(saved.state, batch))
+
+    def unlike_training(self, images: Any) -> Bool[np.ndarray, "n"]:
+        """Whether each image is farther from the training images than 99% of the held-out ones.
+
+        In what the last layer decides on, as a cosine to the fifth-nearest one (Sun et al. 2022,
+        arXiv:2204.06507).
+
+        Args:
+            images: as `predict` takes them.
+
+        Raises:
+            ArgumentError: if they do not fit the network, a file cannot be read, or that is not
+                known of the network: nothing was held out, or it has no named layers.
+        """
         batch = self._images(images)
-        predict = compilation.jit(
-            lambda state, images: self.saved.probabilities(self.saved.run.predict(state, images))
-        )
-        return np.asarray(predict(self.saved.state, batch))
+        known = self.saved.likeness if self._tested is None else self._tested.likeness
+        if known is None:
+            raise ArgumentError(
+                "this run does not know what is unlike its training images: that takes a "
+                "validation_fraction above 0, and a network of named layers that has not diverged"
+            )
+        return known.distances(unit_features(self.saved.network)(batch)) > known.limit
 
     def report(self, path: str | Path) -> Path:
         """Writes the page of the run.

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -15,7 +15,7 @@ from cnn_jax import compilation, storage, training
 from cnn_jax.analysis import live, report
 from cnn_jax.analysis.evaluate import Evaluation, calibrate, evaluate, labels_json
 from cnn_jax.analysis.explain import TrainedNetwork, trained_network
-from cnn_jax.analysis.likeness import learn_likeness
+from cnn_jax.analysis.likeness import Likeness, learn_likeness
 from cnn_jax.errors import FIELD, FieldError
 from cnn_jax.models import build_abstract
 from cnn_jax.ops import CALIBRATED, LOSS_OUTPUT, OUTPUT_ACTIVATIONS
@@ -47,7 +47,6 @@ LINES = (METRICS_FILE, TIMINGS_FILE, STEPS_FILE)
 ANSWERS_FILE = "answers.npz"
 # More logits of the validation split than this are not written down.
 _HELD_OUT_NUMBERS = 4_000_000
-
 
 Records = Sequence[Mapping[str, float]]
 
@@ -417,6 +416,12 @@ class Tested:
             most=most,
         )
 
+    @cached_property
+    def likeness(self) -> Likeness | None:
+        """What its training images look like to it, if that can be said."""
+        loaded = self.lone.loaded
+        return learn_likeness(self.network, loaded.dataset.train.images, loaded.validation.images)
+
     @property
     def right(self) -> Bool[np.ndarray, "n"]:
         """Whether each test image is answered right; of several labels, all of them."""
@@ -487,10 +492,8 @@ def write_result(directory: RunDirectory, tested: Tested) -> None:
     """Writes what has come of a run, and what it says of its validation split."""
     directory.write_json(RESULT_FILE, tested.to_json())
     directory.write_arrays(ANSWERS_FILE, {"right": tested.right}, compressed=True)
-    loaded = tested.lone.loaded
-    known = learn_likeness(tested.network, loaded.dataset.train.images, loaded.validation.images)
-    if known is not None:
-        likeness = {"epoch": int(tested.state.epoch), **known._asdict()}
+    if tested.likeness is not None:
+        likeness = {"epoch": int(tested.state.epoch), **tested.likeness._asdict()}
         directory.write_arrays(LIKENESS_FILE, likeness, compressed=True)
     if tested.held_out is not None and tested.held_out[0].size <= _HELD_OUT_NUMBERS:
         logits, labels = tested.held_out

@@ -97,6 +97,15 @@ def test_the_same_numbers_as_the_program(tmp_path: Path):
     assert list(loaded.history) == list(run.history)
     images = np.random.default_rng(0).integers(0, 256, (3, 28, 28), dtype=np.uint8)
     np.testing.assert_array_equal(loaded.predict(images), run.predict(images))
+    assert loaded.temperature == run.temperature == result["temperature"] != 1
+    np.testing.assert_array_equal(loaded.unlike_training(images), run.unlike_training(images))
+    Image.fromarray(images[0]).save(tmp_path / "noise.png")
+    command = [sys.executable, "-m", "experiments.predict", f"--run={tmp_path / 'run'}", "--json"]
+    told = subprocess.run([*command, str(tmp_path / "noise.png")], cwd=ROOT, capture_output=True)
+    (ours,) = json.loads(told.stdout)
+    (row,) = run.predict(tmp_path / "noise.png")
+    np.testing.assert_allclose(ours["guesses"][0]["probability"], row.max(), rtol=1e-6)
+    assert [ours["unlike_training"]] == run.unlike_training(tmp_path / "noise.png").tolist()
 
 
 def test_functions_are_arguments_and_kept_with_the_run(arrays, tmp_path: Path):

@@ -144,6 +144,7 @@ def test_csv_has_a_line_for_each_picture(guess, album: Path, tmp_path: Path):
     assert second["guess_1"] == "2"
     assert float(second["probability_1"]) > float(second["probability_2"])
     assert "guess_3" not in first
+    assert {row["unlike_training"] for row in (first, second)} <= {"True", "False"}
 
 
 def test_a_truncated_picture_is_guessed_and_said_to_be_so(guess, tmp_path: Path):
