@@ -28,7 +28,7 @@ from cnn_jax.studies.kept_trials import WHICH, Keeper
 from cnn_jax.studies.planning import CellPlan, Prepared
 from cnn_jax.studies.run_directory import FLAGS_FILE, REPORT_FILE, RunDirectory, environment
 from cnn_jax.studies.sweep import COMPARISONS, sweep_choices, sweep_record
-from cnn_jax.studies.sweep_directory import KEPT_TRIALS, CellResult, kept_runs
+from cnn_jax.studies.sweep_directory import KEPT_TRIALS, SUMMARY_FILE, CellResult, kept_runs
 from cnn_jax.training.devices import mesh_shape
 from cnn_jax.training.grid import UNREAD, Cell, Grid
 from cnn_jax.training.processes import is_first
@@ -307,7 +307,7 @@ def conclude(
     )
     with console.status("writing the report"):
         directory.write("results.csv", ablation.results_csv(record))
-        directory.write("summary.csv", ablation.summary_csv(record))
+        directory.write(SUMMARY_FILE, ablation.summary_csv(record))
         directory.write("table.md", ablation.markdown_table(record))
         directory.write("table.tex", ablation.latex_table(record))
         directory.write("means.png", figures.png_bytes(ablation.dot_plot(record)))

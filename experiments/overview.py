@@ -67,14 +67,13 @@ def main(paths: list[str]) -> None:
 def _row(entry: Entry, folder: Path, differs: dict[str, str]) -> list[str]:
     name = str(entry.path.relative_to(folder))
     if entry.sweep:
-        rows = len(entry.config["rows"])
-        cells = [value for key, value in entry.config.items() if key.startswith("cell ")]
-        shared = [dict(cell["choices"]) for cell in cells]
         data, model = (
-            " / ".join(dict.fromkeys(str(Path(str(each[key])).name) for each in shared))
+            " / ".join(dict.fromkeys(str(Path(str(each[key])).name) for each in entry.cells()))
             for key in _SHOWN
         )
-        return [name, data, model, f"sweep of {rows} rows", "", entry.started, ""]
+        best = entry.accuracy()
+        come = "" if best is None else f", best {best:.2%}"
+        return [name, data, model, f"sweep of {entry.rows} rows{come}", "", entry.started, ""]
     accuracy, interval = "not ended", ""
     if entry.result:
         low, high = entry.result["test_accuracy_interval_95"]

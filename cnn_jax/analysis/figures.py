@@ -46,7 +46,7 @@ def tidy(
     axes.set_title(title, fontsize=10, color=INK, loc="left")
     axes.set_xlabel(x, fontsize=8.5, color=INK)
     axes.set_ylabel(y, fontsize=8.5, color=INK)
-    axes.tick_params(labelsize=8, colors=INK, color=FAINT)
+    axes.tick_params(which="both", labelsize=8, colors=INK, color=FAINT)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(FAINT)
@@ -69,6 +69,17 @@ def panel(width: float, height: float, **look: Any) -> "tuple[Figure, Axes]":
     axes = figure.add_subplot()
     tidy(axes, **look)
     return figure, axes
+
+
+def logarithmic(axes: "Axes", names: str) -> None:
+    """Makes the axes of these names ("x", "y" or "xy") logarithmic, with plain numbers."""
+    from matplotlib.ticker import LogFormatter
+
+    for name in names:
+        getattr(axes, f"set_{name}scale")("log")
+        axis = getattr(axes, f"{name}axis")
+        axis.set_major_formatter(LogFormatter())
+        axis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.5)))
 
 
 def legend(of: "Axes | Figure", fontsize: float = 8, **place: Any) -> None:

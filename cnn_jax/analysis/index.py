@@ -15,7 +15,9 @@ class Listed(NamedTuple):
         name: of it.
         data: the name of its data set.
         model: of its network.
-        accuracy: on the test split, in [0, 1]; None where there is none (yet).
+        accuracy: on the test split, in [0, 1], of a sweep its best row's mean; None where there is
+            none (yet).
+        rows: those of a sweep; 0 of a run.
         started: when.
         pages: the name and the address of each, relative to the index.
     """
@@ -24,6 +26,7 @@ class Listed(NamedTuple):
     data: str
     model: str
     accuracy: float | None
+    rows: int
     started: str
     pages: Sequence[tuple[str, str]]
 

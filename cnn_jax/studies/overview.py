@@ -1,5 +1,6 @@
 """What lies in a folder of runs and sweeps, and what is known of several runs at once."""
 
+import csv
 import io
 import json
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ from cnn_jax.studies.run_directory import (
     history_of,
     plain,
 )
-from cnn_jax.studies.sweep_directory import KEPT_TRIALS, check_no_sweep, read_rows
+from cnn_jax.studies.sweep_directory import KEPT_TRIALS, SUMMARY_FILE, check_no_sweep, read_rows
 from cnn_jax.training import checkpoints
 
 # Choices that say where things are, and not what they are.
@@ -50,6 +51,33 @@ class Entry(NamedTuple):
     def sweep(self) -> bool:
         """Whether it is a sweep."""
         return "rows" in self.config
+
+    @property
+    def rows(self) -> int:
+        """Those of a sweep's table; 0 of a run."""
+        return len(self.config.get("rows", ()))
+
+    def accuracy(self) -> float | None:
+        """On the test split, in [0, 1]; of a sweep its best row's mean.
+
+        None where it is not known yet, and of a sweep over several data sets.
+
+        Raises:
+            UsageError: the table of the sweep is damaged.
+        """
+        if not self.sweep:
+            return self.result.get("test_accuracy")
+        table = self.path / SUMMARY_FILE
+        if len({each["dataset"] for each in self.cells()}) > 1 or not storage.is_recorded(table):
+            return None
+        rows = csv.DictReader(io.StringIO(storage.read(table).decode()))
+        means = [float(row["mean_test_accuracy"]) for row in rows if row["mean_test_accuracy"]]
+        return max(means, default=None)
+
+    def cells(self) -> list[dict[str, Any]]:
+        """The choices of each cell of a sweep."""
+        cells = [value for key, value in self.config.items() if key.startswith("cell ")]
+        return [dict(cell["choices"]) for cell in cells]
 
     def choices(self) -> dict[str, str]:
         """Those of a run, as text."""
@@ -106,8 +134,7 @@ def list_pages(entry: Entry, folder: Path) -> index.Listed:
         for path in entry.path.glob("*.html")
         if path.name != index.INDEX_FILE
     )
-    cells = [value for key, value in entry.config.items() if key.startswith("cell ")]
-    chosen = [dict(cell["choices"]) for cell in cells] if entry.sweep else [entry.config]
+    chosen = entry.cells() if entry.sweep else [entry.config]
     data, model = (
         " / ".join(dict.fromkeys(Path(str(each[key])).name for each in chosen))
         for key in ("dataset", "model")
@@ -116,7 +143,8 @@ def list_pages(entry: Entry, folder: Path) -> index.Listed:
         entry.path.resolve().name,
         data,
         model,
-        entry.result.get("test_accuracy"),
+        entry.accuracy(),
+        entry.rows,
         entry.started,
         [(Path(page).stem.replace("-", " "), quote(page)) for page in pages],
     )

@@ -19,6 +19,8 @@ from cnn_jax.training.sweep import SweepState
 CELLS = "cells"
 # The folder of a sweep in which trials are kept as runs of their own.
 KEPT_TRIALS = "kept"
+# A line for each row of the table.
+SUMMARY_FILE = "summary.csv"
 Made = TypeVar("Made")
 
 

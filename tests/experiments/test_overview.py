@@ -1,5 +1,7 @@
 """Runs and sweeps listed, and runs set side by side."""
 
+import csv
+import io
 import json
 import shutil
 from pathlib import Path
@@ -43,7 +45,12 @@ def test_runs_and_sweeps_are_listed(start, folder: Path):
     accuracy = json.loads((folder / "relu" / "result.json").read_text())["test_accuracy"]
     assert f"{accuracy:.2%}" in rows["relu"]
     assert "activation=tanh" in " ".join(rows["tanh"])
-    assert "sweep of 2 rows" in " ".join(rows["swept"])
+    table = csv.DictReader(io.StringIO((folder / "swept" / "summary.csv").read_text()))
+    best = max(float(row["mean_test_accuracy"]) for row in table)
+    assert "sweep of 2 rows" in " ".join(rows["swept"]) and f"best {best:.2%}" in outcome.out
+    assert start(overview.main, folder, "--index").code == 0
+    assert f"best of 2 rows: {best:.2%}" in (folder / "index.html").read_text()
+    (folder / "index.html").unlink()
     records = json.loads(start(overview.main, folder, "--json").out)
     assert {Path(record["path"]).name for record in records} == {"relu", "tanh", "swept"}
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from tests.torture import attacks
 from tests.torture.programs import run
@@ -25,6 +25,7 @@ flags.DEFINE_integer("random_seed", 0, "Of moments and mutations.")
 
 def main(arguments: list[str]) -> None:
     """Attacks, and prints what came of it."""
+    logging.set_verbosity(logging.WARNING)
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         os.environ["CNN_JAX_CACHE"] = str(place / "cache")

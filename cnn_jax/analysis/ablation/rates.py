@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from cnn_jax.analysis.figures import PALETTE, legend, panel, to_svg
+from cnn_jax.analysis.figures import PALETTE, legend, logarithmic, panel, to_svg
 from cnn_jax.analysis.pages import page_template
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def advise(tried: Sequence[TriedRate]) -> Advice | None:
 def loss_against_rate(tried: Sequence[TriedRate]) -> "Figure":
     """The losses at the end of training against the learning rate; what diverged is marked."""
     figure, axes = panel(6.2, 3.2, x="learning rate", y="loss at the end")
-    axes.set_xscale("log")
+    logarithmic(axes, "x")
     rates = [item.rate for item in tried]
     lines = {"train": ([item.train_loss for item in tried], PALETTE["blue"], "o-")}
     if tried[0].validation_loss is not None:
@@ -89,7 +89,7 @@ def loss_against_rate(tried: Sequence[TriedRate]) -> "Figure":
         axes.plot(rates, losses, look, color=color, label=name, markersize=4, linewidth=1.6)
     finite = [loss for losses, *_ in lines.values() for loss in losses if math.isfinite(loss)]
     if finite and min(finite) > 0 and max(finite) > 10 * min(finite):
-        axes.set_yscale("log")
+        logarithmic(axes, "y")
     lost = [item.rate for item in tried if not math.isfinite(item.loss)]
     if lost:
         axes.plot(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cnn_jax.analysis.figures import FAINT, INK, PALETTE, empty_figure, legend, tidy
+from cnn_jax.analysis.figures import FAINT, INK, PALETTE, empty_figure, legend, logarithmic, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -112,7 +112,7 @@ def _draw_panel(
             f"Learning rate, constant {finite[0]:.3g}", fontsize=10, color=INK, loc="left"
         )
     if not percent and _spans_decades(list(values.values())):
-        axes.set_yscale("log")
+        logarithmic(axes, "y")
     if len(values) > 1:
         legend(axes)
 
