@@ -1,8 +1,9 @@
 // What the network makes of the sheet, as it is drawn: guesses, evidence, feature maps.
 
 const MOST_GUESSES = 5, MOST_LABELS = 12, MOST_MAPS = 16, MOST_LAYERS = 12;
-// In milliseconds: how long one piece of work may hold up the pointer, and when the pointer rests.
-const SLICE = 16, REST = 100;
+// In milliseconds: how long one piece of work may hold up the pointer, when the pointer rests, and how
+// long a page warms up.
+const SLICE = 16, REST = 100, WARM = 600;
 
 const BLUE = [0, 114, 178], VERMILION = [213, 94, 0];
 
@@ -117,9 +118,9 @@ function whatWasDone({ inverted, centered, scaled }) {
 
 // Reads a bar where nobody has drawn yet, so that the browser has compiled what reads before it is
 // waited for.
-async function warmUp(network, described, pad, times = 16) {
-  const canvas = make("canvas");
-  for (let time = 0; time < times; time++) {
+async function warmUp(network, described, pad) {
+  const canvas = make("canvas"), end = performance.now() + WARM;
+  while (performance.now() < end) {
     const picture = pad.picture(), { data } = picture;
     data.subarray(0.4 * data.length, 0.6 * data.length).fill(255 - data[0]);
     const [logits, back] = network.forward(prepare(picture, described).image.data);
@@ -184,7 +185,7 @@ function startReading(described) {
   const soon = () => {
     if (performance.now() < due) { requestAnimationFrame(soon); return; }
     wanted = false;
-    read();
+    if (!part("live").matches(".empty")) read();
   };
   const changed = empty => {
     part("live").classList.toggle("empty", empty);
