@@ -5,7 +5,10 @@ All are set for this process, and so for the processes that tests start too.
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Results are compared to the last bits, which accelerators round away unless they are told.
@@ -23,3 +26,14 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 
 # No test loses its power, and disks are slow to say that they would survive it.
 os.fsync = lambda descriptor: None
+
+
+@pytest.fixture
+def no_extensions() -> Iterator[None]:
+    """Registries that are afterwards as they were."""
+    from cnn_jax.extend import EXTENSIONS, forget, loaded_files
+
+    yield
+    forget(loaded_files())
+    for extension in list(EXTENSIONS.values()):
+        extension.remove()

@@ -13,8 +13,9 @@ from PIL import Image
 
 import cnn_jax
 from cnn_jax.api import ArgumentError
-from cnn_jax.extend import EXTENSIONS, forget, loaded_files
+from cnn_jax.extend import EXTENSIONS
 
+pytestmark = pytest.mark.usefixtures("no_extensions")
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"filters": (4,), "hidden": (8,), "epochs": 2, "batch_size": 16, "progress": False}
 SCALE = 2.0
@@ -28,14 +29,6 @@ def my_wave(x, *, frequency: Frequency = 1.0):
 
 def helped(x):
     return SCALE * x
-
-
-@pytest.fixture(autouse=True)
-def nothing_left():
-    yield
-    forget(loaded_files())
-    for extension in list(EXTENSIONS.values()):
-        extension.remove()
 
 
 @pytest.fixture(scope="module")

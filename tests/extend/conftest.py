@@ -2,12 +2,7 @@
 
 import pytest
 
-from cnn_jax.extend import EXTENSIONS, forget, loaded_files
-
 
 @pytest.fixture(autouse=True)
-def nothing_left():
-    yield
-    forget(loaded_files())
-    for extension in list(EXTENSIONS.values()):
-        extension.remove()
+def nothing_left(no_extensions: None) -> None:
+    """For every test here."""

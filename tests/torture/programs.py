@@ -17,6 +17,7 @@ from typing import NamedTuple
 import jax
 from absl import flags
 
+from cnn_jax.analysis import ablation as sweeps
 from cnn_jax.analysis import report
 from experiments import ablation, evaluate, explain, launch, predict, train
 from tests.storage.faults import disk
@@ -127,6 +128,7 @@ def _child(
     # Drawing pages takes longest.
     report.render_report = lambda *what: "page"
     report.look = lambda *what: None
+    sweeps.render_ablation_report = lambda *what: "page"
     code = 1
     try:
         if fault is None:
