@@ -80,9 +80,13 @@ class CellDirectory:
             shutil.rmtree(self._flight.path, ignore_errors=True)
 
     def group_size(self) -> int | None:
-        """The trials per program that the cell in flight was started with, or None."""
+        """The trials per program that the cell in flight was started with, or None.
+
+        Raises:
+            UsageError: if the file is damaged, missing, or of another version.
+        """
         file = self._flight.path / "cell.json"
-        held = file.is_file() and is_first()
+        held = is_first() and storage.is_recorded(file)
         size = _read(file, lambda held: int(held["trials_per_program"])) if held else 0
         return from_first(size) or None
 

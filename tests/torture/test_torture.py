@@ -71,6 +71,16 @@ def test_every_file_that_predict_reads_is_verified(whole: Path, place: Path):
     assert len(refused) == 8
 
 
+def test_a_sweep_in_flight_that_lost_the_size_of_its_groups_is_refused(place: Path):
+    """Trials of another grouping would be taken for its own."""
+    flight = attacks.in_flight(attacks.sweep_flags(place / "data" / "digits"), place / "flight")
+    file = flight / "cells" / "001" / "cell.json"
+    file.unlink()
+    outcome = run("ablation", f"--workdir={flight}", "--resume")
+    assert (outcome.code, len(outcome.err.splitlines())) == (2, 1), outcome
+    assert f"{file} is missing" in outcome.err
+
+
 def test_lost_lines_are_made_again_and_that_is_said(whole: Path, place: Path):
     half = b'{"epoch": 1, "sec'
     for name, content in (("metrics.jsonl", None), ("timings.jsonl", half), ("steps.jsonl", half)):
