@@ -1,8 +1,8 @@
 """How fast a page reads what is drawn on it: `python -m benchmarks.page_speed RUN/report.html ...`.
 
 In headless Chromium. A guess is a drawing prepared, put through the network and ranked. A drag's
-wait is from the first movement of the pointer that is not yet read to the frame after the one that
-shows its guesses, at 60 movements a second.
+wait is from the first movement of the pointer that is not yet read to the beginning of the frame
+after the one that shows its guesses, at 60 movements a second.
 """
 
 import math
@@ -44,9 +44,9 @@ WATCH = """
         const begun = first;
         first = null;
         if (begun === null) return;
-        const shown = () => waits.push(performance.now() - begun);
-        // No task: those wait until the pointer rests.
-        requestAnimationFrame(() => requestAnimationFrame(shown));
+        // It was read in a frame: the next one begins when that is on its way to the screen. Tasks
+        // would wait until the pointer rests.
+        requestAnimationFrame(() => waits.push(performance.now() - begun));
       }).observe(document.getElementById("ranks"), { childList: true });
     })()
 """

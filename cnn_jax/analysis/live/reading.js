@@ -1,9 +1,9 @@
 // What the network makes of the sheet, as it is drawn: guesses, evidence, feature maps.
 
 const MOST_GUESSES = 5, MOST_LABELS = 12, MOST_MAPS = 16, MOST_LAYERS = 12;
-// In milliseconds: how long one piece of work may hold up the pointer, when the pointer rests, and how
-// long a page warms up.
-const SLICE = 16, REST = 100, WARM = 600;
+// In milliseconds: how long one piece of work may hold up the pointer, when the pointer rests, how long
+// a page warms up, and what is left to the browser after a reading, and after which one it is more.
+const SLICE = 16, REST = 100, WARM = 600, MOMENT = 8, LONG = 50;
 
 const BLUE = [0, 114, 178], VERMILION = [213, 94, 0];
 
@@ -165,8 +165,9 @@ function startReading(described) {
     drawMaps(part("seen"), network.shape, 1, place => network.shape[2] === 3
       ? image.data.subarray(3 * place, 3 * place + 3) : [0, 1, 2].map(() => image.data[place]));
     part("done").textContent = whatWasDone(prepared);
-    // As long as it took, the pointer and the paper have the browser for themselves.
-    due = 2 * performance.now() - start;
+    // A moment, after a long one as long, the pointer and the paper have the browser for themselves.
+    const end = performance.now(), cost = end - start;
+    due = end + (cost > LONG ? cost : Math.min(cost, MOMENT));
     // What is not needed to follow the pointer is done once it rests.
     if (!await going(REST)) return;
     part("scored").textContent = described.classes[best];
