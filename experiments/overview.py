@@ -66,11 +66,8 @@ def main(paths: list[str]) -> None:
 
 def _row(entry: Entry, folder: Path, differs: dict[str, str]) -> list[str]:
     name = str(entry.path.relative_to(folder))
+    data, model = map(entry.named, _SHOWN)
     if entry.sweep:
-        data, model = (
-            " / ".join(dict.fromkeys(str(Path(str(each[key])).name) for each in entry.cells()))
-            for key in _SHOWN
-        )
         best = entry.accuracy()
         come = "" if best is None else f", best {best:.2%}"
         return [name, data, model, f"sweep of {entry.rows} rows{come}", "", entry.started, ""]
@@ -80,7 +77,6 @@ def _row(entry: Entry, folder: Path, differs: dict[str, str]) -> list[str]:
         accuracy = f"{entry.result['test_accuracy']:.2%}"
         interval = f"{low:.2%} to {high:.2%}"
     rest = {key: value for key, value in differs.items() if key not in _SHOWN and value != "–"}
-    data, model = Path(str(entry.config["dataset"])).name, str(entry.config["model"])
     text = " ".join(f"{key}={value}" for key, value in rest.items())
     return [name, data, model, accuracy, interval, entry.started, text]
 

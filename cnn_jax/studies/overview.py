@@ -75,9 +75,16 @@ class Entry(NamedTuple):
         return max(means, default=None)
 
     def cells(self) -> list[dict[str, Any]]:
-        """The choices of each cell of a sweep."""
+        """The choices of each cell of a sweep; of a run its own."""
+        if not self.sweep:
+            return [self.config]
         cells = [value for key, value in self.config.items() if key.startswith("cell ")]
         return [dict(cell["choices"]) for cell in cells]
+
+    def named(self, choice: str) -> str:
+        """The names of all that it has of a choice, such as its data sets."""
+        names = (Path(str(each[choice])).name for each in self.cells())
+        return " / ".join(dict.fromkeys(names))
 
     def choices(self) -> dict[str, str]:
         """Those of a run, as text."""
@@ -134,15 +141,10 @@ def list_pages(entry: Entry, folder: Path) -> index.Listed:
         for path in entry.path.glob("*.html")
         if path.name != index.INDEX_FILE
     )
-    chosen = entry.cells() if entry.sweep else [entry.config]
-    data, model = (
-        " / ".join(dict.fromkeys(Path(str(each[key])).name for each in chosen))
-        for key in ("dataset", "model")
-    )
     return index.Listed(
         entry.path.resolve().name,
-        data,
-        model,
+        entry.named("dataset"),
+        entry.named("model"),
         entry.accuracy(),
         entry.rows,
         entry.started,
