@@ -15,6 +15,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from cnn_jax.ops.hyperparameters import Hyperparameter, Interval, Number
 
+# On a GPU XLA sums narrower rows of channels slowly (measured: docs/accelerators.md).
+_NARROW_ROW = 16
+
 DROPOUT_RATE = Hyperparameter(
     0.5, Interval("[0, 1)"), "probability of dropping a value; no dropout layers if not given or 0"
 )
@@ -103,7 +106,8 @@ def _sums(maps: Array, shape: tuple[int, ...], split: bool) -> Array:
         return jnp.sum(places, axis=(0, 1))
 
     cpu = at_once if split else examples_first
-    return lax.platform_dependent(maps, cpu=cpu, default=at_once).astype(maps.dtype)
+    elsewhere = at_once if split or shape[-1] >= _NARROW_ROW else examples_first
+    return lax.platform_dependent(maps, cpu=cpu, default=elsewhere).astype(maps.dtype)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1, 2))

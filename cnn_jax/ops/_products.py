@@ -3,7 +3,8 @@
 Two forms, chosen by the number of input channels:
 
 * *patches* (im2col; Chellapilla et al. 2006): every window becomes one row of a matrix, one product
-  does the rest. Best when there are few channels: the rows are short.
+  does the rest. Best when there are few channels: the rows are short. Neighboring windows may share
+  a row (`Blocking`).
 * *separable taps*: with K_x columns and K_y rows in the kernel, gather the K_x columns of a window
   side by side, multiply once by all K_y rows of the kernel, then add the K_y products shifted by
   one row each. It reads and writes K_x + K_y copies of the image where patches need K_x * K_y.
@@ -20,15 +21,35 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-# Measured: up to this many channels per group the patches of a window fit a few vector registers.
-_PATCHES_UP_TO = 4
-# With so few channels a patch is short and the product narrow. A patch that serves a block of
-# neighboring outputs costs products with zeros and saves more in copies, up to so many times the
-# arithmetic: fewer where the filters alone make the product wide (measured: WORKSPACE.md).
-_BLOCKS = ((2, 4), (1, 4), (2, 2), (1, 2))
+# With fewer filters than these a product is narrow.
 _NARROW = 16
-_MOST_ARITHMETIC = 1.5
-_MOST_ARITHMETIC_IF_NARROW = 2.0
+
+
+class Blocking(NamedTuple):
+    """Where patches are taken, and how many outputs share one.
+
+    A patch that serves a block of neighboring outputs costs products with zeros and saves copies.
+
+    Attributes:
+        patches_up_to: channels per group; with more, taps are separable.
+        blocks: rows and columns of a block, the first that fits is taken.
+        most_arithmetic: of a block, beside the convolution's own.
+        most_if_narrow: likewise, where there are few filters.
+        whole_cells: whether images are cut into cells of a block's size first, and a patch is
+            some neighboring cells, copied in one pass; blocks that allow it alone are taken.
+    """
+
+    patches_up_to: int
+    blocks: tuple[tuple[int, int], ...]
+    most_arithmetic: float
+    most_if_narrow: float
+    whole_cells: bool
+
+
+# Measured: patches of so few channels fit a few vector registers; blocks: WORKSPACE.md.
+ON_CPU = Blocking(4, ((2, 4), (1, 4), (2, 2), (1, 2)), 1.5, 2.0, False)
+# Measured: docs/accelerators.md. Arithmetic costs little beside copies.
+ON_ACCELERATORS = Blocking(8, ((4, 4), (2, 4), (1, 4), (2, 2), (1, 2)), 2.6, 2.6, True)
 
 
 class Taps(NamedTuple):
@@ -52,24 +73,32 @@ class Geometry(NamedTuple):
 
 
 def products(
-    geometry: Geometry, images: Float[Array, "n h w c"], kernel: Float[Array, "kh kw cg f"]
+    geometry: Geometry,
+    images: Float[Array, "n h w c"],
+    kernel: Float[Array, "kh kw cg f"],
+    blocking: Blocking = ON_CPU,
 ) -> Float[Array, "n oh ow f"]:
     """The feature maps of a convolution of this shape, every group by itself."""
+    one_group = partial(_one_group, geometry, blocking)
     if geometry.groups == 1:
-        return _one_group(geometry, images, kernel)
+        return one_group(images, kernel)
     grouped = images.reshape(*images.shape[:3], geometry.groups, -1)
     filters = kernel.reshape(*kernel.shape[:3], geometry.groups, -1)
-    maps = jax.vmap(partial(_one_group, geometry), in_axes=3, out_axes=3)(grouped, filters)
+    maps = jax.vmap(one_group, in_axes=3, out_axes=3)(grouped, filters)
     return maps.reshape(*maps.shape[:3], -1)
 
 
-def _one_group(geometry: Geometry, images: Array, kernel: Array) -> Array:
+def _one_group(geometry: Geometry, blocking: Blocking, images: Array, kernel: Array) -> Array:
     rows, columns = geometry.rows, geometry.columns
     channels, filters = kernel.shape[2:]
-    if channels <= _PATCHES_UP_TO:
-        down, across = block = _block(rows, columns, filters)
+    if channels <= blocking.patches_up_to:
+        down, across = block = _block(blocking, rows, columns, filters)
         kernel = _blocked_kernel(kernel, block)
-        patches = _gather(_gather(images, 2, _blocked(columns, across)), 1, _blocked(rows, down))
+        blocked = _blocked(rows, down), _blocked(columns, across)
+        if blocking.whole_cells and _dense(rows, columns):
+            patches, kernel = _neighbors(images, *blocked), _by_cells(kernel, block)
+        else:
+            patches = _gather(_gather(images, 2, blocked[1]), 1, blocked[0])
         maps = _product(patches, kernel.reshape(-1, down * across * filters), geometry.precision)
         # Rows of a block lie next to each other in the product, and one below the other in the map.
         maps = maps.reshape(*maps.shape[:3], down, -1).swapaxes(2, 3)
@@ -87,14 +116,16 @@ def _one_group(geometry: Geometry, images: Array, kernel: Array) -> Array:
     return _scatter(products, 1, transposed(rows))
 
 
-def _block(rows: Taps, columns: Taps, filters: int) -> tuple[int, int]:
+def _block(blocking: Blocking, rows: Taps, columns: Taps, filters: int) -> tuple[int, int]:
     """Rows and columns of the neighboring outputs that share one patch; they divide a map."""
-    if any(taps.stride > 1 or taps.dilation > 1 for taps in (rows, columns)):
+    if not _dense(rows, columns):
         return 1, 1
-    most = _MOST_ARITHMETIC if filters >= _NARROW else _MOST_ARITHMETIC_IF_NARROW
+    most = blocking.most_arithmetic if filters >= _NARROW else blocking.most_if_narrow
     window = rows.kernel * columns.kernel
-    for down, across in _BLOCKS:
+    for down, across in blocking.blocks:
         fits = rows.outputs % down == 0 and columns.outputs % across == 0
+        if blocking.whole_cells:
+            fits &= (rows.kernel - 1) % down == 0 and (columns.kernel - 1) % across == 0
         patch = (rows.kernel + down - 1) * (columns.kernel + across - 1)
         if fits and patch <= most * window:
             return down, across
@@ -119,6 +150,37 @@ def _blocked_kernel(
         for j in range(across)
     ]
     return jnp.concatenate(shifted, axis=3)
+
+
+def _dense(rows: Taps, columns: Taps) -> bool:
+    return all(taps.stride == taps.dilation == 1 for taps in (rows, columns))
+
+
+def _neighbors(images: Array, rows: Taps, columns: Taps) -> Array:
+    """The patch of every block, cell after cell; the taps' stride is the size of a cell."""
+    down, across = rows.stride, columns.stride
+    high, wide = rows.kernel // down, columns.kernel // across
+    cells = rows.outputs + high - 1, columns.outputs + wide - 1
+    images = _pad(images, 1, rows.low, cells[0] * down - rows.low - rows.inputs)
+    images = _pad(images, 2, columns.low, cells[1] * across - columns.low - columns.inputs)
+    parts = images.reshape(len(images), cells[0], down, cells[1], across, -1).swapaxes(2, 3)
+    # A pass of its own: the copies of a cell would all compute it.
+    cut = lax.optimization_barrier(parts.reshape(len(images), *cells, -1))
+    return jnp.concatenate(
+        [
+            cut[:, i : i + rows.outputs, j : j + columns.outputs]
+            for i in range(high)
+            for j in range(wide)
+        ],
+        axis=-1,
+    )
+
+
+def _by_cells(kernel: Float[Array, "h w c bf"], block: tuple[int, int]) -> Array:
+    """The kernel of a block with its pixels in the order of `_neighbors`."""
+    (down, across), (height, width, *rest) = block, kernel.shape
+    cells = kernel.reshape(height // down, down, width // across, across, *rest).swapaxes(1, 2)
+    return cells.reshape(kernel.shape)
 
 
 def transposed(taps: Taps) -> Taps:

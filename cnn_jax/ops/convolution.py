@@ -1,18 +1,19 @@
 """Two-dimensional convolution that is fast on every platform, inside `scan` and under `vmap`.
 
-On GPU and TPU it is `lax.conv_general_dilated`, or products where kernels are vmapped that are
-small (`lowering_on_accelerators`). On CPU XLA's own convolution is slow inside a compiled loop and
-slower still when vmapped, so there it is written as matrix products, which XLA runs near the
-machine's peak; or, in programs that hand convolutions to oneDNN (`lowering_on_cpu`), in the form
-that is fast there. The platform is chosen when the program is lowered, not when it is traced, so
-that one traced program can be exported for several platforms.
+On GPU and TPU it is `lax.conv_general_dilated`; matrix products instead where kernels are vmapped
+that are small (`lowering_on_accelerators`), and on a GPU where there are few channels. On CPU XLA's
+own convolution is slow inside a compiled loop and slower still when vmapped, so there it is written
+as matrix products, which XLA runs near the machine's peak; or, in programs that hand convolutions
+to oneDNN (`lowering_on_cpu`), in the form that is fast there. The platform is chosen when the
+program is lowered, not when it is traced, so that one traced program can be exported for several
+platforms.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -20,16 +21,23 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from cnn_jax.ops._onednn import DIMENSIONS, native, onednn
-from cnn_jax.ops._products import Geometry, Taps, products
+from cnn_jax.ops._products import ON_ACCELERATORS, Geometry, Taps, products
 
-Lowering = Literal["auto", "products", "onednn", "lax"]
-LOWERINGS: tuple[Lowering, ...] = ("auto", "products", "onednn", "lax")
+Lowering = Literal["auto", "products", "blocks", "onednn", "lax"]
+LOWERINGS: tuple[Lowering, ...] = ("auto", "products", "blocks", "onednn", "lax")
 Padding = str | int | Sequence[tuple[int, int]]
 Form = Callable[[Geometry, Array, Array], Array]
+# On CPU, on GPU, elsewhere.
+Forms = tuple[Form, Form, Form]
 
-_FORMS: dict[str, Form] = {"products": products, "onednn": onednn, "lax": native}
+_FORMS: dict[str, Form] = {
+    "products": products,
+    "blocks": partial(products, blocking=ON_ACCELERATORS),
+    "onednn": onednn,
+    "lax": native,
+}
 _on_cpu: ContextVar[Lowering] = ContextVar("lowering on CPU", default="products")
-_on_accelerators: ContextVar[Lowering] = ContextVar("lowering on GPU and TPU", default="lax")
+_on_accelerators: ContextVar[Lowering] = ContextVar("lowering on GPU and TPU", default="auto")
 
 
 @contextmanager
@@ -47,10 +55,12 @@ def lowering_on_cpu(lowering: Lowering) -> Iterator[None]:
 
 @contextmanager
 def lowering_on_accelerators(lowering: Lowering) -> Iterator[None]:
-    """What "auto" is on GPU and TPU for what is traced inside: "lax" if not said otherwise.
+    """What "auto" is on GPU and TPU for what is traced inside.
 
-    Under `vmap` over kernels "lax" is a convolution in groups, one for each kernel, and "products"
-    a batched product, without groups.
+    If not said otherwise, or said to be "auto": "blocks" on a GPU for few channels, for which
+    cuDNN's kernels are slow (measured: docs/accelerators.md), "lax" for all others. Under `vmap`
+    over kernels "lax" is a convolution in groups, one for each kernel; "blocks" and "products" are
+    batched products, without groups.
     """
     before = _on_accelerators.set(lowering)
     try:
@@ -85,7 +95,8 @@ def conv2d(
         dilation: distance in pixels between neighboring taps of the kernel, at least 1.
         groups: the channels are split in this many groups, each seen by f / groups filters only.
         precision: of the products, as in `lax.dot_general`.
-        lowering: "auto" picks by platform; "products", "onednn" and "lax" force one form.
+        lowering: "auto" picks by platform; "products" (fast on CPU), "blocks" (products that copy
+            less and multiply more), "onednn" and "lax" force one form.
 
     Returns:
         The feature maps.
@@ -100,7 +111,11 @@ def conv2d(
         return _FORMS[lowering](geometry, images, kernel)
     taken = groups == 1 and images.dtype in (jnp.float32, jnp.bfloat16)
     on_cpu = _FORMS[_on_cpu.get()] if taken else products
-    return _by_platform(images, kernel, geometry, on_cpu, _FORMS[_on_accelerators.get()])
+    on_gpu = elsewhere = _on_accelerators.get()
+    if elsewhere == "auto":
+        narrow = groups == 1 and kernel.shape[2] <= ON_ACCELERATORS.patches_up_to
+        on_gpu, elsewhere = "blocks" if narrow else "lax", "lax"
+    return _by_platform(images, kernel, geometry, (on_cpu, _FORMS[on_gpu], _FORMS[elsewhere]))
 
 
 def conv_general_dilated(
@@ -223,25 +238,26 @@ def _geometry(
     return Geometry(taps[0], taps[1], groups, precision)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def _by_platform(
-    images: Array, kernel: Array, geometry: Geometry, on_cpu: Form, elsewhere: Form
-) -> Array:
-    return lax.platform_dependent(
-        images, kernel, cpu=partial(on_cpu, geometry), default=partial(elsewhere, geometry)
-    )
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _by_platform(images: Array, kernel: Array, geometry: Geometry, forms: Forms) -> Array:
+    return _choose([partial(form, geometry) for form in forms], images, kernel)
 
 
 def _by_platform_backward(
-    geometry: Geometry, on_cpu: Form, elsewhere: Form, residuals: tuple, dy: Array
+    geometry: Geometry, forms: Forms, residuals: tuple[Array, Array], dy: Array
 ) -> tuple:
     # Differentiating each form by itself, and not the choice between them, keeps the residuals of
     # the form that is not taken out of the program.
     def backward(form: Form, images: Array, kernel: Array, dy: Array) -> tuple:
         return jax.vjp(partial(form, geometry), images, kernel)[1](dy)
 
+    return _choose([partial(backward, form) for form in forms], *residuals, dy)
+
+
+def _choose(functions: Sequence[Callable], *arguments: Array) -> Any:
+    on_cpu, on_gpu, elsewhere = functions
     return lax.platform_dependent(
-        *residuals, dy, cpu=partial(backward, on_cpu), default=partial(backward, elsewhere)
+        *arguments, cpu=on_cpu, cuda=on_gpu, rocm=on_gpu, default=elsewhere
     )
 
 

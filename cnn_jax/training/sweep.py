@@ -167,7 +167,7 @@ def _vmap(function: Callable, lowering: Lowering) -> Callable:
 _OVER_TRIALS: dict[Vectorization, Callable[[Callable], Callable]] = {
     "map": _map,
     "vmap": partial(_vmap, lowering="lax"),
-    "products": partial(_vmap, lowering="products"),
+    "products": partial(_vmap, lowering="blocks"),
 }
 
 

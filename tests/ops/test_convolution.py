@@ -14,7 +14,7 @@ from cnn_jax.ops import LOWERINGS, conv2d, output_size
 IMAGE = [[1, 1, 1, 0, 0], [0, 1, 1, 1, 0], [0, 0, 1, 1, 1], [0, 0, 1, 1, 0], [0, 1, 1, 0, 0]]
 FILTER = [[1, 0, 1], [0, 1, 0], [1, 0, 1]]
 FEATURE_MAP = [[4, 3, 4], [2, 4, 3], [2, 3, 4]]
-OWN = ("auto", "products")
+OWN = ("auto", "products", "blocks")
 few = partial(settings, deadline=None, derandomize=True)
 
 

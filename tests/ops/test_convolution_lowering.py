@@ -29,10 +29,19 @@ def test_each_platform_gets_its_form_alone(function, platform, native):
     assert ("stablehlo.dot_general" in program) != native
 
 
+@pytest.mark.parametrize(("platform", "native"), [("tpu", True), ("cuda", False), ("rocm", False)])
+@pytest.mark.parametrize(("channels", "narrow"), [(8, True), (9, False)])
+def test_few_channels_are_products_on_a_gpu(platform, native, channels, narrow):
+    shapes = ((2, 6, 6, channels), (3, 3, channels, 4))
+    arrays = [jax.ShapeDtypeStruct(shape, "float32") for shape in shapes]
+    program = jax.export.export(jax.jit(conv2d), platforms=[platform])(*arrays).mlir_module()
+    assert ("stablehlo.convolution" in program) == (native or not narrow)
+
+
 @pytest.mark.parametrize("platform", ["tpu", "cuda"])
 def test_kernels_of_many_networks_are_products_where_it_is_said(platform):
     def together(images, kernel):
-        with lowering_on_accelerators("products"):
+        with lowering_on_accelerators("blocks"):
             return loss(images, kernel)
 
     program = lowered(together, platform)
