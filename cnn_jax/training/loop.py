@@ -118,6 +118,7 @@ class Trainer:
         self._by_trial = split(mesh, TRIAL_AXIS)
         self.sizes = run.sizes
         self._programs: dict[tuple[int, Size | None], jax.stages.Compiled] = {}
+        self._test = compilation.jit(self._sweep.test)
 
     @property
     def programs(self) -> int:
@@ -239,7 +240,7 @@ class Trainer:
         if not wanted:
             return {}
         state = self._mask(state, standing, wanted)
-        found = compilation.jit(self._sweep.test)(state, self._stack(standing), examples)
+        found = self._test(state, self._stack(standing), examples)
         metrics, right = fetch(found)
         rows = _rows(metrics, standing, wanted)
         return {index: (row, right[standing.places.index(index)]) for index, row in rows.items()}
