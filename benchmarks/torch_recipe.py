@@ -41,7 +41,7 @@ class Recipe:
         self, network: AirNet, steps: int, forward: Callable[[Tensor], Tensor] | None = None
     ) -> None:
         self.network = network.train()
-        self.forward = forward or network
+        self.forward = network if forward is None else forward
         self.done = 0
         self.steps = steps
         trained = {n: p for n, p in network.named_parameters() if p.requires_grad}

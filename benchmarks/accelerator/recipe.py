@@ -1,12 +1,9 @@
 """The preset cifar10-airbench from end to end, beside PyTorch's version of it."""
 
-import json
 import statistics
-import subprocess
+import sys
 import tempfile
-import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,15 +11,13 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.accelerator.speed import ROOT
-from benchmarks.preset import read_preset
+from benchmarks.accelerator.worker import Worker
 from cnn_jax import data
-from cnn_jax.errors import UsageError
 from cnn_jax.studies.choices import read_task
-from cnn_jax.training import Examples, Trainer, make_run, to_device
-from cnn_jax.training.grid import Trial
 
 PRESET = "cifar10-airbench"
+LONE, SWEEP, TORCH = "cnn_jax", "cnn_jax, one sweep", "PyTorch, compiled"
+SHORT = {"lone": LONE, "sweep": SWEEP, "torch": TORCH}
 
 
 class Trained(NamedTuple):
@@ -41,76 +36,54 @@ class Trained(NamedTuple):
     compile_seconds: float
 
 
-def lone(dataset: data.Dataset, precision: str, seeds: Sequence[int]) -> Trained:
-    """Trainings one after another, each a run by itself."""
-    trainer, trials, test = _prepare(dataset, precision, seeds)
-    seconds, accuracies = [], []
-    start = time.perf_counter()
-    state, standing = trainer.start(trials[:1])
-    trainer.compile(standing)
-    trainer.test(state, standing, [0], test)
-    compiling = time.perf_counter() - start
-    for trial in trials:
-        state, standing = trainer.start([trial])
-        start = time.perf_counter()
-        for end in trainer.fit(state, standing, len(trainer.sizes)):
-            state, standing = end.state, end.standing
-        found = trainer.test(state, standing, [0], test)
-        seconds.append(time.perf_counter() - start)
-        accuracies.append(found[0][0]["accuracy"])
-    return Trained("cnn_jax", tuple(seconds), tuple(accuracies), compiling)
+def start(
+    name: str, precision: str, ways: Sequence[str], seeds: int, torch: str | None
+) -> dict[str, Worker]:
+    """The processes, which compile.
+
+    Args:
+        name: of the data set, or its path.
+        precision: of ours; PyTorch's is half precision.
+        ways: of `SHORT`.
+        seeds: that are one sweep.
+        torch: an interpreter that has PyTorch, if one has.
+    """
+    workers = {}
+    for way in ways:
+        if way != TORCH:
+            given = [f"--dataset={name}", f"--precision={precision}", f"--way={way}"]
+            given.append(f"--seeds={seeds}")
+            workers[way] = Worker(way, sys.executable, "recipe_side", *given)
+        elif torch:
+            workers[way] = Worker(way, torch, "torch_recipe_side", _normalized(name))
+    return workers
 
 
-def swept(dataset: data.Dataset, precision: str, seeds: Sequence[int]) -> Trained:
-    """The same trainings as one sweep."""
-    trainer, trials, test = _prepare(dataset, precision, seeds)
-    start = time.perf_counter()
-    state, standing = trainer.start(trials)
-    trainer.compile(standing)
-    trainer.test(state, standing, range(len(trials)), test)
-    compiling = time.perf_counter() - start
-    start = time.perf_counter()
-    for end in trainer.fit(state, standing, len(trainer.sizes)):
-        state, standing = end.state, end.standing
-    found = trainer.test(state, standing, range(len(trials)), test)
-    share = (time.perf_counter() - start) / len(trials)
-    accuracies = (score["accuracy"] for score, _ in found.values())
-    return Trained("cnn_jax, one sweep", (share,), tuple(accuracies), compiling)
-
-
-def _prepare(
-    dataset: data.Dataset, precision: str, seeds: Sequence[int]
-) -> tuple[Trainer, list[Trial], Examples]:
-    config, numbers = read_preset(PRESET)
-    run = make_run(replace(config, precision=precision), read_task(dataset))
-    trainer = Trainer(run, to_device(dataset.train), None, "map")
-    return trainer, [Trial(0, {}, seed, numbers) for seed in seeds], to_device(dataset.test)
-
-
-def in_torch(dataset: data.Dataset, seeds: Sequence[int], python: str) -> Trained:
-    """The recipe in PyTorch, compiled, in half precision, in a process of its own."""
+def _normalized(name: str) -> str:
+    """A file for PyTorch, with the mean and the standard deviation that ours are normalized by."""
+    dataset = data.load(name)
     task = read_task(dataset)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "data.npz"
-        np.savez(
-            path,
-            mean=np.asarray(task.mean),
-            std=np.asarray(task.std),
-            **{
-                f"{name}_{part}": getattr(getattr(dataset, name), part)
-                for name in ("train", "test")
-                for part in ("images", "labels")
-            },
-        )
-        command = [python, "-m", "benchmarks.accelerator.torch_recipe_side", str(path)]
-        command += [str(seed) for seed in seeds]
-        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode:
-        raise UsageError("the recipe in PyTorch failed; what it printed is above")
-    found = json.loads(done.stdout)
-    return Trained(
-        "PyTorch, compiled", tuple(found["seconds"]), tuple(found["accuracies"]), found["compile"]
-    )
+    path = Path(tempfile.mkdtemp()) / "data.npz"
+    splits = {
+        f"{split}_{part}": getattr(getattr(dataset, split), part)
+        for split in ("train", "test")
+        for part in ("images", "labels")
+    }
+    np.savez(path, mean=np.asarray(task.mean), std=np.asarray(task.std), **splits)
+    return str(path)
+
+
+def measure(workers: dict[str, Worker], seeds: Sequence[int]) -> Iterator[Trained]:
+    """What the trainings of every process give.
+
+    Args:
+        workers: of `start`.
+        seeds: one training each.
+    """
+    for way, worker in workers.items():
+        compiling = worker.ready()
+        found = worker.ask(*seeds)
+        yield Trained(way, tuple(found["seconds"]), tuple(found["accuracies"]), compiling)
 
 
 def show(console: Console, rows: Sequence[Trained]) -> None:

@@ -1,18 +1,20 @@
 """The whole recipe of cifar10-airbench in PyTorch, in a process of its own.
 
 As the original trains: images and network in half precision (norms in float32), channels last,
-compiled, all images on the GPU. Prints seconds and test accuracy of every seed, compilation apart.
+compiled, all images on the GPU. Importing this needs PyTorch and NumPy only.
 """
 
 import argparse
-import json
 import time
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from benchmarks.accelerator.worker import serve
 from benchmarks.torch_airnet import AirNet
 from benchmarks.torch_recipe import BATCH_SIZE, SCALE, STEPS, Recipe
 
@@ -23,14 +25,17 @@ EVALUATED = 2000
 
 
 def main() -> None:
-    """Trains once to compile, then with every seed, and prints what came of it."""
+    """Serves what the argument says."""
     parser = argparse.ArgumentParser()
     parser.add_argument("data", help="train and test images and labels, mean and std, as .npz")
-    parser.add_argument("seeds", type=int, nargs="+")
     arguments = parser.parse_args()
+    serve(lambda: _prepare(arguments.data))
+
+
+def _prepare(path: str) -> tuple[float, Callable[..., dict[str, Any]]]:
     torch.backends.cudnn.benchmark = True
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    with np.load(arguments.data) as arrays:
+    with np.load(path) as arrays:
         train, test = (_split(arrays, name, device) for name in ("train", "test"))
     network = AirNet(scale=SCALE).to(device).to(memory_format=torch.channels_last)
     network = network.half()
@@ -39,18 +44,23 @@ def main() -> None:
             module.float()
     forward = torch.compile(network, mode="max-autotune" if device == "cuda" else "default")
     start = time.perf_counter()
-    _train(network, forward, train, 0, warm=True)
+    _train(network, forward, train)
     _accuracy(network, forward, *test)
+    _synchronize(device)
     compiling = time.perf_counter() - start
-    seconds, accuracies = [], []
-    for seed in arguments.seeds:
-        torch.manual_seed(seed)
-        _synchronize(device)
-        start = time.perf_counter()
-        _train(network, forward, train, seed)
-        accuracies.append(_accuracy(network, forward, *test))
-        seconds.append(time.perf_counter() - start)
-    print(json.dumps({"seconds": seconds, "accuracies": accuracies, "compile": compiling}))
+
+    def answer(*seeds: int) -> dict[str, Any]:
+        seconds, accuracies = [], []
+        for seed in seeds:
+            torch.manual_seed(seed)
+            _synchronize(device)
+            start = time.perf_counter()
+            _train(network, forward, train)
+            accuracies.append(_accuracy(network, forward, *test))
+            seconds.append(time.perf_counter() - start)
+        return {"seconds": seconds, "accuracies": accuracies}
+
+    return compiling, answer
 
 
 def _split(arrays: np.lib.npyio.NpzFile, name: str, device: str) -> tuple[Tensor, Tensor]:
@@ -65,16 +75,15 @@ def _split(arrays: np.lib.npyio.NpzFile, name: str, device: str) -> tuple[Tensor
 
 
 def _train(
-    network: AirNet, forward: torch.nn.Module, train: tuple[Tensor, Tensor], seed: int,
-    warm: bool = False,
+    network: AirNet, forward: torch.nn.Module, train: tuple[Tensor, Tensor]
 ) -> None:  # fmt: skip
-    """All steps of the recipe from new weights, or a few to warm up."""
+    """All steps of the recipe from new weights."""
     images, labels = train
     _initialize(network, images[:WHITENING_IMAGES])
     recipe = Recipe(network, STEPS, forward)
     flipped = torch.rand(len(images), device=images.device) < 0.5
     epoch = 0
-    while recipe.done < STEPS and not (warm and epoch):
+    while recipe.done < STEPS:
         given = _augmented(images, flipped ^ (epoch % 2 == 1))
         order = torch.randperm(len(images), device=images.device)
         for chosen in order.split(BATCH_SIZE):
