@@ -1,5 +1,7 @@
 """The notebooks as a reader runs them, from top to bottom, and as they are committed."""
 
+import ast
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,6 +85,24 @@ def test_an_idea_of_ones_own():
     assert all(f"<td>{name}<" in table for name in ("relu", "gelu", "my_wave"))
     assert "<th>learning_rate</th>" in table
     assert len(displayed(outputs, "image/png")) == 1
+
+
+def test_the_newest_package_that_was_brought_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    drive = tmp_path / "drive"
+    drive.mkdir()
+    monkeypatch.chdir(tmp_path)
+    (cell,) = (cell for cell in read("colab_tpu.ipynb").cells if "def brought" in cell.source)
+    (brought,) = (
+        node for node in ast.parse(cell.source).body if getattr(node, "name", "") == "brought"
+    )
+    defined: dict[str, Any] = {"Path": Path, "ON_COLAB": True, "home": drive}
+    exec(ast.unparse(brought), defined)
+    with pytest.raises(FileNotFoundError, match="no cnn_jax-....whl and no cnn_jax....zip"):
+        defined["brought"]()
+    for age, name in enumerate(("cnn_jax.txt", "drive/cnn_jax-0.1.0.whl", "cnn_jax-main.zip")):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (1e9 - age, 1e9 - age))
+    assert defined["brought"]() == drive / "cnn_jax-0.1.0.whl"
 
 
 @pytest.fixture
