@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import optimize, special, stats
 from scipy.special import expit, softmax
 from sklearn.metrics import log_loss
 
@@ -58,10 +59,21 @@ def test_the_temperature_that_labels_were_drawn_at_is_found(temperature: float):
         assert best < predictions.negative_log_likelihood(scaled, labels)
 
 
-def test_temperatures_at_the_end_and_without_meaning():
-    logits = np.eye(4) * 5
-    assert predictions.fit_temperature(logits, np.arange(4)) < 0.2
-    assert predictions.fit_temperature(logits, (np.arange(4) + 1) % 4) > 10
+@pytest.mark.parametrize(("shift", "low", "high"), [(0, 0.4, 1), (1, 1, 10)])
+def test_few_examples_all_right_or_all_wrong_say_little(shift: int, low: float, high: float):
+    logits, labels = np.eye(4) * 5, (np.arange(4) + shift) % 4
+    found = predictions.fit_temperature(logits, labels)
+    assert low < found < high
+
+    def posterior(log: float) -> float:
+        log_softmax = special.log_softmax(logits / np.exp(log), axis=1)
+        return -log_softmax[np.arange(4), labels].sum() - stats.norm.logpdf(log)
+
+    best = optimize.minimize_scalar(posterior, bounds=(-4, 4), method="bounded").x
+    assert found == pytest.approx(np.exp(best), rel=1e-3)
+
+
+def test_a_temperature_needs_examples_with_finite_outputs():
     for bad in (np.zeros((0, 4)), np.full((4, 4), np.nan)):
         with pytest.raises(UsageError, match="finite outputs"):
             predictions.fit_temperature(bad, np.arange(len(bad)))

@@ -72,7 +72,9 @@ def test_share_of_the_matrix_units():
 def rows_of_the_document() -> list[Network]:
     """The rows of the table that is read from programs."""
     lines = DOCUMENT.read_text().splitlines()
-    begin = next(index for index, line in enumerate(lines) if line.startswith("| network | parameters"))
+    begin = next(
+        index for index, line in enumerate(lines) if line.startswith("| network | parameters")
+    )
     rows = []
     for line in lines[begin + 2 :]:
         if not line.startswith("|"):

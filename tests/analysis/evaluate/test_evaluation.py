@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from records import NAMES, Page, scored
-from scipy import optimize, special
+from scipy import optimize, special, stats
 from scipy.special import softmax
 from sklearn import metrics as reference
 from sklearn.metrics import top_k_accuracy_score
@@ -50,7 +50,7 @@ def surprise(logits: np.ndarray, labels: np.ndarray) -> float:
 def best_temperature(scored: tuple[np.ndarray, np.ndarray], label: int) -> float:
     logits, labels = scored[0][:, label].astype(np.float64), scored[1][:, label]
     return optimize.minimize_scalar(
-        lambda temperature: surprise(logits / temperature, labels),
+        lambda t: surprise(logits / t, labels) - stats.norm.logpdf(np.log(t)) / len(labels),
         bounds=(0.01, 100),
         method="bounded",
     ).x
