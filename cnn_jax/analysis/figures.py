@@ -75,11 +75,15 @@ def logarithmic(axes: "Axes", names: str) -> None:
     """Makes the axes of these names ("x", "y" or "xy") logarithmic, with plain numbers."""
     from matplotlib.ticker import LogFormatter
 
+    class Plain(LogFormatter):
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            return f"{x:g}" if super().__call__(x, pos) else ""
+
     for name in names:
         getattr(axes, f"set_{name}scale")("log")
         axis = getattr(axes, f"{name}axis")
-        axis.set_major_formatter(LogFormatter())
-        axis.set_minor_formatter(LogFormatter(minor_thresholds=(1.5, 0.5)))
+        axis.set_major_formatter(Plain())
+        axis.set_minor_formatter(Plain(minor_thresholds=(1.5, 0.5)))
 
 
 def legend(of: "Axes | Figure", fontsize: float = 8, **place: Any) -> None:

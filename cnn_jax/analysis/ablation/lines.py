@@ -20,7 +20,17 @@ from cnn_jax.analysis.ablation.records import (
     shown_trials,
 )
 from cnn_jax.analysis.ablation.summaries import VariantSummary, summarize, summarize_tuning
-from cnn_jax.analysis.figures import FAINT, INK, PALETTE, empty_figure, legend, panel, short, tidy
+from cnn_jax.analysis.figures import (
+    FAINT,
+    INK,
+    PALETTE,
+    empty_figure,
+    legend,
+    logarithmic,
+    panel,
+    short,
+    tidy,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -205,7 +215,7 @@ def number_axis(axes: "Axes", numbers: Sequence[float]) -> None:
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     if numbers[0] > 0 and numbers[-1] / numbers[0] >= 10:
-        axes.set_xscale("log")
+        logarithmic(axes, "x")
     if len(numbers) <= 6:
         axes.xaxis.set_major_locator(FixedLocator(list(numbers)))
         axes.xaxis.set_minor_locator(NullLocator())
