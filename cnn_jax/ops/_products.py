@@ -71,6 +71,11 @@ class Geometry(NamedTuple):
     groups: int
     precision: lax.PrecisionLike
 
+    @property
+    def dense(self) -> bool:
+        """Whether neighboring outputs see windows that are a pixel apart, without holes."""
+        return all(taps.stride == taps.dilation == 1 for taps in (self.rows, self.columns))
+
 
 def products(
     geometry: Geometry,
@@ -92,10 +97,10 @@ def _one_group(geometry: Geometry, blocking: Blocking, images: Array, kernel: Ar
     rows, columns = geometry.rows, geometry.columns
     channels, filters = kernel.shape[2:]
     if channels <= blocking.patches_up_to:
-        down, across = block = _block(blocking, rows, columns, filters)
+        down, across = block = _block(blocking, geometry, filters)
         kernel = _blocked_kernel(kernel, block)
         blocked = _blocked(rows, down), _blocked(columns, across)
-        if blocking.whole_cells and _dense(rows, columns):
+        if blocking.whole_cells and geometry.dense:
             patches, kernel = _neighbors(images, *blocked), _by_cells(kernel, block)
         else:
             patches = _gather(_gather(images, 2, blocked[1]), 1, blocked[0])
@@ -116,9 +121,10 @@ def _one_group(geometry: Geometry, blocking: Blocking, images: Array, kernel: Ar
     return _scatter(products, 1, transposed(rows))
 
 
-def _block(blocking: Blocking, rows: Taps, columns: Taps, filters: int) -> tuple[int, int]:
+def _block(blocking: Blocking, geometry: Geometry, filters: int) -> tuple[int, int]:
     """Rows and columns of the neighboring outputs that share one patch; they divide a map."""
-    if not _dense(rows, columns):
+    rows, columns = geometry.rows, geometry.columns
+    if not geometry.dense:
         return 1, 1
     most = blocking.most_arithmetic if filters >= _NARROW else blocking.most_if_narrow
     window = rows.kernel * columns.kernel
@@ -150,10 +156,6 @@ def _blocked_kernel(
         for j in range(across)
     ]
     return jnp.concatenate(shifted, axis=3)
-
-
-def _dense(rows: Taps, columns: Taps) -> bool:
-    return all(taps.stride == taps.dilation == 1 for taps in (rows, columns))
 
 
 def _neighbors(images: Array, rows: Taps, columns: Taps) -> Array:

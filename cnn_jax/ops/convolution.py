@@ -57,10 +57,10 @@ def lowering_on_cpu(lowering: Lowering) -> Iterator[None]:
 def lowering_on_accelerators(lowering: Lowering) -> Iterator[None]:
     """What "auto" is on GPU and TPU for what is traced inside.
 
-    If not said otherwise, or said to be "auto": "blocks" on a GPU for few channels, for which
-    cuDNN's kernels are slow (measured: docs/accelerators.md), "lax" for all others. Under `vmap`
-    over kernels "lax" is a convolution in groups, one for each kernel; "blocks" and "products" are
-    batched products, without groups.
+    If not said otherwise, or said to be "auto": "blocks" on a GPU for few channels and no
+    strides, for which cuDNN's kernels are slow (measured: docs/accelerators.md), "lax" for all
+    others. Under `vmap` over kernels "lax" is a convolution in groups, one for each kernel;
+    "blocks" and "products" are batched products, without groups.
     """
     before = _on_accelerators.set(lowering)
     try:
@@ -114,7 +114,7 @@ def conv2d(
     on_gpu = elsewhere = _on_accelerators.get()
     if elsewhere == "auto":
         narrow = groups == 1 and kernel.shape[2] <= ON_ACCELERATORS.patches_up_to
-        on_gpu, elsewhere = "blocks" if narrow else "lax", "lax"
+        on_gpu, elsewhere = "blocks" if narrow and geometry.dense else "lax", "lax"
     return _by_platform(images, kernel, geometry, (on_cpu, _FORMS[on_gpu], _FORMS[elsewhere]))
 
 

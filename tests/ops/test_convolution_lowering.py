@@ -30,11 +30,14 @@ def test_each_platform_gets_its_form_alone(function, platform, native):
 
 
 @pytest.mark.parametrize(("platform", "native"), [("tpu", True), ("cuda", False), ("rocm", False)])
-@pytest.mark.parametrize(("channels", "narrow"), [(8, True), (9, False)])
-def test_few_channels_are_products_on_a_gpu(platform, native, channels, narrow):
+@pytest.mark.parametrize(
+    ("channels", "strides", "narrow"), [(8, 1, True), (9, 1, False), (8, 2, False)]
+)
+def test_few_channels_are_products_on_a_gpu(platform, native, channels, strides, narrow):
     shapes = ((2, 6, 6, channels), (3, 3, channels, 4))
     arrays = [jax.ShapeDtypeStruct(shape, "float32") for shape in shapes]
-    program = jax.export.export(jax.jit(conv2d), platforms=[platform])(*arrays).mlir_module()
+    convolve = jax.jit(partial(conv2d, strides=strides))
+    program = jax.export.export(convolve, platforms=[platform])(*arrays).mlir_module()
     assert ("stablehlo.convolution" in program) == (native or not narrow)
 
 
