@@ -259,6 +259,20 @@ def torch_loop(
     )  # fmt: skip
 
 
+def torch_profile(network: Network, batch_size: int, precision: str, python: str) -> str:
+    """Where a step of eager PyTorch goes, by its own profiler.
+
+    Args:
+        network: to train.
+        batch_size: images in a step.
+        precision: bfloat16 by autocast.
+        python: the interpreter, which has PyTorch.
+    """
+    command = [python, "-m", "benchmarks.torch_worker", *torch_arguments(network, batch_size)]
+    command += [f"--precision={precision}", "--profile=5"]
+    return subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
 def torch_arguments(network: Network, batch_size: int) -> list[str]:
     """What a process that trains it in PyTorch is told."""
     return [

@@ -28,6 +28,8 @@ LEGEND = (
     "matrices, with what is fused into them; wall time."
 )
 
+# What a call of oneDNN begins with; the event of an operation ends in its target.
+_ONEDNN = "__onednn$"
 _CONTAINERS = frozenset({"while", "call", "conditional"})
 # The marker of an end is written this soon after the work that the end set free, in nanoseconds.
 _SOON = 50_000
@@ -86,11 +88,12 @@ def print_profile(
         table.add_column(column, justify="right")
     kinds: dict[str, float] = defaultdict(float)
     counts: Counter[str] = Counter()
+    named = {name: operations.get(name.partition(_ONEDNN)[0], unknown) for name in times}
     for name, time in times.items():
-        kinds[operations.get(name, unknown).kind] += time
-        counts[operations.get(name, unknown).kind] += 1
+        kinds[named[name].kind] += time
+        counts[named[name].kind] += 1
     for name, time in _largest_first(times)[:10]:
-        kind, shape, primitive = operations.get(name, unknown)
+        kind, shape, primitive = named[name]
         table.add_row(name, kind, primitive, shape, f"{time:.2f}", f"{time / total:.1%}")
     console.print(table)
 
@@ -133,6 +136,10 @@ def classify(hlo: str) -> dict[str, Operation]:
 def _kind(lines: list[str]) -> str:
     codes = {_opcode(line) for line in lines}
     for line in lines:
+        if f'custom_call_target="{_ONEDNN}' in line:
+            if "transpose(" not in _path(line):
+                return FORWARD
+            return KERNEL_GRADIENT if f"{_ONEDNN}matmul" in line else INPUT_GRADIENT
         if _opcode(line) == "dot":
             if "transpose(" not in _path(line):
                 return FORWARD

@@ -27,7 +27,7 @@ from jaxtyping import Float
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.contenders import NETWORKS, Contender, contenders, torch_python
+from benchmarks.contenders import NETWORKS, Contender, contenders, torch_profile, torch_python
 from benchmarks.epoch_profile import print_profile, profile
 from cnn_jax.errors import UsageError
 from cnn_jax.training.config import PRECISIONS
@@ -66,7 +66,10 @@ def define_flags(values: flags.FlagValues) -> None:
     )
     flags.DEFINE_string("json", None, "Write the numbers to this file.", flag_values=values)
     flags.DEFINE_bool(
-        "profile", False, "Print where the time of our epoch goes.", flag_values=values
+        "profile",
+        False,
+        "Print where the time of our epoch goes, and of PyTorch's step.",
+        flag_values=values,
     )
 
 
@@ -108,6 +111,12 @@ def main(values: flags.FlagValues) -> None:
             assert ours.program is not None
             times = profile(ours.program, partial(ours.advance, 2), 2 * ours.steps)
             print_profile(console, name, ours.program, times)
+            if torch:
+                console.print(f"{name} in eager PyTorch: the ten most expensive operations")
+                found = torch_profile(
+                    NETWORKS[name], values.batch_size, precision, values.torch_python
+                )
+                console.print(found, highlight=False, markup=False)
         results.setdefault(name, {})[precision] = {"parameters": count, "contenders": rows}
     if values.json:
         numbers = {

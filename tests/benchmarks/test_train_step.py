@@ -3,7 +3,7 @@ import json
 import pytest
 from absl import flags
 
-from benchmarks import contenders, train_step
+from benchmarks import contenders, epoch_profile, train_step
 from benchmarks.epoch_profile import Event, name_spans, share_time
 from cnn_jax.errors import UsageError
 
@@ -76,3 +76,21 @@ def test_an_operation_ends_where_what_waited_for_it_starts():
         Event("while", "one", 0, 20, True),
     ]
     assert sorted(name_spans(events, {"while"})) == [("add", 8, 14), ("dot", 0, 8)]
+
+
+def test_calls_of_onednn_are_products():
+    line = '  %call{} = (f32[2]{{0}}) custom-call(%x), custom_call_target="__onednn${}"'
+    back = ', metadata={op_name="jit(f)/transpose(jvp())/dot_general"}'
+    hlo = "\n".join(
+        [
+            "%body (x: f32[2]) -> f32[2] {",
+            line.format(1, "convolution"),
+            line.format(2, "convolution") + back,
+            line.format(3, "matmul") + back,
+            "}",
+        ]
+    )
+    kinds = [operation.kind for operation in epoch_profile.classify(hlo).values()]
+    assert kinds == [
+        epoch_profile.FORWARD, epoch_profile.INPUT_GRADIENT, epoch_profile.KERNEL_GRADIENT
+    ]  # fmt: skip
