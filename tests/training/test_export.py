@@ -40,7 +40,7 @@ def test_accelerators_get_convolutions_and_cpus_matrix_products(
     task: Task, draw: Callable[[int], Examples], platform: str, precision: str
 ):
     calls, strengths = augmentations("flip, translate:1, cutout:2")
-    architecture = Architecture(filters=(4, 8), hidden=(8,), normalization="batch", dropout=True)
+    architecture = Architecture(filters=(16, 8), hidden=(8,), normalization="batch", dropout=True)
     config = Config(architecture, batch_size=16, augment=calls, precision=precision)
     run = make_run(config, task)
     numbers = hyperparameters(config, strengths)
@@ -53,8 +53,9 @@ def test_accelerators_get_convolutions_and_cpus_matrix_products(
         assert "stablehlo.convolution" not in text
         return
     types = convolutions(text)
-    # Forward both layers, back both to their kernels, and back the second to its input.
-    assert len(types) == 5
+    # Forward both layers, back both to their kernels, and back the second to its input; on a GPU
+    # the first, of few channels, is products.
+    assert len(types) == (3 if platform == "cuda" else 5)
     assert set(types) == {("bf16" if precision == "bfloat16" else "f32",) * 3}
 
 
