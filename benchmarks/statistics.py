@@ -32,7 +32,7 @@ from cnn_jax.analysis.statistics import (
 )
 
 FLAGS = flags.FLAGS
-flags.DEFINE_integer("tables", 1000, "Simulated sweeps for each number.", lower_bound=1)
+flags.DEFINE_integer("tables", 5000, "Simulated sweeps for each number.", lower_bound=1)
 flags.DEFINE_integer("random_seed", 0, "Of the draws.")
 # The sweep that the file is of, README's own at its learning rate.
 TWELVE_SEEDS = Path(__file__).with_name("twelve_seeds.csv")
