@@ -1,5 +1,7 @@
 """The preset cifar10-airbench from end to end, beside PyTorch's version of it."""
 
+import atexit
+import shutil
 import statistics
 import sys
 import tempfile
@@ -63,7 +65,9 @@ def _normalized(name: str) -> str:
     """A file for PyTorch, with the mean and the standard deviation that ours are normalized by."""
     dataset = data.load(name)
     task = read_task(dataset)
-    path = Path(tempfile.mkdtemp()) / "data.npz"
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = Path(folder) / "data.npz"
     splits = {
         f"{split}_{part}": getattr(getattr(dataset, split), part)
         for split in ("train", "test")
