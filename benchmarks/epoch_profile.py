@@ -16,6 +16,9 @@ import jax
 from rich.console import Console
 from rich.table import Table
 
+from cnn_jax.ops._direct import KERNEL_GRADIENT as KERNEL_GRADIENT_CALL
+from cnn_jax.ops._direct import MAPS
+
 FORWARD = "product, forward"
 INPUT_GRADIENT = "product, input gradient"
 KERNEL_GRADIENT = "product, kernel gradient"
@@ -136,6 +139,10 @@ def classify(hlo: str) -> dict[str, Operation]:
 def _kind(lines: list[str]) -> str:
     codes = {_opcode(line) for line in lines}
     for line in lines:
+        if f'custom_call_target="{KERNEL_GRADIENT_CALL}"' in line:
+            return KERNEL_GRADIENT
+        if f'custom_call_target="{MAPS}"' in line:
+            return INPUT_GRADIENT if "transpose(" in _path(line) else FORWARD
         if f'custom_call_target="{_ONEDNN}' in line:
             if "transpose(" not in _path(line):
                 return FORWARD

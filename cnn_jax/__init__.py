@@ -8,7 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cnn_jax import analysis, api, compilation, data, extend, models, ops, training
+    from cnn_jax import analysis, api, compilation, data, extend, models, native, ops, training
     from cnn_jax.api import ablate, load_run, train
     from cnn_jax.extend import (
         activation,
@@ -35,6 +35,7 @@ __all__ = [
     "load_run",
     "loss",
     "models",
+    "native",
     "network",
     "normalization",
     "ops",
@@ -46,7 +47,9 @@ __all__ = [
 ]
 __version__ = "0.1.0"
 
-_ROOMS = ("analysis", "api", "compilation", "data", "extend", "models", "ops", "training")
+_ROOMS = (
+    "analysis", "api", "compilation", "data", "extend", "models", "native", "ops", "training"
+)  # fmt: skip
 # The room that each of the other names is in.
 _NAMES = {name: "extend" for name in __all__ if name not in _ROOMS}
 _NAMES |= {"ablate": "api", "load_run": "api", "train": "api"}

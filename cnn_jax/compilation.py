@@ -85,17 +85,23 @@ def compiler_options(wanted: Mapping[str, str | bool] = SAFE) -> CompilerOptions
 
 
 def jit(
-    function: Callable[..., Any], *, wanted: Mapping[str, str | bool] = SAFE, **arguments: Any
+    function: Callable[..., Any],
+    *,
+    wanted: Mapping[str, str | bool] = SAFE,
+    lowering: ops.Lowering | None = None,
+    **arguments: Any,
 ) -> Any:
     """`jax.jit` under options with which XLA is known to be right.
 
     Args:
         function: to compile. JAX takes options for whole programs only: inside, use `jax.jit`.
         wanted: as in `compiler_options`.
+        lowering: of convolutions on CPU that leave it open; that which is fast under the options if
+            not given. "direct" is for programs of one device, without `vmap` over kernels.
         **arguments: of `jax.jit`.
     """
     options = compiler_options(wanted)
-    lowering: ops.Lowering = "onednn" if options.get(_ONEDNN_CALLS) else "products"
+    lowering = lowering or ("onednn" if options.get(_ONEDNN_CALLS) else "products")
 
     @wraps(function)
     def traced(*args: Any, **kwargs: Any) -> Any:

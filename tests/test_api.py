@@ -23,10 +23,10 @@ PAGE = ROOT / "docs" / "api.md"
 HEAD = """# Every public name
 
 After `import cnn_jax` its rooms are there: `cnn_jax.ops`, `cnn_jax.models`, `cnn_jax.data`,
-`cnn_jax.training`, `cnn_jax.analysis`, `cnn_jax.extend`, `cnn_jax.api` and `cnn_jax.compilation`,
-each loaded when it is first used. What trains (`cnn_jax.train`, `ablate`, `load_run`) and what
-registers (`cnn_jax.loss` and the like) stand beside them. What is not on this page is not public.
-`python tests/test_api.py` writes it from the rooms' `__all__`.
+`cnn_jax.training`, `cnn_jax.analysis`, `cnn_jax.extend`, `cnn_jax.api`, `cnn_jax.compilation` and
+`cnn_jax.native`, each loaded when it is first used. What trains (`cnn_jax.train`, `ablate`,
+`load_run`) and what registers (`cnn_jax.loss` and the like) stand beside them. What is not on this
+page is not public. `python tests/test_api.py` writes it from the rooms' `__all__`.
 """
 
 

@@ -8,6 +8,7 @@ from cnn_jax.ops import augment
 from cnn_jax.ops._affine import (
     DROPOUT_RATE, add_bias, batch_norm, batch_statistics, channel_sums, dense, dropout, flatten,
 )
+from cnn_jax.ops._direct import register_direct
 from cnn_jax.ops.activations import (
     ACTIVATIONS, OUTPUT_ACTIVATIONS, PARAMETRIC_ACTIVATIONS, ParametricActivation, elu, gelu,
     hard_swish, identity, leaky_relu, mish, prelu, relu, selu, sigmoid, silu, softmax, softplus,
@@ -46,7 +47,7 @@ __all__ = [
     "hard_swish", "hinge", "identity", "init_velocity", "kl_divergence", "label_accuracy",
     "label_confusion", "label_correct", "label_f1", "leaky_relu", "log_loss",
     "lowering_on_accelerators", "lowering_on_cpu", "max_pool", "mish", "momentum", "nesterov",
-    "normalized_muon", "orthogonalize", "output_size", "per_class", "prelu", "relu", "selu",
-    "sigmoid", "silu", "softmax", "softplus", "squared_error", "step", "tanh", "top_k_accuracy",
-    "weston_watkins",
+    "normalized_muon", "orthogonalize", "output_size", "per_class", "prelu", "register_direct",
+    "relu", "selu", "sigmoid", "silu", "softmax", "softplus", "squared_error", "step", "tanh",
+    "top_k_accuracy", "weston_watkins",
 ]

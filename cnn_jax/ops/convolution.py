@@ -3,10 +3,10 @@
 On GPU and TPU it is `lax.conv_general_dilated`; matrix products instead where kernels are vmapped
 that are small (`lowering_on_accelerators`), and on a GPU where there are few channels. On CPU XLA's
 own convolution is slow inside a compiled loop and slower still when vmapped, so there it is written
-as matrix products, which XLA runs near the machine's peak; or, in programs that hand convolutions
-to oneDNN (`lowering_on_cpu`), in the form that is fast there. The platform is chosen when the
-program is lowered, not when it is traced, so that one traced program can be exported for several
-platforms.
+as matrix products, which XLA runs near the machine's peak; or, in programs that may call the
+project's own library or oneDNN (`lowering_on_cpu`), in the form that is fast there. The platform is
+chosen when the program is lowered, not when it is traced, so that one traced program can be
+exported for several platforms.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,11 +20,12 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from cnn_jax.ops._direct import direct
 from cnn_jax.ops._onednn import DIMENSIONS, native, onednn
 from cnn_jax.ops._products import ON_ACCELERATORS, Geometry, Taps, products
 
-Lowering = Literal["auto", "products", "blocks", "onednn", "lax"]
-LOWERINGS: tuple[Lowering, ...] = ("auto", "products", "blocks", "onednn", "lax")
+Lowering = Literal["auto", "products", "blocks", "direct", "onednn", "lax"]
+LOWERINGS: tuple[Lowering, ...] = ("auto", "products", "blocks", "direct", "onednn", "lax")
 Padding = str | int | Sequence[tuple[int, int]]
 Form = Callable[[Geometry, Array, Array], Array]
 # On CPU, on GPU, elsewhere.
@@ -33,6 +34,7 @@ Forms = tuple[Form, Form, Form]
 _FORMS: dict[str, Form] = {
     "products": products,
     "blocks": partial(products, blocking=ON_ACCELERATORS),
+    "direct": direct,
     "onednn": onednn,
     "lax": native,
 }
@@ -44,7 +46,8 @@ _on_accelerators: ContextVar[Lowering] = ContextVar("lowering on GPU and TPU", d
 def lowering_on_cpu(lowering: Lowering) -> Iterator[None]:
     """What "auto" is on CPU for what is traced inside: "products" if not said otherwise.
 
-    `compilation.jit` traces in it, and says "onednn" where XLA is told to use it.
+    `compilation.jit` traces in it, and says "onednn" where XLA is told to use it;
+    `training.programs` says "direct" where the library can be built.
     """
     before = _on_cpu.set(lowering)
     try:
@@ -96,7 +99,8 @@ def conv2d(
         groups: the channels are split in this many groups, each seen by f / groups filters only.
         precision: of the products, as in `lax.dot_general`.
         lowering: "auto" picks by platform; "products" (fast on CPU), "blocks" (products that copy
-            less and multiply more), "onednn" and "lax" force one form.
+            less and multiply more), "direct" (of the library that `cnn_jax.native.load` builds for
+            CPU; products where there is none), "onednn" and "lax" force one form.
 
     Returns:
         The feature maps.

@@ -15,7 +15,7 @@ from typing import Any
 import jax
 
 import cnn_jax
-from cnn_jax import compilation, storage
+from cnn_jax import compilation, native, storage
 from cnn_jax.errors import UsageError
 from cnn_jax.extend import KEPT, ExtensionFile, kept_paths, loaded_files
 from cnn_jax.storage import strict_json
@@ -372,6 +372,7 @@ def environment(command: str) -> dict[str, str]:
     """What the run ran on, and the command that started it."""
     devices = jax.devices()
     options = " ".join(f"{name}={value}" for name, value in compilation.compiler_options().items())
+    builder = native.load()
     return {
         "cnn_jax": cnn_jax.__version__,
         **_commit(),
@@ -381,6 +382,7 @@ def environment(command: str) -> dict[str, str]:
         "processor": _processor(),
         "cores": str(len(os.sched_getaffinity(0)) if _SHARES_CORES else os.cpu_count()),
         "compiler options": options or "those of XLA",
+        "native convolution": f"built by {builder}" if builder else "none",
         "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
         "64 bits": "yes" if jax.config.read("jax_enable_x64") else "no",
         "devices": f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})"

@@ -10,10 +10,15 @@ from typing import Any, NamedTuple
 import jax
 from jaxtyping import PyTree
 
+from cnn_jax import native
 from cnn_jax.compilation import EIGEN, ONEDNN, SAFE, CompilerOptions, jit
+from cnn_jax.ops import Lowering
+from cnn_jax.ops._direct import KERNEL_GRADIENT, MAPS
+from cnn_jax.ops._products import Taps
 from cnn_jax.training.config import Config
 
-# Measured: up to this many filters products by Eigen are fastest, oneDNN where there are more.
+# Up to this many filters convolutions are products by Eigen; direct or by oneDNN where there are
+# more.
 _NARROW = 16
 # What XLA lets oneDNN apply to a convolution's result though others read it too, which a gradient
 # does: they get the activation's values for its inputs. Of other activations it counts the readers.
@@ -29,6 +34,9 @@ def compile_epoch(
 ) -> jax.stages.Compiled:
     """Compiles `epoch(state, *arguments)`; its results lie on the devices as the state does.
 
+    On one CPU the convolutions of a wide network in float32 are direct ones, where they can be
+    built (`cnn_jax.native`).
+
     Args:
         epoch: of a run or of a sweep, or the evaluation after it.
         state: holds the parameters; arrays, or their shapes, types and places.
@@ -39,16 +47,24 @@ def compile_epoch(
     """
     where = jax.tree.leaves(state)[0].sharding
 
-    def compiled(wanted: CompilerOptions) -> jax.stages.Compiled:
+    def lowered(wanted: CompilerOptions, lowering: Lowering | None) -> jax.stages.Lowered:
         donated = (0,) if donate else ()
-        program = jit(epoch, wanted=wanted, donate_argnums=donated, out_shardings=where)
-        return program.lower(state, *arguments).compile()
+        program = jit(
+            epoch, wanted=wanted, lowering=lowering, donate_argnums=donated, out_shardings=where
+        )
+        return program.lower(state, *arguments)
 
-    wanted = wanted or (ONEDNN if _widest_convolution(state) > _NARROW else EIGEN)
-    program = compiled(wanted)
-    if wanted is ONEDNN and _MISFUSED.search(program.as_text() or ""):
-        return compiled(SAFE)
-    return program
+    if _widest_convolution(state) <= _NARROW:
+        return lowered(wanted or EIGEN, None).compile()
+    if len(where.device_set) == 1 and native.load():
+        program = lowered(wanted or SAFE, "direct")
+        if MAPS in program.as_text():
+            return program.compile()
+    wanted = wanted or ONEDNN
+    compiled = lowered(wanted, None).compile()
+    if wanted is ONEDNN and _MISFUSED.search(compiled.as_text() or ""):
+        return lowered(SAFE, None).compile()
+    return compiled
 
 
 def _widest_convolution(state: PyTree) -> int:
@@ -78,6 +94,11 @@ _ONEDNN_CALL = re.compile(
     r'= \(?\w+\[(?P<shape>[\d,]+)\].* custom_call_target="__onednn\$convolution",'
     r".* backend_config=(?P<config>\{.*\})$",
     re.MULTILINE,
+)
+_DIRECT_CALL = re.compile(
+    rf'custom_call_target="(?:{MAPS}|{KERNEL_GRADIENT})", '
+    r"operand_layout_constraints=\{f32\[(?P<images>[\d,]+)\]\{[\d,]+\}, f32\[(?P<other>[\d,]+)\].*"
+    r"taps = dense<\[(?P<taps>[\d, ]+)\]>"
 )
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 
@@ -114,15 +135,34 @@ def _onednn_flops(call: re.Match[str]) -> int:
     examples, *sizes, _ = map(int, call["shape"].split(","))
     *spans, channels, filters = map(int, kernel["shape"])
     pairs = examples * channels * filters
-    for axis, (outputs, taps) in enumerate(zip(sizes, spans, strict=True)):
+    for axis, (outputs, kernel_size) in enumerate(zip(sizes, spans, strict=True)):
         low, high, stride, dilation = (
             int(window[key][axis])
             for key in ("pad_left", "pad_right", "strides", "window_dilations")
         )
-        inputs = (outputs - 1) * stride + (taps - 1) * dilation + 1 - low - high
-        reads = (t * stride + j * dilation - low for t in range(outputs) for j in range(taps))
-        pairs *= sum(0 <= place < inputs for place in reads)
+        inputs = (outputs - 1) * stride + (kernel_size - 1) * dilation + 1 - low - high
+        pairs *= _taps_on_pixels(Taps(kernel_size, stride, dilation, low, inputs, outputs))
     return 2 * pairs
+
+
+def _direct_flops(call: re.Match[str]) -> int:
+    """Likewise of a call of `cnn_jax.native`; both gradients have as many as the maps."""
+    images, other = (tuple(map(int, call[key].split(","))) for key in ("images", "other"))
+    numbers = list(map(int, call["taps"].split(",")))
+    pairs = images[0] * images[3] * other[3]
+    for kernel, stride, low, inputs, outputs in (numbers[:5], numbers[5:]):
+        pairs *= _taps_on_pixels(Taps(kernel, stride, 1, low, inputs, outputs))
+    return 2 * pairs
+
+
+def _taps_on_pixels(taps: Taps) -> int:
+    """How often a window along an axis reads a pixel, and no padding."""
+    places = (
+        output * taps.stride + tap * taps.dilation - taps.low
+        for output in range(taps.outputs)
+        for tap in range(taps.kernel)
+    )
+    return sum(0 <= place < taps.inputs for place in places)
 
 
 class Collective(NamedTuple):
@@ -144,7 +184,9 @@ def program_cost(program: jax.stages.Compiled) -> Cost:
     analysis = program.cost_analysis() or {}
     memory = program.memory_analysis()
     flops = max(0.0, float(analysis.get("flops", 0.0)))
-    flops += sum(map(_onednn_flops, _ONEDNN_CALL.finditer(program.as_text() or "")))
+    text = program.as_text() or ""
+    flops += sum(map(_onednn_flops, _ONEDNN_CALL.finditer(text)))
+    flops += sum(map(_direct_flops, _DIRECT_CALL.finditer(text)))
     counted = flops, float(analysis.get("bytes accessed", 0.0))
     if memory is None:
         return Cost(*counted, 0, 0, 0, 0)

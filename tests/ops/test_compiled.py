@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cnn_jax import ops
+from cnn_jax import native, ops
 from cnn_jax.compilation import EIGEN, ONEDNN, SAFE, jit
 from cnn_jax.ops import augment
 from cnn_jax.ops.augment import AUGMENTATIONS
@@ -249,8 +249,8 @@ ALIASES = {
     "horizontal_flip": "flip", "conv_general_dilated": "conv2d",
 }  # fmt: skip
 NOT_OF_ARRAYS = {
-    "lowering_on_accelerators", "lowering_on_cpu", "output_size", "apply", "check_channels",
-    "describe", "needs_soft_targets", "numbers", "parse", "without_numbers",
+    "lowering_on_accelerators", "lowering_on_cpu", "output_size", "register_direct", "apply",
+    "check_channels", "describe", "needs_soft_targets", "numbers", "parse", "without_numbers",
 }  # fmt: skip
 
 
@@ -312,3 +312,6 @@ def test_compiled_as_run_step_by_step(name: str, seed: int):
     expected = _expected(case)
     for wanted in (SAFE, EIGEN, ONEDNN):
         _check(jit(_program(case), wanted=wanted)(*case.arguments), expected, f"{name}, {wanted}")
+    if name == "conv2d" and native.load():
+        direct = jit(_program(case), lowering="direct")
+        _check(direct(*case.arguments), expected, f"{name}, direct")

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from cnn_jax import native
 from cnn_jax.compilation import EIGEN, ONEDNN, compiler_options, jit
 from cnn_jax.models import MODELS, Architecture
 from cnn_jax.training import Config, Examples, Task, hyperparameters, make_run
@@ -57,13 +58,20 @@ def assert_right_step(config: Config) -> jax.stages.Compiled:
     return program
 
 
+@pytest.mark.parametrize("library", [True, False], ids=["with the library", "without"])
 @pytest.mark.parametrize("model", sorted(set(MODELS) - SAME_LAYERS))
-def test_a_step_of_every_network(model: str):
-    assert_right_step(Config(architecture(model), batch_size=EXAMPLES, optimizer="momentum"))
+def test_a_step_of_every_network(model: str, library: bool, monkeypatch):
+    config = Config(architecture(model), batch_size=EXAMPLES, optimizer="momentum")
+    if not library:
+        monkeypatch.setattr(native, "load", lambda: None)
+    program = assert_right_step(config)
+    taken = library and native.load() and model != "lenet5"
+    assert ("cnn_jax_kernel_gradient" in program.as_text()) == bool(taken)
 
 
-def test_onednn_computes_what_is_right_there():
+def test_onednn_computes_what_is_right_there(monkeypatch):
     """Of convolutions that are not ours XLA makes a wrong program, which is not taken."""
+    monkeypatch.setattr(native, "load", lambda: None)
     for convolution, taken in (("auto", True), ("lax", False)):
         network = replace(architecture("cnn"), convolution=convolution)
         program = assert_right_step(Config(network, batch_size=EXAMPLES, optimizer="momentum"))

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from cnn_jax import compilation, ops
+from cnn_jax import compilation, native, ops
 from cnn_jax.models import Architecture, build_abstract, count_parameters
 from cnn_jax.training import Config, Examples, Task, hyperparameters, make_run
 from cnn_jax.training.programs import (
@@ -108,19 +108,22 @@ def test_operations_and_memory_of_a_small_network():
 
 @on_cpu
 @pytest.mark.parametrize("strides, dilation", [(1, 1), (2, 1), (1, 2)])
-def test_operations_of_convolutions_by_onednn(strides: int, dilation: int):
+def test_operations_that_xla_does_not_count(strides: int, dilation: int):
+    """Of convolutions by oneDNN, and of the library's."""
     images, kernel = jnp.ones((4, 14, 11, 8)), jnp.ones((3, 5, 8, 16))
+    native.load()
 
     def convolve(lowering: ops.Lowering, images: jax.Array, kernel: jax.Array) -> jax.Array:
         return ops.conv2d(images, kernel, strides=strides, dilation=dilation, lowering=lowering)
 
-    counted = {
-        name: program_cost(
-            compilation.jit(partial(convolve, name), wanted=options).lower(images, kernel).compile()
-        ).flops
-        for name, options in (("onednn", compilation.ONEDNN), ("lax", compilation.EIGEN))
-    }
-    assert counted["onednn"] == counted["lax"] > 0
+    def counted(lowering: ops.Lowering, options: compilation.CompilerOptions) -> float:
+        program = compilation.jit(partial(convolve, lowering), wanted=options)
+        return program_cost(program.lower(images, kernel).compile()).flops
+
+    expected = counted("lax", compilation.EIGEN)
+    assert counted("onednn", compilation.ONEDNN) == expected > 0
+    if native.load() and dilation == 1:
+        assert counted("direct", compilation.SAFE) == expected
 
 
 def test_one_step_is_one_part_of_a_batch():
