@@ -34,7 +34,8 @@ constexpr int kWidest = 8, kRegisters = 16;
 #endif
 constexpr int kNarrowest = 8;
 constexpr int64_t kTogether = 2 * kWidest;
-// Pixels of more channels than these lie so far apart that they share a few places of a cache.
+// Pixels of more channels than these lie so far apart that they share a few places of a cache; and
+// the taps of one column are so many that it pays to pass over its padding.
 constexpr int64_t kMostChannels = 64;
 // Sums need registers besides those for what is added; more pixels than these run out of pointers.
 constexpr int kSpare = 4, kMostPixels = 8;
@@ -205,18 +206,39 @@ void by_filters(int64_t filters, Take take) {
   for (; first < filters; first += kNarrowest) take(Number<kNarrowest>(), Number<1>(), first);
 }
 
-// W * V filters at P pixels of a row, of these rows of the kernel.
+// Adds so many neighboring taps of W * V filters at the pixels from First to Last - 1.
+template <int W, int V, int P, int First, int Last>
+const float* add_run(const float* pixels, int64_t step, int64_t taps, const float* kernel,
+                     Vec<W> (&sums)[P][V]) {
+  for (int64_t k = 0; k < taps; ++k, kernel += W * V) {
+    for (int v = 0; v < V; ++v) {
+      const Vec<W> weights = load<W>(kernel + v * W);
+      for (int p = First; p < Last; ++p) sums[p][v] += pixels[p * step + k] * weights;
+    }
+  }
+  return kernel;
+}
+
+// W * V filters at P pixels of a row that begin at an output, of these rows of the kernel.
 template <int W, int V, int P>
-void tile(const Windows& x, const Shape& s, Range rows, const float* kernel, float* out) {
+void tile(const Windows& x, const Shape& s, Range rows, int64_t output, const float* kernel,
+          float* out) {
   Vec<W> sums[P][V] = {};
-  const int64_t run = s.run();
-  kernel += rows.first * run * W * V;
+  const Range first = s.columns.taps_inside(output), last = s.columns.taps_inside(output + P - 1);
+  kernel += rows.first * s.run() * W * V;
   for (int64_t i = rows.first; i < rows.last; ++i) {
-    const float* const pixels = x.pixels + i * x.pitch;
-    for (int64_t k = 0; k < run; ++k, kernel += W * V) {
-      for (int v = 0; v < V; ++v) {
-        const Vec<W> taps = load<W>(kernel + v * W);
-        for (int p = 0; p < P; ++p) sums[p][v] += pixels[p * x.step + k] * taps;
+    const float* pixels = x.pixels + i * x.pitch;
+    if (s.channels <= kMostChannels) {
+      kernel = add_run<W, V, P, 0, P>(pixels, x.step, s.run(), kernel, sums);
+      continue;
+    }
+    for (int64_t j = 0; j < s.columns.kernel; ++j, pixels += s.channels) {
+      if (P > 1 && j < first.first) {
+        kernel = add_run<W, V, P, P == 1 ? 0 : 1, P>(pixels, x.step, s.channels, kernel, sums);
+      } else if (P > 1 && j >= last.last) {
+        kernel = add_run<W, V, P, 0, P == 1 ? 1 : P - 1>(pixels, x.step, s.channels, kernel, sums);
+      } else {
+        kernel = add_run<W, V, P, 0, P>(pixels, x.step, s.channels, kernel, sums);
       }
     }
   }
@@ -225,7 +247,7 @@ void tile(const Windows& x, const Shape& s, Range rows, const float* kernel, flo
   }
 }
 
-using Tile = void (*)(const Windows&, const Shape&, Range, const float*, float*);
+using Tile = void (*)(const Windows&, const Shape&, Range, int64_t, const float*, float*);
 
 template <int W, int V, int... P>
 constexpr std::array<Tile, sizeof...(P)> tiles(std::integer_sequence<int, P...>) {
@@ -242,27 +264,27 @@ void map(const Windows& x, const Shape& s, const float* kernel, float* out) {
     const Range rows = s.rows.taps_inside(h);
     for (int64_t i = 0; i < count; ++i) {
       const int64_t first = width * i / count, last = width * (i + 1) / count;
-      kTiles[last - first - 1](x.from(h * s.rows.stride, first * x.step), s, rows, kernel,
-                               out + (h * width + first) * s.filters);
+      kTiles[last - first - 1](x.from(h * s.rows.stride, first * x.step), s, rows, first,
+                               kernel, out + (h * width + first) * s.filters);
     }
   }
 }
 
-// Adds what these rows of one image say of W * V filters at C neighboring taps; errors and sums are
-// of `width` filters, these among them.
+// Adds what these outputs of one image say of W * V filters at C neighboring taps; errors and sums
+// are of `width` filters, these among them.
 template <int W, int V, int C>
-void add_taps(const Windows& x, const Shape& s, Range rows, const float* errors, int64_t width,
-              float* sums) {
+void add_taps(const Windows& x, const Shape& s, Range rows, Range columns, const float* errors,
+              int64_t width, float* sums) {
   Vec<W> totals[C][V];
   for (int c = 0; c < C; ++c) {
     for (int v = 0; v < V; ++v) totals[c][v] = load<W>(sums + c * width + v * W);
   }
-  errors += rows.first * s.columns.outputs * width;
   for (int64_t h = rows.first; h < rows.last; ++h) {
-    const float* pixels = x.pixels + h * s.rows.stride * x.pitch;
-    for (int64_t t = 0; t < s.columns.outputs; ++t, pixels += x.step, errors += width) {
+    const float* pixels = x.pixels + h * s.rows.stride * x.pitch + columns.first * x.step;
+    const float* place = errors + (h * s.columns.outputs + columns.first) * width;
+    for (int64_t t = columns.first; t < columns.last; ++t, pixels += x.step, place += width) {
       for (int v = 0; v < V; ++v) {
-        const Vec<W> error = load<W>(errors + v * W);
+        const Vec<W> error = load<W>(place + v * W);
         for (int c = 0; c < C; ++c) totals[c][v] += pixels[c] * error;
       }
     }
@@ -277,6 +299,7 @@ template <int W, int V>
 void add_image(const Windows& x, const Shape& s, int64_t channels, const float* errors,
                int64_t width, float* sums) {
   const int64_t run = s.columns.kernel * channels;
+  const Range all{0, s.columns.outputs};
   for (int64_t first = 0; first < s.channels; first += channels) {
     for (int64_t i = 0; i < s.rows.kernel; ++i) {
       const Range rows = s.rows.outputs_inside(i);
@@ -286,9 +309,11 @@ void add_image(const Windows& x, const Shape& s, int64_t channels, const float* 
         if constexpr (C * V <= kRegisters / 2) {
           if (channels < s.channels && channels % C != 0) return;
           for (; k + C <= run; k += C) {
-            const int64_t tap = (i * s.columns.kernel + k / channels) * s.channels + k % channels;
-            add_taps<W, V, C>(x.from(i, first / channels * x.block + k), s, rows, errors, width,
-                              sums + (tap + first) * width);
+            const int64_t j = k / channels;
+            const int64_t tap = (i * s.columns.kernel + j) * s.channels + first + k % channels;
+            const Range columns = channels < s.channels ? s.columns.outputs_inside(j) : all;
+            add_taps<W, V, C>(x.from(i, first / channels * x.block + k), s, rows, columns, errors,
+                              width, sums + tap * width);
           }
         }
       };
