@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -44,7 +45,8 @@ constexpr int64_t kMostParts = 32, kMostSums = 1 << 20;
 
 template <int W>
 struct Lanes {
-  typedef float Vec __attribute__((vector_size(W * sizeof(float)), aligned(sizeof(float))));
+  typedef float Vec
+      __attribute__((vector_size(W * sizeof(float)), aligned(sizeof(float)), may_alias));
 };
 template <int W>
 using Vec = typename Lanes<W>::Vec;
@@ -264,8 +266,8 @@ void map(const Windows& x, const Shape& s, const float* kernel, float* out) {
     const Range rows = s.rows.taps_inside(h);
     for (int64_t i = 0; i < count; ++i) {
       const int64_t first = width * i / count, last = width * (i + 1) / count;
-      kTiles[last - first - 1](x.from(h * s.rows.stride, first * x.step), s, rows, first,
-                               kernel, out + (h * width + first) * s.filters);
+      kTiles[last - first - 1](x.from(h * s.rows.stride, first * x.step), s, rows, first, kernel,
+                               out + (h * width + first) * s.filters);
     }
   }
 }
@@ -358,7 +360,7 @@ ffi::Error kernel_gradient(ffi::ThreadPool pool, Array images, Array errors, Res
   const float *x = images.typed_data(), *dy = errors.typed_data();
   const int64_t examples = images.dimensions()[0], taps = s.rows.kernel * s.run();
   const int64_t parts =
-      std::clamp<int64_t>(kMostSums / s.kernel(), 1, std::min(examples, kMostParts));
+      std::max<int64_t>(1, std::min({examples, kMostParts, kMostSums / s.kernel()}));
   const int64_t groups = (s.filters + kTogether - 1) / kTogether;
   const int64_t channels =
       s.channels > kMostChannels && s.channels % kNarrowest == 0 ? kNarrowest : s.channels;
