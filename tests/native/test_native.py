@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -72,20 +73,34 @@ def test_a_compiler_that_fails_is_no_error(tmp_path: Path):
     assert not kept(tmp_path)
 
 
+def compiler_with(tmp_path: Path, old: str, new: str) -> str:
+    """A compiler that is given other words."""
+    script = tmp_path / "compiler"
+    script.write_text(
+        f'#!/bin/sh\nif [ "$1" = --version ]; then echo some; '
+        f'else exec {shutil.which("c++")} $(echo "$@" | sed "s#{old}#{new}#"); fi\n'
+    )
+    script.chmod(0o755)
+    return str(script)
+
+
 def test_a_library_that_computes_something_else_is_not_taken(tmp_path: Path):
-    compiler, source = shutil.which("c++"), native.__file__.replace("__init__.py", "convolution.cc")
+    source = native.__file__.replace("__init__.py", "convolution.cc")
     wrong = tmp_path / "wrong.cc"
     wrong.write_text(
         Path(source).read_text().replace("+= pixels[c] * error", "-= pixels[c] * error")
     )
-    script = tmp_path / "compiler"
-    script.write_text(
-        f'#!/bin/sh\nif [ "$1" = --version ]; then echo some; '
-        f'else exec {compiler} $(echo "$@" | sed "s#{source}#{wrong}#"); fi\n'
-    )
-    script.chmod(0o755)
-    assert load(tmp_path, CXX=str(script)) == (None, 1)
+    compiler = compiler_with(tmp_path, source, str(wrong))
+    assert load(tmp_path, CXX=compiler) == (None, 1)
     assert not kept(tmp_path)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="names processors of another kind")
+@pytest.mark.parametrize("processor", ["x86-64", "x86-64-v3"])
+def test_processors_without_wide_registers(tmp_path: Path, processor: str):
+    compiler = compiler_with(tmp_path, "-march=native", f"-march={processor}")
+    assert load(tmp_path, CXX=compiler) == ("some", 1)
+    assert len(kept(tmp_path)) == 1
 
 
 def test_another_backend_has_none(tmp_path: Path):
