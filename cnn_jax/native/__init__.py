@@ -2,8 +2,8 @@
 
 It is built when it is first asked for, not when the package is installed: a wheel is made
 elsewhere, for other instructions and without the headers of the jaxlib that will call it. What was
-built is kept beside the other caches. Without a compiler there is none, and matrix products or
-XLA's own convolutions take its place.
+built is kept beside JAX's compiled programs or the other caches. Without a compiler there is none,
+and matrix products or XLA's own convolutions take its place.
 """
 
 import ctypes
@@ -49,9 +49,9 @@ def load() -> str | None:
     if jax.default_backend() != "cpu" or compiler is None:
         return None
     try:
-        version = _run(compiler, "--version").splitlines()[0]
+        version = _run(compiler, "--version").partition("\n")[0]
         _load(compiler, version)
-    except (OSError, subprocess.SubprocessError, UnicodeError, IndexError, AttributeError):
+    except (OSError, subprocess.SubprocessError, UnicodeError, jax.errors.JaxRuntimeError):
         return None
     return version
 
@@ -67,7 +67,6 @@ def _load(compiler: str, version: str) -> None:
     Raises:
         OSError: if it cannot be loaded, or is wrong.
         subprocess.SubprocessError: if it cannot be built.
-        AttributeError: if it lacks a function.
     """
     known = [_SOURCE.read_text(), jaxlib.__version__, version, *_OPTIONS, _processor()]
     name = hashlib.sha256("\0".join(known).encode()).hexdigest()[:20]
@@ -100,9 +99,20 @@ def _processor() -> str:
     return next((line for line in lines if line.startswith(("flags", "Features"))), "")
 
 
+def _folder() -> Path:
+    """Beside the programs that JAX keeps, if it does and on this machine, or the other caches.
+
+    Raises:
+        UsageError: if there is no place for caches.
+    """
+    programs = getattr(jax.config, "jax_compilation_cache_dir", None) or ""
+    here = Path(programs) if programs and "://" not in programs else default_folder()
+    return here / "native"
+
+
 def _kept(name: str) -> Path | None:
     try:
-        path = default_folder() / "native" / name
+        path = _folder() / name
         storage.read(path)
     except (UsageError, OSError):
         return None
@@ -112,7 +122,7 @@ def _kept(name: str) -> Path | None:
 def _keep(built: Path) -> None:
     """A cache that cannot be written, or is written to by another process, is done without."""
     try:
-        folder = default_folder() / "native"
+        folder = _folder()
         with storage.locked(folder):
             storage.record(folder / built.name, built.read_bytes())
     except (UsageError, OSError):

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.skipif(
     jax.default_backend() != "cpu" or native.load() is None, reason="there is no C++ compiler"
 )
 
+PROGRAMS = "JAX_COMPILATION_CACHE_DIR"
 # Says who built the library, and how many files a compiler read for it.
 LOAD = """
 import json, subprocess
@@ -34,7 +35,11 @@ def load(cache: Path, program: str = LOAD, **environment: str) -> tuple[str | No
         [sys.executable, "-c", program],
         capture_output=True,
         text=True,
-        env={**os.environ, "CNN_JAX_CACHE": str(cache), **environment},
+        env={
+            **{name: text for name, text in os.environ.items() if name != PROGRAMS},
+            "CNN_JAX_CACHE": str(cache),
+            **environment,
+        },
     )
     assert done.returncode == 0, done.stderr
     assert not done.stderr
@@ -54,6 +59,23 @@ def test_it_is_built_once_and_again_where_the_file_was_damaged(tmp_path: Path):
     library.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
     assert load(tmp_path) == (native.load(), 1)
     assert load(tmp_path) == (native.load(), 0)
+
+
+def test_it_is_kept_beside_the_programs_of_jax(tmp_path: Path):
+    programs = str(tmp_path / "programs")
+    assert load(tmp_path / "cache", **{PROGRAMS: programs}) == (native.load(), 1)
+    assert load(tmp_path / "other", **{PROGRAMS: programs}) == (native.load(), 0)
+    assert len(kept(tmp_path / "programs")) == 1
+
+
+def test_programs_that_are_kept_elsewhere(tmp_path: Path):
+    program = """
+import jax
+from cnn_jax import native
+jax.config.update("jax_compilation_cache_dir", "gs://bucket/programs")
+print('["%s", 0]' % native._folder())
+"""
+    assert load(tmp_path, program) == (str(tmp_path / "native"), 0)
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(tmp_path: Path):
