@@ -8,7 +8,9 @@ import pytest
 
 import cnn_jax
 
-ROOMS = ("analysis", "api", "compilation", "data", "extend", "models", "ops", "training")
+ROOMS = (
+    "analysis", "api", "compilation", "data", "extend", "models", "native", "ops", "training"
+)  # fmt: skip
 # What stands beside the rooms: whatever registers a function, and what trains.
 NAMES = (
     "ablate", "activation", "augmentation", "dataset", "load_run", "loss", "network",
