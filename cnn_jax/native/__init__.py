@@ -25,7 +25,7 @@ from cnn_jax import ops, storage
 from cnn_jax.data.cache import default_folder
 from cnn_jax.errors import UsageError
 
-__all__ = ["load"]
+__all__ = ["compiler", "load"]
 
 _SOURCE = Path(__file__).with_name("convolution.cc")
 _COMPILERS = ("c++", "g++", "clang++")
@@ -36,24 +36,39 @@ _COMPARED: tuple[ops.Lowering, ...] = ("direct", "lax")
 
 
 @lru_cache
+def compiler() -> str | None:
+    """The C++ compiler that builds for this process, by its own words, or None."""
+    path = _path()
+    if jax.default_backend() != "cpu" or path is None:
+        return None
+    try:
+        return _run(path, "--version").partition("\n")[0]
+    except (OSError, subprocess.SubprocessError, UnicodeError):
+        return None
+
+
+@lru_cache
 def load() -> str | None:
     """Has the convolution ready for programs that are compiled for CPU by this process.
 
     It takes some seconds where it is to be built, which is once for each jaxlib and compiler.
 
     Returns:
-        The compiler that built it, by its own words; None where there is none, where it cannot
-        build it, or where what it built computes something else than XLA does.
+        The compiler that built it; None where there is none, where it cannot build it, or where
+        what it built computes something else than XLA does.
     """
-    compiler = next(filter(None, map(shutil.which, _compilers())), None)
-    if jax.default_backend() != "cpu" or compiler is None:
+    path, version = _path(), compiler()
+    if path is None or version is None:
         return None
     try:
-        version = _run(compiler, "--version").partition("\n")[0]
-        _load(compiler, version)
+        _load(path, version)
     except (OSError, subprocess.SubprocessError, UnicodeError, jax.errors.JaxRuntimeError):
         return None
     return version
+
+
+def _path() -> str | None:
+    return next(filter(None, map(shutil.which, _compilers())), None)
 
 
 def _compilers() -> tuple[str, ...]:
@@ -61,7 +76,7 @@ def _compilers() -> tuple[str, ...]:
     return (named,) if named else _COMPILERS
 
 
-def _load(compiler: str, version: str) -> None:
+def _load(path: str, version: str) -> None:
     """Registers the library, the one that is kept or a new one.
 
     Raises:
@@ -77,7 +92,7 @@ def _load(compiler: str, version: str) -> None:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         built = Path(folder) / f"convolution-{name}.so"
         include = f"-I{jax.ffi.include_dir()}"
-        _run(compiler, *_OPTIONS, include, str(_SOURCE), "-o", str(built))
+        _run(path, *_OPTIONS, include, str(_SOURCE), "-o", str(built))
         ops.register_direct(ctypes.CDLL(str(built)))
         if not _is_right():
             raise OSError(f"{version} built what is wrong")

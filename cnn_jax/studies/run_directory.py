@@ -372,7 +372,6 @@ def environment(command: str) -> dict[str, str]:
     """What the run ran on, and the command that started it."""
     devices = jax.devices()
     options = " ".join(f"{name}={value}" for name, value in compilation.compiler_options().items())
-    builder = native.load()
     return {
         "cnn_jax": cnn_jax.__version__,
         **_commit(),
@@ -382,7 +381,7 @@ def environment(command: str) -> dict[str, str]:
         "processor": _processor(),
         "cores": str(len(os.sched_getaffinity(0)) if _SHARES_CORES else os.cpu_count()),
         "compiler options": options or "those of XLA",
-        "native convolution": f"built by {builder}" if builder else "none",
+        "C++ compiler": native.compiler() or "none",
         "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
         "64 bits": "yes" if jax.config.read("jax_enable_x64") else "no",
         "devices": f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})"
