@@ -39,12 +39,14 @@ FORMS: dict[ops.Lowering, compilation.CompilerOptions] = {
     "onednn": compilation.ONEDNN,
 }
 _FLOPS_A_TURN = 3e10
+# Of the table: a terminal may be narrower, and no column may be cut.
+_WIDTH = 220
 
 
 def main(arguments: list[str]) -> None:
     """Prints a row for each shape."""
     builder = native.load()
-    console = Console(soft_wrap=True)
+    console = Console(width=_WIDTH)
     console.print(
         f"jax {jax.__version__}, library built by {builder or 'nobody: products instead'}"
     )
