@@ -395,20 +395,17 @@ ffi::Error kernel_gradient(ffi::ThreadPool pool, Array images, Array errors, Res
   return ffi::Error::Success();
 }
 
+// What both are given, and give.
+auto binding() {
+  return ffi::Ffi::Bind()
+      .Ctx<ffi::ThreadPool>()
+      .Arg<Array>()
+      .Arg<Array>()
+      .Ret<Array>()
+      .Attr<Taps>("taps");
+}
+
 }  // namespace
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(cnn_jax_maps, maps,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
-                                  .Arg<Array>()
-                                  .Arg<Array>()
-                                  .Ret<Array>()
-                                  .Attr<Taps>("taps"));
-
-XLA_FFI_DEFINE_HANDLER_SYMBOL(cnn_jax_kernel_gradient, kernel_gradient,
-                              ffi::Ffi::Bind()
-                                  .Ctx<ffi::ThreadPool>()
-                                  .Arg<Array>()
-                                  .Arg<Array>()
-                                  .Ret<Array>()
-                                  .Attr<Taps>("taps"));
+XLA_FFI_DEFINE_HANDLER_SYMBOL(cnn_jax_maps, maps, binding());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(cnn_jax_kernel_gradient, kernel_gradient, binding());
