@@ -37,7 +37,7 @@ from cnn_jax.studies.cells import run_cells
 from cnn_jax.studies.data_record import write_records
 from cnn_jax.studies.kept_trials import WHICH, Keeper
 from cnn_jax.studies.planning import prepare
-from cnn_jax.studies.rounds import REFINE
+from cnn_jax.studies.rounds import REFINE, UNTIL
 from cnn_jax.studies.run_directory import RunDirectory, environment, is_begun
 from cnn_jax.studies.sweep import COMPARISONS, sweep_choices, sweep_record
 from cnn_jax.training.grid import Axis, Value, split_axis
@@ -212,7 +212,9 @@ def ablate(
         search: how values are found: "refine" (multiples of the default, and on until the best lies
             inside), "random:64" or "tpe:64" (Optuna) with the number of tries of every row.
         tune_seeds: on how many seeds of their own values are chosen; with 0 on those reported.
-        until: "decided" adds seeds to rows that are undecided, by a test that allows for looking.
+        until: "decided" adds seeds to rows that are undecided, "replicated" also to rows whose
+            verdict fewer than four of five random halves of their seeds share; by a test that
+            allows for looking.
         max_seeds: the most seeds of a row then.
         test: as in `train`.
         class_names: as in `train`.
@@ -240,8 +242,10 @@ def ablate(
         if "dataset" in (vary or {}):
             del fixed["dataset"]
         wanted = {axis: _text(axis, value) for axis, value in (baseline or {}).items()}
-        if until not in (None, "decided") or (until and compare != "baseline"):
-            raise ArgumentError(f'until must be "decided", with compare="baseline", got {until!r}')
+        if until not in (None, *UNTIL):
+            raise ArgumentError(f"until must be {' or '.join(UNTIL)}, got {until!r}")
+        if until and compare != "baseline":
+            raise ArgumentError(f'until={until!r} needs compare="baseline", got {compare!r}')
         study = make_study(
             axes,
             list(tune),
@@ -251,7 +255,8 @@ def ablate(
             sources,
             search=search,
             tune_seeds=tune_seeds,
-            max_seeds=max_seeds if until else None,
+            until=until,
+            max_seeds=max_seeds,
             within=equivalent_within / 100,
         )
         if compare not in COMPARISONS:
@@ -272,7 +277,7 @@ def ablate(
         shown = _flagfile(study, fixed, directory.path, [file.name for file in files])
         shown += f"--sources={','.join(sources)}\n" if sources else ""
         shown += f"--compare={compare}\n--equivalent_within={equivalent_within:g}\n"
-        shown += f"--until=decided\n--max_seeds={max_seeds}\n" if until else ""
+        shown += f"--until={until}\n--max_seeds={max_seeds}\n" if until else ""
         shown += f"--search={search}\n" if search != REFINE else ""
         shown += f"--tune_seeds={tune_seeds}\n" if tune_seeds else ""
         described = sweep_choices(prepared, prune, None, files)

@@ -162,7 +162,7 @@ def make_study(
     _check_sources(sources, tune, fixed)
     if rules.looks and "split" in sources:
         raise FieldError(
-            f"{FIELD.until}=decided adds seeds of initialization and order: leave split out of "
+            f"{FIELD.until} adds seeds of initialization and order: leave split out of "
             f"{FIELD.sources}"
         )
     grid = _varied(axes, tune, rules.tune_seeds or tuple(numbers), fixed, sources)

@@ -115,6 +115,7 @@ def sweep_record(
         commands=[_command(keeper, trials, row) for row in rows],
         detect=detect,
         looks=study.rules.looks,
+        replicated=study.rules.replicated,
         searched=study.rules.searched,
         tune_seeds=study.rules.tune_seeds,
     )

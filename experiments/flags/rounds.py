@@ -5,7 +5,7 @@ from typing import Any
 from absl import flags
 
 from cnn_jax.errors import UsageError
-from cnn_jax.studies.rounds import REFINE
+from cnn_jax.studies.rounds import REFINE, UNTIL
 
 FLAGS = flags.FLAGS
 
@@ -27,11 +27,12 @@ flags.DEFINE_integer(
 flags.DEFINE_enum(
     "until",
     None,
-    ["decided"],
-    "Add seeds to rows that are undecided, and to the baseline, until they are decided or have "
-    "--max_seeds; by a test that allows for looking.",
+    list(UNTIL),
+    "Add seeds to rows, and to the baseline, until they are decided, or until four of five random "
+    "halves of a row's seeds have its verdict too (replicated), or they have --max_seeds; by a "
+    "test that allows for looking.",
 )
-flags.DEFINE_integer("max_seeds", 50, "The most seeds of --until=decided.", lower_bound=2)
+flags.DEFINE_integer("max_seeds", 50, "The most seeds of --until.", lower_bound=2)
 flags.DEFINE_float(
     "detect",
     None,
@@ -52,14 +53,17 @@ def read(compare: str, within: float) -> dict[str, Any]:
         UsageError: if a flag has no effect.
     """
     if FLAGS.until is None and FLAGS["max_seeds"].present:
-        raise UsageError("--max_seeds is of --until=decided; give that, or say --seeds")
+        raise UsageError(
+            "--max_seeds is of --until=decided or replicated; give one, or say --seeds"
+        )
     if FLAGS.until and compare != "baseline":
         raise UsageError(
-            f"--until=decided compares rows with the baseline; leave --compare={compare} out"
+            f"--until={FLAGS.until} compares rows with the baseline; leave --compare={compare} out"
         )
     return {
         "search": FLAGS.search,
         "tune_seeds": FLAGS.tune_seeds,
-        "max_seeds": FLAGS.max_seeds if FLAGS.until else None,
+        "until": FLAGS.until,
+        "max_seeds": FLAGS.max_seeds,
         "within": within,
     }

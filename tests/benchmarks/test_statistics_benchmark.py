@@ -37,7 +37,7 @@ def test_many_tables_until_decided_are_judged_as_one_by_one():
         groups = [dict(enumerate(row)) for row in table]
         for row, count in enumerate(seeds.astype(int), start=1):
             groups[row] = {seed: groups[row][seed] for seed in range(count)}
-        pairs = compare_sequentially(groups, 0, counts, 0.0)[1:]
+        pairs = compare_sequentially(groups, 0, counts, 0.0).pairs[1:]
         assert [pair.p_corrected < LEVEL for pair in pairs] == decided.tolist()
         assert [pair.n for pair in pairs] == seeds.tolist()
 

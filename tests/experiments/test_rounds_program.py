@@ -112,7 +112,7 @@ def test_a_pilot_says_how_many_seeds_it_takes(sweep, digits: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("--max_seeds=9",), "--max_seeds is of --until=decided"),
+        (("--max_seeds=9",), "--max_seeds is of --until=decided or replicated"),
         (("--until=decided", "--compare=all"), "leave --compare=all out"),
         (("--search=random:9",), "give --tune=learning_rate without --vary=learning_rate"),
     ],

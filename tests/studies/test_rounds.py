@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cnn_jax.analysis.statistics import UNDECIDED, compare_sequentially, looks
+from cnn_jax.analysis.statistics import (
+    BETTER,
+    REPLICATES,
+    UNDECIDED,
+    compare_sequentially,
+    looks,
+    replication,
+)
 from cnn_jax.errors import UsageError
 from cnn_jax.studies.axes import make_study
 from cnn_jax.studies.rounds import limits, next_round
@@ -138,7 +145,7 @@ def test_seeds_are_added_to_rows_that_are_undecided():
     rng = np.random.default_rng(0)
     noise = 0.001 * rng.normal(size=(3, 40))
     shift = (0.0, 0.02, 0.0)
-    study = study_of(tune=(), seeds=3, max_seeds=40, within=0.0)
+    study = study_of(tune=(), seeds=3, until="decided", max_seeds=40, within=0.0)
     rounds, done = run(
         study, lambda trial: 0.5, lambda t: 0.9 + shift[t.variant] + noise[t.variant, t.seed]
     )
@@ -151,12 +158,38 @@ def test_seeds_are_added_to_rows_that_are_undecided():
         before = [t for following in rounds[:count] for t in following.trials]
         assert next_round(study, done[: len(before)]) == rounds[count]
     groups = [{t.seed: t.test_accuracy for t in done if t.variant == row} for row in range(3)]
-    verdicts = compare_sequentially(groups, 0, study.rules.looks, 0.0)
+    verdicts = compare_sequentially(groups, 0, study.rules.looks, 0.0).pairs
     assert (verdicts[1].n, verdicts[2].verdict) == (3, UNDECIDED)
 
 
+def test_seeds_are_added_to_rows_whose_verdict_would_not_replicate():
+    noise = 0.001 * np.random.default_rng(0).normal(size=(3, 80))
+    shift = (0.0, 0.02, 0.001)
+
+    def test(trial):
+        return 0.9 + shift[trial.variant] + noise[trial.variant, trial.seed]
+
+    ends = {}
+    for until in ("decided", "replicated"):
+        study = study_of(tune=(), seeds=6, until=until, max_seeds=80, within=0.0)
+        _, done = run(study, lambda trial: 0.5, test)
+        groups = [{t.seed: t.test_accuracy for t in done if t.variant == row} for row in range(3)]
+        ends[until] = [len(group) for group in groups]
+        found = compare_sequentially(
+            groups, 0, study.rules.looks, 0.0, replicated=until == "replicated"
+        )
+        assert not found.open and found.pairs[2].verdict == BETTER
+        verdicts = [pair and pair.verdict for pair in found.pairs]
+        shares = replication(groups, 0, verdicts, 0.0, study.rules.looks)
+        # A row that one look decided by a hair would often not be by half as many seeds.
+        assert (shares[2] >= REPLICATES) == (until == "replicated")
+        assert shares[1] == 1.0
+    assert ends["decided"][1] == ends["replicated"][1] == 6
+    assert ends["decided"][2] < ends["replicated"][2] == ends["replicated"][0]
+
+
 def test_decided_rows_end_a_study():
-    study = study_of(tune=(), seeds=3, max_seeds=40, within=0.01)
+    study = study_of(tune=(), seeds=3, until="decided", max_seeds=40, within=0.01)
     rng = np.random.default_rng(0)
     _, done = run(study, lambda trial: 0.5, lambda t: 0.9 + 1e-5 * rng.normal())
     assert {trial.seed for trial in done} == {0, 1, 2}
@@ -169,8 +202,11 @@ def test_decided_rows_end_a_study():
         ({"search": "random:1"}, "the number of tries of every row, 2 or more"),
         ({"search": "tpe:9", "tune": ()}, "nothing is tuned; give tune=learning_rate without vary"),
         ({"tune_seeds": 2, "tune": ()}, "tune_seeds=2: nothing is tuned"),
-        ({"max_seeds": 30, "seeds": 2}, "until=decided looks first after seeds=2, which must be 3"),
-        ({"max_seeds": 3, "seeds": 3}, "max_seeds=3, which must be more"),
+        (
+            {"until": "decided", "seeds": 2},
+            "until=decided looks first after seeds=2, which must be 3",
+        ),
+        ({"until": "replicated", "max_seeds": 3, "seeds": 3}, "max_seeds=3, which must be more"),
     ],
 )
 def test_what_cannot_be_is_refused(arguments, message):

@@ -27,6 +27,7 @@ from cnn_jax.analysis.statistics import (
     EQUIVALENT,
     FEWEST_SEEDS,
     LEVEL,
+    REPLICATES,
     UNDECIDED,
     WORSE,
     seeds_to_detect,
@@ -360,8 +361,12 @@ def looks_words(record: SweepRecord) -> str:
     """How seeds were added, if they were."""
     if not record.looks:
         return ""
+    wanted = "that were undecided"
+    if record.replicated:
+        share = f"{100 * REPLICATES:.0f}%"
+        wanted += f", or had a verdict that fewer than {share} of random halves of the seeds shared"
     return (
-        "Seeds were added to rows that were undecided: looked at after "
+        f"Seeds were added to rows {wanted}: looked at after "
         f"{_listed(map(str, record.looks))} seeds, each time so strictly that all looks together "
         f"err in {100 * LEVEL:g}% (Pocock 1977); p and intervals allow for it, and are of the look "
         "that decided. "

@@ -105,6 +105,7 @@ class SweepRecord:
         test_truth: the class of each, as text; likewise.
         looks: after how many seeds rows were looked at, and got more where they were undecided;
             none if their number was set before.
+        replicated: whether they got more until halves of their seeds said the same, too.
         searched: tuned hyperparameters whose values were not given but searched for.
         tune_seeds: that values were chosen on, if they were others than those reported.
         detect: the difference that the sweep is a pilot for, as a fraction; or None.
@@ -139,6 +140,7 @@ class SweepRecord:
     test_images: UInt8[np.ndarray, "n h w c"] | None = None
     test_truth: Sequence[str] | None = None
     looks: Sequence[int] = ()
+    replicated: bool = False
     searched: Sequence[str] = ()
     tune_seeds: Sequence[int] = ()
     detect: float | None = None

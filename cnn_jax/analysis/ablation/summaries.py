@@ -131,7 +131,9 @@ def _comparisons(
         return [None] * len(record.variants)
     base, within = record.baseline, record.equivalent_within
     if record.looks:
-        return compare_sequentially(accuracies, base, record.looks, within)
+        return compare_sequentially(
+            accuracies, base, record.looks, within, replicated=record.replicated
+        ).pairs
     if DATASET not in record.axes:
         return compare_to_baseline(accuracies, base, within)
     wanted = _rest(record.variants[record.baseline])
@@ -157,7 +159,9 @@ def _halves(
     if record.baseline is None or DATASET in record.axes:
         return [None] * len(record.variants)
     verdicts = [pair.verdict if pair else None for pair in comparisons]
-    return replication(accuracies, record.baseline, verdicts, record.equivalent_within)
+    return replication(
+        accuracies, record.baseline, verdicts, record.equivalent_within, record.looks
+    )
 
 
 def accuracies_by_row(record: SweepRecord) -> list[dict[int, float]]:

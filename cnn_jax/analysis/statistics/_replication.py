@@ -21,6 +21,7 @@ def replication(
     baseline: int,
     verdicts: Sequence[str | None],
     equivalent_within: float = 0.002,
+    counts: Sequence[int] = (),
 ) -> list[float | None]:
     """In what share of random halves of its seeds a row has the verdict that it has of all.
 
@@ -32,16 +33,23 @@ def replication(
         baseline: index of the row that the others are compared with.
         verdicts: of the rows, by all seeds; None for the baseline.
         equivalent_within: differences smaller than this do not matter.
+        counts: of seeds at each look, if rows got more from look to look: the halves are those of
+            the table as it was at a row's last look.
 
     Returns:
         A share per row; None for the baseline, and where half of the seeds are too few for any
         verdict.
     """
-    found = _halves(
-        tuple(tuple(sorted(group.items())) for group in groups), baseline, equivalent_within
-    )
+    first = min((seed for group in groups for seed in group), default=0)
     shares: list[float | None] = []
-    for verdict, said in zip(verdicts, found, strict=True):
+    for row, (group, verdict) in enumerate(zip(groups, verdicts, strict=True)):
+        seeds = max(group, default=first) - first + 1
+        last = first + next((count for count in counts if count >= seeds), max(seeds, *counts, 0))
+        table = tuple(
+            tuple(sorted((seed, value) for seed, value in g.items() if not counts or seed < last))
+            for g in groups
+        )
+        said = _halves(table, baseline, equivalent_within)[row]
         known = [half for half in said if half is not None]
         shares.append(sum(half == verdict for half in known) / len(known) if known else None)
     return shares
@@ -61,7 +69,7 @@ def _halves(
     for _ in range(_HALVES):
         half = set(rng.choice(seeds, len(seeds) // 2, replace=False).tolist())
         part = [{seed: value for seed, value in group if seed in half} for group in groups]
-        pairs = compare_to_baseline(part, baseline, within)
+        pairs = compare_to_baseline(part, baseline, within, sign_flips=False)
         for row, pair in enumerate(pairs):
             tested = pair is not None and enough[row] and pair.n >= FEWEST_SEEDS
             found[row].append(pair.verdict if pair and tested else None)

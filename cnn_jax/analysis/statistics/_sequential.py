@@ -6,19 +6,27 @@ seeds, each time at one level at which all looks together are at `LEVEL` (Pocock
 1977, by the recursion of Armitage, McPherson and Rowe, JRSS A 132, 1969), applied to p as in
 Jennison and Turnbull, "Group Sequential Methods", 2000, section 4.4. What is decided at a look
 gets no more seeds, and its verdict and interval are those of that look.
+
+A row that has only just been decided would often not be by other seeds. So a study may ask for
+more: that a row be decided, and halves of its seeds say the same. That finds no difference which
+looking until rows are decided would not have found, so its error is no larger.
 """
 
 import functools
 import math
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from cnn_jax.analysis.statistics._family import dunnett_level, dunnett_p
+from cnn_jax.analysis.statistics._replication import replication
 from cnn_jax.analysis.statistics._verdicts import LEVEL, UNDECIDED, Comparison, compare_to_baseline
 
 # From one look to the next the seeds are half as many again.
 _GROWTH = 1.5
+# A verdict replicates if so many random halves of the seeds have it.
+REPLICATES = 0.8
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(96)
 
 
@@ -70,27 +78,41 @@ def look_level(counts: tuple[int, ...], comparisons: int) -> float:
     return float(dunnett_p(2 * stats.norm.sf(bound), comparisons))
 
 
+class Sequential(NamedTuple):
+    """What looking at rows while seeds are added has found.
+
+    Attributes:
+        pairs: each row against the baseline, as of the look that settled it, or else the last one;
+            None at the baseline itself.
+        open: the rows that need more seeds.
+    """
+
+    pairs: list[Comparison | None]
+    open: list[int]
+
+
 def compare_sequentially(
     groups: Sequence[Mapping[int, float]],
     baseline: int,
     counts: Sequence[int],
     equivalent_within: float = 0.002,
-) -> list[Comparison | None]:
-    """Each row against the baseline, as it was decided at the first look that decided it.
+    *,
+    replicated: bool = False,
+) -> Sequential:
+    """Each row against the baseline, as of the first look that settled it.
 
     Args:
         groups: per row its finished accuracies by seed; seeds count from the lowest of all.
         baseline: index of the row that the others are compared with.
         counts: of seeds at each look; those that were not reached yet are not looked at.
         equivalent_within: differences smaller than this do not matter.
-
-    Returns:
-        As `compare_to_baseline`; undecided rows as of the last look.
+        replicated: whether a row is settled only when its verdict is that of `REPLICATES` of the
+            halves of its seeds too; otherwise as soon as it is decided.
     """
     seeds = sorted({seed for group in groups for seed in group})
-    found: list[Comparison | None] = [None] * len(groups)
     if not seeds:
-        return compare_to_baseline(groups, baseline, equivalent_within)
+        return Sequential(compare_to_baseline(groups, baseline, equivalent_within), [])
+    found: list[Comparison | None] = [None] * len(groups)
     level = look_level(tuple(counts), max(1, len(groups) - 1))
     settled: dict[int, str] = {}
     before = 0
@@ -99,10 +121,15 @@ def compare_sequentially(
             break
         seen = [{s: value for s, value in g.items() if s < seeds[0] + count} for g in groups]
         now = compare_to_baseline(seen, baseline, equivalent_within, level, settled)
+        verdicts = [pair.verdict if pair else None for pair in now]
+        shares = replication(seen, baseline, verdicts, equivalent_within) if replicated else None
         for row, pair in enumerate(now):
-            if pair and row not in settled:
-                found[row] = pair
-                if pair.verdict != UNDECIDED:
-                    settled[row] = pair.verdict
+            if pair is None or row in settled:
+                continue
+            found[row] = pair
+            lasting = shares is None or pair.identical or (shares[row] or 0.0) >= REPLICATES
+            if pair.verdict != UNDECIDED and lasting:
+                settled[row] = pair.verdict
         before = count
-    return found
+    rows = (row for row, pair in enumerate(found) if pair and groups[row])
+    return Sequential(found, [row for row in rows if row not in settled])

@@ -67,7 +67,8 @@ class Comparison(NamedTuple):
         p: two-sided, of this comparison alone; None where there is no spread to judge by.
         p_corrected: over all comparisons. Below `LEVEL` exactly where the interval excludes 0.
         p_sign_flip: of the exact test that flips the signs of the differences; None with fewer
-            than two common seeds. It assumes no distribution, and is not corrected.
+            than two common seeds, or if not asked for. It assumes no distribution, and is not
+            corrected.
         verdict: BETTER, WORSE, EQUIVALENT or UNDECIDED.
         seeds_to_decide: of an undecided comparison: the seeds with which it would be decided in
             four cases of five, were the difference and the spread those seen here; None where it is
@@ -177,6 +178,8 @@ def compare_to_baseline(
     equivalent_within: float = 0.002,
     level: float = LEVEL,
     settled: Mapping[int, str] | None = None,
+    *,
+    sign_flips: bool = True,
 ) -> list[Comparison | None]:
     """Each row's accuracies against the baseline's, by Dunnett's test, step down.
 
@@ -193,6 +196,7 @@ def compare_to_baseline(
         level: of all comparisons together; p is given as if it were `LEVEL`.
         settled: verdicts of rows that an earlier look decided: those shown to differ have left the
             family, equivalent ones stay in it.
+        sign_flips: whether `p_sign_flip` is wanted, which takes the most time of many seeds.
 
     Returns:
         One comparison per row, None at the baseline itself.
@@ -212,7 +216,9 @@ def compare_to_baseline(
         p[list(places)] = list(places.values())
         return step_down(p, level)
 
-    found = _compare(groups, pairs, members, correct, equivalent_within, level)
+    found = _compare(
+        groups, pairs, members, correct, equivalent_within, level, sign_flips=sign_flips
+    )
     keys = [(index, baseline) for index in range(len(groups))]
     return [found.get(tested.get(key, key)) for key in keys]
 
@@ -293,6 +299,8 @@ def _compare(
     within: float,
     level: float,
     copies: Mapping[int, int] | None = None,
+    *,
+    sign_flips: bool = True,
 ) -> dict[_Key, Comparison]:
     """The comparison of every pair.
 
@@ -304,8 +312,9 @@ def _compare(
         within: the margin of equivalence.
         level: of all comparisons together.
         copies: rows that are identical to another one, by index.
+        sign_flips: whether `p_sign_flip` is wanted.
     """
-    found = {key: _untested(pair) for key, pair in pairs.items()}
+    found = {key: _untested(pair, sign_flips) for key, pair in pairs.items()}
     if not any(pairs[key].variance > 0 for key in tested):
         return found
     seeds = np.array([len(pairs[key].first) for key in tested])
@@ -354,7 +363,7 @@ def _spread(
     return moderate(values).of_differences(first, second)
 
 
-def _untested(pair: _Pair) -> Comparison:
+def _untested(pair: _Pair, sign_flips: bool) -> Comparison:
     """What is known of a pair before any test."""
     n = len(pair.first)
     if not n:
@@ -365,7 +374,8 @@ def _untested(pair: _Pair) -> Comparison:
     if pair.identical:
         return Comparison(n, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, verdict=EQUIVALENT, identical=True)
     std = math.sqrt(pair.variance)
-    return Comparison(n, mean, std=std, p_sign_flip=sign_flip_p(pair.differences))
+    p = sign_flip_p(pair.differences) if sign_flips else None
+    return Comparison(n, mean, std=std, p_sign_flip=p)
 
 
 def _verdict(difference: float, width: float, decided: bool, within: float) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from cnn_jax.analysis.statistics import UNDECIDED, compare_sequentially
+from cnn_jax.analysis.statistics import compare_sequentially
 from cnn_jax.studies.rounds._search import propose
 from cnn_jax.training.grid import Trial, choose
 
@@ -37,7 +37,7 @@ def next_round(study: "Study", trials: Sequence[Trial]) -> Round | None:
     if not any(trial.chosen for trial in trials):
         more = propose(study, trials)
         return Round(more, tests=False) if more else Round(_reported(study, trials), tests=True)
-    more = _undecided(study, trials)
+    more = _open(study, trials)
     return Round(more, tests=True) if more else None
 
 
@@ -53,8 +53,8 @@ def _anew(study: "Study", trial: Trial, seed: int) -> Trial:
     return replace(next(of_row), tuned=trial.tuned, hparams=trial.hparams, seed=seed)
 
 
-def _undecided(study: "Study", trials: Sequence[Trial]) -> tuple[Trial, ...]:
-    """The seeds up to the next look, of undecided rows and of the baseline."""
+def _open(study: "Study", trials: Sequence[Trial]) -> tuple[Trial, ...]:
+    """The seeds up to the next look, of rows that are not settled and of the baseline."""
     rules, chosen = study.rules, [trial for trial in trials if trial.chosen]
     done = len({trial.seed for trial in chosen})
     following = next((look for look in rules.looks if look > done), None)
@@ -64,12 +64,9 @@ def _undecided(study: "Study", trials: Sequence[Trial]) -> tuple[Trial, ...]:
     for trial in chosen:
         if trial.test_accuracy is not None:
             groups[trial.variant][trial.seed] = trial.test_accuracy
-    found = compare_sequentially(groups, study.baseline, rules.looks, rules.within)
-    rows = [
-        row
-        for row, pair in enumerate(found)
-        if pair and pair.verdict == UNDECIDED and groups[row] and not pair.identical
-    ]
+    rows = compare_sequentially(
+        groups, study.baseline, rules.looks, rules.within, replicated=rules.replicated
+    ).open
     if not rows:
         return ()
     one = {trial.variant: trial for trial in chosen}

@@ -7,6 +7,8 @@ from cnn_jax.analysis.statistics import FEWEST_SEEDS, looks
 from cnn_jax.errors import FIELD, FieldError
 
 REFINE, RANDOM, TPE = "refine", "random", "tpe"
+# When a row gets no more seeds: once it has a verdict, or once halves of its seeds have it too.
+DECIDED, REPLICATED = UNTIL = "decided", "replicated"
 # Seeds that values are chosen on, and nothing is reported of, are counted from here.
 _APART = 10_000
 
@@ -22,6 +24,7 @@ class Rules(NamedTuple):
         tune_seeds: that values are chosen on; those of the study if empty.
         looks: after how many seeds rows are looked at, and get more if they are undecided; none if
             all have the seeds of the study.
+        replicated: whether they get more until halves of their seeds say the same, too.
         within: differences of accuracy smaller than this do not matter, as a fraction.
     """
 
@@ -30,6 +33,7 @@ class Rules(NamedTuple):
     searched: tuple[str, ...] = ()
     tune_seeds: tuple[int, ...] = ()
     looks: tuple[int, ...] = ()
+    replicated: bool = False
     within: float = 0.0
 
     @property
@@ -41,7 +45,8 @@ class Rules(NamedTuple):
 def read_rules(
     search: str = REFINE,
     tune_seeds: int = 0,
-    max_seeds: int | None = None,
+    until: str | None = None,
+    max_seeds: int = 50,
     *,
     seeds: Sequence[int],
     tuned: Sequence[str],
@@ -53,7 +58,8 @@ def read_rules(
     Args:
         search: "refine", "random:64" or "tpe:64".
         tune_seeds: on how many seeds of their own values are chosen; 0 for those of the study.
-        max_seeds: up to how many seeds an undecided row gets; None for those of the study.
+        until: one of `UNTIL`: when a row gets no more seeds; None for those of the study.
+        max_seeds: the most that it gets then.
         seeds: of the study.
         tuned: names of the numbers that are tuned.
         given: names of the axes whose values are given.
@@ -75,16 +81,16 @@ def read_rules(
             f"{FIELD.tune_seeds}={tune_seeds}: nothing is tuned; give {FIELD.tune}=learning_rate"
         )
     found: tuple[int, ...] = ()
-    if max_seeds is not None:
+    if until is not None:
         if len(seeds) < FEWEST_SEEDS or max_seeds <= len(seeds):
             raise FieldError(
-                f"{FIELD.until}=decided looks first after {FIELD.seeds}={len(seeds)}, which must "
+                f"{FIELD.until}={until} looks first after {FIELD.seeds}={len(seeds)}, which must "
                 f"be {FEWEST_SEEDS} or more, and last after {FIELD.max_seeds}={max_seeds}, which "
                 "must be more"
             )
         found = looks(len(seeds), max_seeds)
     apart = tuple(seeds[0] + _APART + place for place in range(tune_seeds))
-    return Rules(kind, tries, searched, apart, found, within)
+    return Rules(kind, tries, searched, apart, found, until == REPLICATED, within)
 
 
 def _kind(search: str) -> tuple[str, int]:

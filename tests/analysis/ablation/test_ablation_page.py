@@ -330,9 +330,12 @@ def test_seeds_that_were_added_are_said():
     record = dataclasses.replace(sweeps.few(), looks=(3, 5, 8))
     assert "looked at after 3, 5 and 8 seeds" in markdown_table(record)
     values = np.array([t.test_accuracy for t in record.trials]).reshape(4, 5)
-    found = compare_sequentially([dict(enumerate(row)) for row in values], 0, (3, 5, 8))
+    found = compare_sequentially([dict(enumerate(row)) for row in values], 0, (3, 5, 8)).pairs
     rows = {summary.variant: summary.comparison for summary in summarize(record)}
     assert [rows[index] for index in range(4)] == found
+    assert "that were undecided: looked" in markdown_table(record)
+    lasting = markdown_table(dataclasses.replace(record, replicated=True))
+    assert "fewer than 80% of random halves of the seeds shared: looked" in lasting
 
 
 def test_a_pilot_says_what_a_difference_takes():
