@@ -22,6 +22,7 @@ from cnn_jax.analysis.statistics import (
     LEVEL,
     UNDECIDED,
     WORSE,
+    compare_sequentially,
     compare_to_baseline,
     look_level,
     looks,
@@ -30,9 +31,10 @@ from cnn_jax.analysis.statistics import (
     step_down,
     two_sided_p,
 )
+from cnn_jax.studies.rounds import REPLICATED, UNTIL
 
 FLAGS = flags.FLAGS
-flags.DEFINE_integer("tables", 5000, "Simulated sweeps for each number.", lower_bound=1)
+flags.DEFINE_integer("tables", 10_000, "Simulated sweeps for each number.", lower_bound=1)
 flags.DEFINE_integer("random_seed", 0, "Of the draws.")
 # The sweep that the file is of, README's own at its learning rate.
 TWELVE_SEEDS = Path(__file__).with_name("twelve_seeds.csv")
@@ -214,6 +216,7 @@ def _until_decided(accuracies: np.ndarray, counts: Sequence[int], level: float) 
 
 
 LOOKS = (3, 30)
+LOOKS_ANEW = (6, 60)
 
 
 def sequential(rng: np.random.Generator, tables: int) -> Iterator[list[str]]:
@@ -233,6 +236,30 @@ def sequential(rng: np.random.Generator, tables: int) -> Iterator[list[str]]:
             _percent(found.decided.mean()),
             f"{found.seeds.mean():.1f}",
         ]
+
+
+def anew(rng: np.random.Generator, tables: int) -> Iterator[list[str]]:
+    """Rows of the table of what a new study says of rows whose seeds were added."""
+    counts, rows = looks(*LOOKS_ANEW), 5
+    kind = spreads(rows)["equal"]
+    drawn, _ = draw(kind, rng, tables, 2 * counts[-1], EFFECTS[10])
+    for until in UNTIL:
+        same, used, settled = [], [], 0
+        for table in drawn:
+            study, other = (
+                [dict(enumerate(row)) for row in half] for half in np.split(table, 2, axis=-1)
+            )
+            found = compare_sequentially(study, 0, counts, replicated=until == REPLICATED)
+            settled += rows - 1 - len(found.open)
+            for row, pair in enumerate(found.pairs):
+                if pair is None or row in found.open:
+                    continue
+                again = [{seed: values[seed] for seed in range(pair.n)} for values in other]
+                new = compare_to_baseline(again, 0, sign_flips=False)[row]
+                same.append(new is not None and new.verdict == pair.verdict)
+                used.append(pair.n)
+        share = settled / (len(drawn) * (rows - 1))
+        yield [until, _percent(share), f"{np.mean(used):.1f}", _percent(float(np.mean(same)))]
 
 
 def simulated(rng: np.random.Generator, tables: int) -> Iterator[list[str]]:
@@ -257,7 +284,7 @@ def simulated(rng: np.random.Generator, tables: int) -> Iterator[list[str]]:
 def _mean_coverage(accuracies: np.ndarray, truth: np.ndarray) -> float:
     """How many of the rows' own intervals hold the true mean."""
     held = []
-    for table, means in zip(accuracies[:200], truth, strict=False):
+    for table, means in zip(accuracies[:2000], truth, strict=False):
         for row, mean in zip(table, means, strict=True):
             found = mean_over_seeds(np.clip(row, 0.0, 1.0).tolist())
             assert found.low is not None and found.high is not None
@@ -393,6 +420,12 @@ how many of {tables:,} tables a difference is found at any look where there is n
 comes of looking as if the number of seeds had been set before. Power and mean number of seeds where
 all rows differ by {effect:g} standard deviations of the paired differences.
 """,
+    """`--until=replicated` adds them also to rows whose verdict fewer than four of five random halves
+of their seeds share. It finds no difference that the other would not have found. What is it good
+for? {tables} sweeps of five rows that vary equally and differ by {effect:g} standard deviations,
+looked at after {counts} seeds; of the rows that were settled, the mean number of seeds, and how
+many have the same verdict in a new study with as many other seeds.
+""",
     """## Twelve real seeds
 
 What all twelve seeds say of
@@ -434,7 +467,12 @@ def document(seed: int, tables: int) -> Iterator[str]:
         sequential(rng, fewer),
     )
     yield ""
-    yield _TEXT[3].format(command=COMMAND)
+    *first, last = looks(*LOOKS_ANEW)
+    counts, fewer = f"{', '.join(map(str, first))} and {last}", max(1, tables // 100)
+    yield _TEXT[3].format(counts=counts, tables=fewer, effect=EFFECTS[10])
+    yield from _table(("until", "settled", "seeds of a row", "the same anew"), anew(rng, fewer))
+    yield ""
+    yield _TEXT[4].format(command=COMMAND)
     yield from _table(
         (
             *("seeds", "row", "verdict of twelve"),
@@ -444,7 +482,7 @@ def document(seed: int, tables: int) -> Iterator[str]:
         itertools.chain.from_iterable(map(replicated, (3, 5, 8))),
     )
     yield ""
-    yield _TEXT[4]
+    yield _TEXT[5]
     yield from _table(("seeds", model, before), of_chance(np.random.default_rng(seed), tables))
 
 

@@ -7,7 +7,7 @@ from cnn_jax.analysis.statistics._family import (
 from cnn_jax.analysis.statistics._proportions import mean_interval, wilson_interval
 from cnn_jax.analysis.statistics._replication import replication, seeds_to_detect
 from cnn_jax.analysis.statistics._sequential import (
-    REPLICATES, Sequential, compare_sequentially, crossing, look_level, looks,
+    REPLICATES, Sequential, compare_sequentially, look_level, looks,
 )
 from cnn_jax.analysis.statistics._spread import (
     Rows, Spread, half_width, moderate, two_sided_p,
@@ -21,7 +21,7 @@ from cnn_jax.analysis.statistics._verdicts import (
 __all__ = [
     "BETTER", "Comparison", "EQUIVALENT", "FEWEST_SEEDS", "LEVEL", "MOST_SEEDS", "POWER",
     "REPLICATES", "Rows", "SeedMean", "Sequential", "Spread", "UNDECIDED", "WORSE", "all_pairs",
-    "compare_all", "compare_each", "compare_sequentially", "compare_to_baseline", "crossing",
+    "compare_all", "compare_each", "compare_sequentially", "compare_to_baseline",
     "dunnett_level", "dunnett_p", "half_width", "look_level", "looks", "mean_interval",
     "mean_over_seeds", "moderate", "replication", "seeds_to_detect", "sidak", "sign_flip_p",
     "smallest_exact_p", "step_down", "tukey_level", "tukey_p", "two_sided_p", "wilson_interval",

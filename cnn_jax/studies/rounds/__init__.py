@@ -8,9 +8,10 @@ function of the trials before it, so a study that was interrupted goes on to the
 
 from cnn_jax.studies.rounds._budget import budget_plans
 from cnn_jax.studies.rounds._next import Round, next_round
-from cnn_jax.studies.rounds._rules import REFINE, UNTIL, Rules, read_rules
+from cnn_jax.studies.rounds._rules import REFINE, REPLICATED, UNTIL, Rules, read_rules
 from cnn_jax.studies.rounds._search import limits
 
 __all__ = [
-    "REFINE", "Round", "Rules", "UNTIL", "budget_plans", "limits", "next_round", "read_rules",
+    "REFINE", "REPLICATED", "Round", "Rules", "UNTIL", "budget_plans", "limits", "next_round",
+    "read_rules",
 ]  # fmt: skip
