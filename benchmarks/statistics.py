@@ -420,11 +420,11 @@ how many of {tables:,} tables a difference is found at any look where there is n
 comes of looking as if the number of seeds had been set before. Power and mean number of seeds where
 all rows differ by {effect:g} standard deviations of the paired differences.
 """,
-    """`--until=replicated` adds them also to rows whose verdict fewer than four of five random halves
-of their seeds share. It finds no difference that the other would not have found. What is it good
-for? {tables} sweeps of five rows that vary equally and differ by {effect:g} standard deviations,
-looked at after {counts} seeds; of the rows that were settled, the mean number of seeds, and how
-many have the same verdict in a new study with as many other seeds.
+    """`--until=replicated` adds them also to rows whose verdict fewer than four of five random
+halves of their seeds share. It finds no difference that the other would not have found. What is it
+good for? {tables} sweeps of five rows that vary equally and differ by {effect:g} standard
+deviations, looked at after {counts} seeds; of the rows that were settled, the mean number of seeds,
+and how many have the same verdict in a new study with as many other seeds.
 """,
     """## Twelve real seeds
 
