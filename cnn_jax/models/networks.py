@@ -29,6 +29,7 @@ MODELS |= {
     "resnet20": Model(partial(resnet, 20), _SHARED),
     "resnet32": Model(partial(resnet, 32), _SHARED),
     "resnet56": Model(partial(resnet, 56), _SHARED),
+    "resnet8": Model(partial(resnet, 8), _SHARED),
     "vgg": Model(vgg, _SHARED | {"width"}),
     "wide_resnet": Model(wide_resnet, _SHARED),
 }

@@ -41,7 +41,7 @@ SIDE = 16
 NAMES = ("bus", "car", "train")
 RNG = np.random.default_rng(0)
 # Of the residual networks that differ in depth alone, the least deep one.
-FAMILIES = sorted(MODELS.keys() - {"resnet32", "resnet56"})
+FAMILIES = sorted(MODELS.keys() - {"resnet20", "resnet32", "resnet56"})
 FIGURES = (
     "page.ranked_guesses",
     "charts.ambiguous_card",

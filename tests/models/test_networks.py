@@ -107,9 +107,9 @@ def test_registries_are_in_order_and_agree():
     assert all(model.options <= choices for model in MODELS.values())
 
 
-# Deeper networks of the function that resnet20 is from are left out: they take long to trace.
+# Deeper networks of the function that resnet8 is from are left out: they take long to trace.
 @pytest.mark.parametrize("normalization", NORMALIZATIONS)
-@pytest.mark.parametrize("name", sorted(MODELS.keys() - {"resnet32", "resnet56"}))
+@pytest.mark.parametrize("name", sorted(MODELS.keys() - {"resnet20", "resnet32", "resnet56"}))
 def test_tap_sees_every_layer_and_the_logits_have_the_right_shape(name: str, normalization: str):
     architecture = Architecture(
         model=name, normalization=normalization, dropout=True, **small(name)
@@ -269,7 +269,7 @@ def test_dropout_layers_drop_different_values():
     "model, normalization",
     [
         ("cnn", "group"),
-        *((name, "batch") for name in sorted(MODELS.keys() - {"resnet32", "resnet56"})),
+        *((name, "batch") for name in sorted(MODELS.keys() - {"resnet20", "resnet32", "resnet56"})),
     ],
 )
 def test_bfloat16_stays_what_it_is(model: str, normalization: str):

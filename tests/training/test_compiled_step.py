@@ -17,7 +17,7 @@ from cnn_jax.training import Config, Examples, Task, hyperparameters, make_run
 from cnn_jax.training.programs import compile_epoch
 
 # The other residual networks are made of the layers of resnet20.
-SAME_LAYERS = {"resnet18", "resnet32", "resnet56", "wide_resnet"}
+SAME_LAYERS = {"resnet8", "resnet18", "resnet32", "resnet56", "wide_resnet"}
 EXAMPLES = 8
 
 
