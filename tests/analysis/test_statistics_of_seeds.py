@@ -179,7 +179,7 @@ def brute_force(values):
     worth, evidence, freedom, variance = map(np.array, zip(*found, strict=True))
     odds = np.exp(evidence - evidence.max())
     own = odds * (worth == 0.25)
-    return 0.83 * odds / odds.sum() + 0.17 * own / own.sum(), freedom, variance
+    return 0.85 * odds / odds.sum() + 0.15 * own / own.sum(), freedom, variance
 
 
 @pytest.mark.parametrize(("rows", "seeds"), [(2, 3), (4, 3), (6, 8)])

@@ -23,7 +23,7 @@ from jaxtyping import Bool, Float
 # (`python -m benchmarks.statistics`).
 _WORTH = np.array([0.25, 1.0, 4.0, 16.0])
 _PRIOR = (1 + _WORTH / 4) ** -1
-_OWN = 0.17
+_OWN = 0.15
 # The common variance, as the logarithm of its ratio to the rows' mean variance.
 _LOG_COMMON = np.linspace(-4.0, 2.0, 9)
 # The standard deviation goes with this power of accuracy * (1 - accuracy): 0 the same in all rows,
