@@ -1,9 +1,12 @@
-"""Texts that others wrote (names of files, classes, labels), as they can be shown and passed on."""
+"""Texts of others (names of files, classes, labels) as they can be shown, and words of our own."""
 
 import re
+from collections.abc import Iterable
 
 # What a terminal obeys (control characters), and what turns the direction of all that follows.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+# So many names are listed before the rest are counted.
+_LISTED = 8
 # What bytes that are no text become in the names of files (PEP 383).
 _NO_TEXT = re.compile("[\ud800-\udfff]")
 # What a spreadsheet takes for the beginning of a formula.
@@ -45,3 +48,11 @@ def _is_number(text: str) -> bool:
 def count(number: int, what: str) -> str:
     """The number with its noun: "1 seed", "3 seeds"."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def listed(names: Iterable[str]) -> str:
+    """One name or more in a sentence: "relu, elu and gelu"; beyond eight, how many more."""
+    names = list(names)
+    if len(names) > _LISTED + 1:
+        names = [*names[:_LISTED], f"{len(names) - _LISTED} more"]
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

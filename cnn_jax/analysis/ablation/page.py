@@ -12,13 +12,11 @@ from cnn_jax.analysis.ablation.breakdown.budget import budget_chart, variance_bu
 from cnn_jax.analysis.ablation.breakdown.effects import effects
 from cnn_jax.analysis.ablation.breakdown.images import by_image
 from cnn_jax.analysis.ablation.explore import explored
+from cnn_jax.analysis.ablation.method import baseline_words, coverage, method
 from cnn_jax.analysis.ablation.notes import (
-    baseline_words,
     block_words,
-    coverage,
     effect_words,
     marks,
-    method,
     minutes_text,
     outcome,
     warnings,

@@ -7,17 +7,15 @@ import re
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from cnn_jax.analysis.ablation.notes import (
+from cnn_jax.analysis.ablation.method import (
     baseline_words,
     choice_words,
     correction,
     coverage,
     looks_words,
-    marked,
-    marks,
     tested_comparisons,
-    warnings,
 )
+from cnn_jax.analysis.ablation.notes import marked, marks, warnings
 from cnn_jax.analysis.ablation.records import DATASET, NOT_READ, SweepRecord
 from cnn_jax.analysis.ablation.summaries import VariantSummary, compare_pairs, mean_text, summarize
 from cnn_jax.analysis.statistics import MOST_SEEDS, UNDECIDED, Comparison

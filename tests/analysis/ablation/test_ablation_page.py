@@ -26,7 +26,8 @@ from cnn_jax.analysis.ablation import (
     summary_csv,
     table_rows,
 )
-from cnn_jax.analysis.ablation.notes import method, warnings
+from cnn_jax.analysis.ablation.method import method
+from cnn_jax.analysis.ablation.notes import warnings
 from cnn_jax.analysis.statistics import (
     compare_all,
     compare_sequentially,
