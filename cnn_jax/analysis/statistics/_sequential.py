@@ -23,7 +23,13 @@ from jaxtyping import Float
 
 from cnn_jax.analysis.statistics._family import dunnett_level, dunnett_p
 from cnn_jax.analysis.statistics._replication import replication
-from cnn_jax.analysis.statistics._verdicts import LEVEL, UNDECIDED, Comparison, compare_to_baseline
+from cnn_jax.analysis.statistics._verdicts import (
+    LEVEL,
+    UNDECIDED,
+    Comparison,
+    compare_to_baseline,
+    sign_flip_p,
+)
 
 # From one look to the next the seeds are half as many again.
 _GROWTH = 1.5
@@ -118,21 +124,29 @@ def compare_sequentially(
     found: list[Comparison | None] = [None] * len(groups)
     level = look_level(tuple(counts), max(1, len(groups) - 1))
     settled: dict[int, str] = {}
+    last: dict[int, int] = {}
     before = 0
     for count in counts:
         if seeds[0] + before > seeds[-1]:
             break
         seen = [{s: value for s, value in g.items() if s < seeds[0] + count} for g in groups]
-        now = compare_to_baseline(seen, baseline, equivalent_within, level, settled)
+        now = compare_to_baseline(
+            seen, baseline, equivalent_within, level, settled, sign_flips=False
+        )
         verdicts = [pair.verdict if pair else None for pair in now]
         shares = replication(seen, baseline, verdicts, equivalent_within) if replicated else None
         for row, pair in enumerate(now):
             if pair is None or row in settled:
                 continue
-            found[row] = pair
+            found[row], last[row] = pair, seeds[0] + count
             lasting = shares is None or pair.identical or (shares[row] or 0.0) >= REPLICATES
             if pair.verdict != UNDECIDED and lasting:
                 settled[row] = pair.verdict
         before = count
+    for row, pair in enumerate(found):
+        if pair and pair.n > 1:
+            common = sorted(groups[row].keys() & groups[baseline].keys())
+            pairs = [groups[row][s] - groups[baseline][s] for s in common if s < last[row]]
+            found[row] = pair._replace(p_sign_flip=sign_flip_p(np.array(pairs)))
     rows = (row for row, pair in enumerate(found) if pair and groups[row])
     return Sequential(found, [row for row in rows if row not in settled])

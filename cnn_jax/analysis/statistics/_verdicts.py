@@ -6,10 +6,10 @@ Dunnett's against a baseline, Tukey's for all pairs.
 """
 
 import bisect
+import functools
 import itertools
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from functools import partial
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -242,7 +242,7 @@ def compare_all(
         if pair.identical:
             copies.setdefault(second, first)
     rows = max(2, len({row for key in members for row in key} - copies.keys()))
-    correct = partial(all_pairs, rows=rows)
+    correct = functools.partial(all_pairs, rows=rows)
     return _compare(groups, pairs, members, correct, equivalent_within, level, copies)
 
 
@@ -390,7 +390,13 @@ def sign_flip_p(differences: Float[np.ndarray, "seeds"]) -> float:
     It assumes only that a difference and its negative are equally likely if there is none. Fisher,
     "The Design of Experiments", 1935, section 21. Exact up to 16 seeds, beyond by 65,536 draws.
     """
-    n = len(differences)
+    return _sign_flip_p(tuple(differences.tolist()))
+
+
+@functools.lru_cache(maxsize=1024)
+def _sign_flip_p(values: tuple[float, ...]) -> float:
+    """The same, once for all tables of a sweep."""
+    differences, n = np.array(values), len(values)
     if 2**n <= _FLIPS:
         signs = 1 - 2 * (np.arange(2**n)[:, None] >> np.arange(n) & 1)
     else:
