@@ -16,6 +16,9 @@ function span(values) {
   return [low - room, high + room];
 }
 
+// Counts of parameters may differ in their last digits only.
+const exact = value => Math.abs(value) < 1000 ? short(value) : Math.round(value).toLocaleString("en");
+
 function scatter(box, rows, along) {
   const points = rows.filter(row => row.mean !== null && row[along] !== null).map(row => ({ row, x: row[along], y: row.mean }));
   if (!points.length) return box.replaceChildren(node("p", {}, "No row has both numbers."));
@@ -28,7 +31,7 @@ function scatter(box, rows, along) {
   const said = node("p", { role: "status", class: "note" }, "The line is the frontier: nothing to its left is more accurate. Point at a row, or reach it by Tab, for its name.");
   shown.line(frontier(points).map(({ x, y }) => [x, y]), "third");
   for (const { row, x, y } of points) {
-    const dot = shown.dot("first"), text = `${row.label}: ${percent(y)}, ${sweep.along[along]} ${short(x)}`;
+    const dot = shown.dot("first"), text = `${row.label}: ${percent(y)}, ${sweep.along[along]} ${exact(x)}`;
     dot.move(x, y);
     dot.mark.append(node("title", {}, text));
     dot.mark.setAttribute("tabindex", "0");
@@ -38,7 +41,7 @@ function scatter(box, rows, along) {
   }
   shown.svg.setAttribute("role", "group");
   box.replaceChildren(node("p", { class: "note" }, `mean test accuracy, from ${percent(ys[0])} to ${percent(ys[1])}${below.length ? `; below: ${below.join(", ")}` : ""}`), shown.svg,
-    node("p", { class: "note ends" }, node("span", {}, short(xs[0])), node("span", {}, sweep.along[along]), node("span", {}, short(xs[1]))), said);
+    node("p", { class: "note ends" }, node("span", {}, exact(xs[0])), node("span", {}, sweep.along[along]), node("span", {}, exact(xs[1]))), said);
 }
 
 // Two rows: their paired differences by seed, and their curves over each other.
