@@ -49,7 +49,8 @@ class VariantSummary(NamedTuple):
         comparison: with the baseline; None at the baseline itself, and without one.
         symptoms: how many trials have what of `failures.symptoms`.
         failed: how many trials did not learn.
-        best: whether it has a mean that was not shown to be worse than the highest.
+        best: whether it has a mean that was not shown to be worse than the highest, nor than the
+            baseline.
         replicates: in what share of random halves of the seeds it has the same verdict; None where
             there are too few seeds.
     """
@@ -94,6 +95,8 @@ def summarize(record: SweepRecord) -> list[VariantSummary]:
     comparisons = _comparisons(record, accuracies)
     halves = _halves(record, accuracies, comparisons)
     best = {row for block in _blocks(record) for row in _not_worse(record, accuracies, block)}
+    # What is worse than the baseline is not the best of them, whoever that is.
+    best -= {row for row, pair in enumerate(comparisons) if pair and pair.verdict == WORSE}
     summaries = [
         VariantSummary(
             variant,

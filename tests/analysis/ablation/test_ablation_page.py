@@ -29,6 +29,7 @@ from cnn_jax.analysis.ablation import (
 from cnn_jax.analysis.ablation.method import method
 from cnn_jax.analysis.ablation.notes import warnings
 from cnn_jax.analysis.statistics import (
+    WORSE,
     compare_all,
     compare_sequentially,
     compare_to_baseline,
@@ -386,6 +387,14 @@ def test_parameters_are_in_the_table_where_they_differ():
     table = markdown_table(sweeps.few(parameters=[10, 20, 30, 4000]))
     assert "| parameters |" in table
     assert "| 4,000 |" in table
+
+
+def test_no_row_that_is_worse_than_the_baseline_is_bold():
+    # Of all pairs, some of these are not shown to differ from the highest.
+    found = summarize(sweeps.activations(14))
+    assert not any(summary.best for summary in found if summary.verdict == WORSE)
+    assert sum(summary.verdict == WORSE for summary in found) > 6
+    assert sum(summary.best for summary in found) > 1
 
 
 def test_latex_table():
