@@ -31,6 +31,7 @@ from cnn_jax.analysis.statistics import (
     step_down,
     two_sided_p,
 )
+from cnn_jax.display import listed
 from cnn_jax.studies.rounds import REPLICATED, UNTIL
 
 FLAGS = flags.FLAGS
@@ -459,16 +460,14 @@ def document(seed: int, tables: int) -> Iterator[str]:
         simulated(rng, tables),
     )
     yield ""
-    *first, last = looks(*LOOKS)
-    counts, fewer = f"{', '.join(map(str, first))} and {last}", max(1, tables // 2)
+    counts, fewer = listed(map(str, looks(*LOOKS))), max(1, tables // 2)
     yield _TEXT[2].format(counts=counts, tables=fewer, effect=EFFECTS[10])
     yield from _table(
         ("rows", "spread", "error", "error, naive", "power", "seeds of a row"),
         sequential(rng, fewer),
     )
     yield ""
-    *first, last = looks(*LOOKS_ANEW)
-    counts, fewer = f"{', '.join(map(str, first))} and {last}", max(1, tables // 100)
+    counts, fewer = listed(map(str, looks(*LOOKS_ANEW))), max(1, tables // 100)
     yield _TEXT[3].format(counts=counts, tables=fewer, effect=EFFECTS[10])
     yield from _table(("until", "settled", "seeds of a row", "the same anew"), anew(rng, fewer))
     yield ""

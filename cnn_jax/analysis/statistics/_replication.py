@@ -1,6 +1,7 @@
 """Would a verdict replicate, and how many seeds would show a difference?"""
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -44,10 +45,9 @@ def replication(
     shares: list[float | None] = []
     for row, (group, verdict) in enumerate(zip(groups, verdicts, strict=True)):
         seeds = max(group, default=first) - first + 1
-        last = first + next((count for count in counts if count >= seeds), max(seeds, *counts, 0))
+        end = first + next((count for count in counts if count >= seeds), math.inf)
         table = tuple(
-            tuple(sorted((seed, value) for seed, value in g.items() if not counts or seed < last))
-            for g in groups
+            tuple(sorted((seed, value) for seed, value in g.items() if seed < end)) for g in groups
         )
         said = _halves(table, baseline, equivalent_within)[row]
         known = [half for half in said if half is not None]

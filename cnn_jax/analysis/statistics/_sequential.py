@@ -27,6 +27,7 @@ from cnn_jax.analysis.statistics._verdicts import (
     LEVEL,
     UNDECIDED,
     Comparison,
+    _pair,
     compare_to_baseline,
     sign_flip_p,
 )
@@ -145,8 +146,8 @@ def compare_sequentially(
         before = count
     for row, pair in enumerate(found):
         if pair and pair.n > 1:
-            common = sorted(groups[row].keys() & groups[baseline].keys())
-            pairs = [groups[row][s] - groups[baseline][s] for s in common if s < last[row]]
-            found[row] = pair._replace(p_sign_flip=sign_flip_p(np.array(pairs)))
+            seen_last = {s: value for s, value in groups[row].items() if s < last[row]}
+            differences = _pair(seen_last, groups[baseline]).differences
+            found[row] = pair._replace(p_sign_flip=sign_flip_p(differences))
     rows = (row for row, pair in enumerate(found) if pair and groups[row])
     return Sequential(found, [row for row in rows if row not in settled])

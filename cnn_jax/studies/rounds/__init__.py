@@ -1,9 +1,9 @@
 """Studies in rounds: which trials come next follows from what has come of those before.
 
 A search tries values, looks at validation, and tries more; then every row trains at its best value
-and reads the test split; then seeds are added to rows that are undecided,
-or whose verdict halves of their seeds do not share. Every round is a pure
-function of the trials before it, so a study that was interrupted goes on to the same trials.
+and reads the test split; then seeds are added to rows that are undecided, or whose verdict halves
+of their seeds do not share. Every round is a pure function of the trials before it, so a study that
+was interrupted goes on to the same trials.
 """
 
 from cnn_jax.studies.rounds._budget import budget_plans

@@ -8,7 +8,8 @@ from cnn_jax.errors import FIELD, FieldError
 
 REFINE, RANDOM, TPE = "refine", "random", "tpe"
 # When a row gets no more seeds: once it has a verdict, or once halves of its seeds have it too.
-DECIDED, REPLICATED = UNTIL = "decided", "replicated"
+REPLICATED = "replicated"
+UNTIL = ("decided", REPLICATED)
 # Seeds that values are chosen on, and nothing is reported of, are counted from here.
 _APART = 10_000
 
