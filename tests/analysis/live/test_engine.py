@@ -46,6 +46,7 @@ NETWORKS = {
     ),
     "lenet5": (Architecture(model="lenet5", activation="tanh"), (28, 28)),
     "vgg": (Architecture(model="vgg", normalization="batch", width=0.125), (16, 16)),
+    "resnet8": (Architecture(model="resnet8", normalization="batch"), (9, 10)),
     "resnet20": (Architecture(model="resnet20", normalization="batch"), (9, 8)),
     "resnet32": (Architecture(model="resnet32", normalization="batch"), (6, 4)),
     "resnet56": (Architecture(model="resnet56", normalization="batch"), (4, 4)),
