@@ -36,7 +36,7 @@ def method(record: SweepRecord, summaries: Sequence[VariantSummary]) -> list[tup
     """
     found = [
         ("Sweep", _sweep_words(record)),
-        ("Seeds", _seed_words(record)),
+        ("Seeds", _seed_words(record, summaries)),
         ("Choice", choice_words(record)),
         ("Test split", _test_words(record, summaries)),
         ("Intervals", _interval_words(record, summaries)),
@@ -62,10 +62,13 @@ def _sweep_words(record: SweepRecord) -> str:
     return words
 
 
-def _seed_words(record: SweepRecord) -> str:
+def _seed_words(record: SweepRecord, summaries: Sequence[VariantSummary]) -> str:
     decided = listed([words for name, words in SOURCES.items() if name in record.sources])
+    fewest, all_seeds = min(summary.trials for summary in summaries), len(record.seeds)
+    added = record.looks and fewest < all_seeds
     return (
-        f"{count(len(record.seeds), 'seed')} for each variant: {listed(map(str, record.seeds))}. "
+        f"{f'{fewest} to ' if added else ''}{count(all_seeds, 'seed')} for each variant"
+        f"{', the first of' if added else ':'} {listed(map(str, record.seeds))}. "
         f"A seed decides {decided}, the same for all variants. "
         f"{looks_words(record)}Kernels before an activation began by {record.initialization}."
     )

@@ -338,6 +338,10 @@ def test_seeds_that_were_added_are_said():
     assert "that were undecided: looked" in markdown_table(record)
     lasting = markdown_table(dataclasses.replace(record, replicated=True))
     assert "fewer than 80% of random halves of the seeds shared: looked" in lasting
+    fewer = [t for t in record.trials if t.variant != 2 or t.seed < 3]
+    record = dataclasses.replace(record, trials=fewer)
+    words = dict(method(record, summarize(record)))
+    assert "3 to 5 seeds for each variant, the first of 0, 1, 2, 3 and 4" in words["Seeds"]
 
 
 def test_a_pilot_says_what_a_difference_takes():
