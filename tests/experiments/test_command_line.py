@@ -75,7 +75,7 @@ def test_presets_are_listed_for_the_programs_that_take_them(program, sweep):
     ):
         assert (outcome.code, outcome.err) == (0, "")
         assert {line.split()[0] for line in outcome.out.splitlines()} == expected
-    assert "MNIST in half a minute" in outcome.out
+    assert "MNIST in a quarter of a minute" in outcome.out
 
 
 def test_programs_without_presets_refuse_them(elsewhere: Path):
