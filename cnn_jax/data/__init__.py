@@ -12,10 +12,10 @@ from cnn_jax.data.dataset import (
 )
 from cnn_jax.data.folders import LABELS, RESIZE, match_classes
 from cnn_jax.data.layouts import describe as describe_layouts
-from cnn_jax.data.registry import DATASETS, is_multi_label, load
+from cnn_jax.data.registry import DATASETS, is_multi_label, is_of_files, load
 
 __all__ = [
     "AS_THEY_ARE", "DATASETS", "LABELS", "RESIZE", "Dataset", "PixelRule", "Split",
     "channel_statistics", "describe_layouts", "hold_out", "imbalance", "in_order_of",
-    "is_multi_label", "load", "match_classes", "repeats", "take",
+    "is_multi_label", "is_of_files", "load", "match_classes", "repeats", "take",
 ]

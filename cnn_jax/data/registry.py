@@ -77,6 +77,13 @@ def is_multi_label(
         return False
 
 
+def is_of_files(name_or_path: str | os.PathLike[str]) -> bool:
+    """Whether it is read from a folder or files that are there, and is not a name."""
+    name = os.fspath(name_or_path)
+    path = Path(os.path.expanduser(name))
+    return bool(name) and name not in DATASETS and (path.exists() or bool(_idx_prefix(path)))
+
+
 # Tables of labels lie no deeper.
 _TABLES_DEEP = 2
 

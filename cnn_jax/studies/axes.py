@@ -94,6 +94,7 @@ def lone_study(choices: Choices) -> Study:
     Raises:
         UsageError: if one has no effect with the others, or is out of range.
     """
+    of_run.check_data_choices(choices)
     config = of_run.read_config(choices)
     seed = choices.get("seed", 0)
     numbers, start = of_run.read_hparams(config, choices), choices.get("init_seed")

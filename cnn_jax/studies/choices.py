@@ -46,8 +46,9 @@ DATA: dict[str, Any] = {
 # Where the data set is, which says nothing of what it holds.
 _WHERE = frozenset({"data_dir", "download"})
 PLACE = _WHERE | {"dataset"}
-# How a folder of pictures is read.
-_READING = ("image_size", "resize", "on_error", "labels", "class_pattern")
+# How a folder of pictures is read, a data set by its name not.
+_OF_FILES = ("on_error", "labels", "class_pattern")
+_READING = ("image_size", "resize", *_OF_FILES)
 # The fields of `Architecture` and `Config` that follow from other choices.
 _FOLLOW = frozenset(
     {"architecture", "numbers", "dropout", "clip", "bias_group", "whitening_group", "lookahead"}
@@ -167,9 +168,29 @@ def read_hparams(config: Config, choices: Choices) -> dict[str, float]:
 def without_effect(choices: Choices) -> frozenset[str]:
     """The choices that have no effect with the others: another model's, another optimizer's."""
     others = of_other_models(value_of(choices, "model")) & choices.keys()
+    others |= _of_other_data(choices).keys()
     config = read_config({name: value for name, value in choices.items() if name not in others})
     read = hyperparameters(config).keys() | {"dropout_rate"}
     return frozenset(others | ((known_hyperparameters().keys() & choices.keys()) - read))
+
+
+def check_data_choices(choices: Choices) -> None:
+    """Refuses a choice of how data are read that these data have no use for."""
+    for name, needed in _of_other_data(choices).items():
+        raise FieldError(f"{FIELD[name]}={choices[name]} has no effect without {needed}")
+
+
+def _of_other_data(choices: Choices) -> dict[str, str]:
+    """Such choices, and what they would need. To say what is so anyway is no mistake."""
+    chosen = {name for name in _READING if choices.get(name, DATA[name]) != DATA[name]}
+    found = {}
+    if "resize" in chosen and value_of(choices, "image_size") is None:
+        found["resize"] = str(FIELD.image_size)
+    dataset = value_of(choices, "dataset")
+    if not data.is_of_files(dataset):
+        files = f"a folder or files: {FIELD.dataset}={dataset} is none here"
+        found |= {name: files for name in _OF_FILES if name in chosen}
+    return found
 
 
 def read_pool(

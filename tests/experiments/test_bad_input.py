@@ -95,6 +95,16 @@ def test_flags(program, digits: Path, elsewhere: Path, flags: list[str], message
     assert not any(elsewhere.iterdir())
 
 
+def test_how_data_are_read_has_no_effect_on_others(program, digits: Path):
+    for flags, message in (
+        (["--dataset=mnist", "--on_error=skip"], "--on_error=skip has no effect without a folder"),
+        (["--dataset=mnist", "--labels=folders"], "--dataset=mnist is none here"),
+        (["--dataset=cifar10", "--class_pattern={class}.*"], "--dataset=cifar10 is none here"),
+        ([f"--dataset={digits}", "--resize=pad"], "no effect without --image_size"),
+    ):
+        fails(program(*flags), message)
+
+
 def test_model_without_the_flag_and_too_small_images(program, digits: Path, elsewhere: Path):
     fails(
         program(f"--dataset={digits}", "--model=lenet5", "--filters=4"),
