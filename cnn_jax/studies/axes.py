@@ -266,7 +266,9 @@ def trial_choices(study: Study, trial: Trial) -> dict[str, Any]:
             if text == variant[axis.name]:
                 multiple = isinstance(value, Multiple)
                 choices[axis.name] = trial.hparams[axis.name] if multiple else value
-    return choices
+    # Of what holds for all, another row may have no use for a part.
+    unread = of_run.without_effect(choices)
+    return {name: value for name, value in choices.items() if name not in unread}
 
 
 def _first_values(name: str, rules: Rules) -> tuple[Value, ...]:

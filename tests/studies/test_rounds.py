@@ -89,6 +89,15 @@ def test_a_number_with_an_end_is_searched_up_to_it():
     assert max(chosen) == pytest.approx(limits("momentum", 0.9).high, rel=2e-3)
 
 
+@pytest.mark.parametrize("search", [None, "random:12"])
+def test_a_number_with_a_beginning_is_searched_down_to_it(search):
+    rows = Axis("activation", (Value("relu", "relu"), Value("tanh", "tanh")))
+    rules = {} if search is None else {"search": search}
+    study = make_study([rows], ["lookahead_period"], 1, {"optimizer": "sgd", "epochs": 1}, **rules)
+    _, done = run(study, lambda trial: 0.9 - 1e-3 * trial.tuned["lookahead_period"])
+    assert min(trial.tuned["lookahead_period"] for trial in done) >= 1
+
+
 def test_two_numbers_are_searched_together():
     study = make_study(
         [Axis("activation", (Value("relu", "relu"), Value("tanh", "tanh")))],

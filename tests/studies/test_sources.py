@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cnn_jax.errors import UsageError
-from cnn_jax.studies.axes import make_study, trial_choices
+from cnn_jax.studies.axes import lone_study, make_study, trial_choices
 from cnn_jax.studies.planning import CellPlan, Prepared
 from cnn_jax.studies.rounds import budget_plans
 from cnn_jax.training.grid import Axis, Value
@@ -98,6 +98,30 @@ def test_the_budget_has_a_trial_for_every_source_and_seed():
         if t.seed == 7
     }
     assert splits == {"init": 0, "order": 0, "split": 2}
+
+
+def test_the_budget_of_a_tuned_sweep_is_trained_beside_its_tuning_seeds():
+    rates = Axis("learning_rate", (Value("0.1", 0.1), Value("0.3", 0.3)))
+    made = make_study(
+        [*AXES, rates], ["learning_rate"], 3, {}, sources=("init", "order"), tune_seeds=2
+    )
+    prepared = Prepared(made, [plan(cell) for cell in made.grid.cells])
+    reported = [replace(trial, seed=seed) for trial in finished(made)[:2] for seed in (0, 1, 2)]
+    found = [t for item in budget_plans(prepared, reported) for t in item.cell.trials]
+    assert [(t.source, t.seed) for t in found] == [
+        ("init", 1), ("init", 2), ("order", 1), ("order", 2),
+    ]  # fmt: skip
+
+
+def test_a_row_is_a_lone_run_without_what_others_read():
+    """What is given once holds for all; rows that do not read it are trained without."""
+    models = Axis("model", tuple(Value(name, name) for name in ("cnn", "lenet5")))
+    optimizers = Axis("optimizer", tuple(Value(name, name) for name in ("sgd", "momentum")))
+    made = make_study([models, optimizers], [], 1, {"filters": ["8"], "momentum": 0.8})
+    for cell in made.grid.cells:
+        for trial in cell.trials:
+            (alone,) = lone_study(trial_choices(made, trial)).grid.cells
+            assert (alone.config, alone.trials[0].hparams) == (cell.config, trial.hparams)
 
 
 def test_no_budget_where_nothing_was_asked_or_trained():

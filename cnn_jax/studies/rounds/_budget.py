@@ -47,12 +47,14 @@ def budget_plans(prepared: "Prepared", trials: Sequence[Trial]) -> "list[CellPla
 
 
 def _place(prepared: "Prepared", seed: int) -> int:
-    """The cell in which the baseline has this seed."""
-    wanted = prepared.study.baseline, seed
+    """The cell of the baseline; where seeds split the data, that of this seed."""
+    study = prepared.study
+    apart = "split" in study.sources
     return next(
         place
         for place, plan in enumerate(prepared.plans)
-        if any((trial.variant, trial.seed) == wanted for trial in plan.cell.trials)
+        for trial in plan.cell.trials
+        if trial.variant == study.baseline and (trial.seed == seed or not apart)
     )
 
 

@@ -37,11 +37,19 @@ _BATCH = 8
 
 
 class Limits(NamedTuple):
-    """The smallest and the largest value of a number that are tried, and where its range ends."""
+    """The smallest and the largest value of a number that are tried.
+
+    Attributes:
+        low: the smallest.
+        high: the largest.
+        end: where its range ends.
+        default: its own.
+    """
 
     low: float
     high: float
     end: float
+    default: float
 
 
 def limits(name: str, default: float) -> Limits:
@@ -51,8 +59,10 @@ def limits(name: str, default: float) -> Limits:
         name: of the number.
         default: more than 0.
     """
-    end = known_hyperparameters()[name].interval.high
-    return Limits(default / _FARTHEST, min(default * _FARTHEST, end * (1 - _BEFORE_END)), end)
+    interval = known_hyperparameters()[name].interval
+    begin, end = interval.low, interval.high
+    low = max(default / _FARTHEST, begin if begin in interval else begin * (1 + _BEFORE_END))
+    return Limits(low, min(default * _FARTHEST, end * (1 - _BEFORE_END)), end, default)
 
 
 class _Row(NamedTuple):
@@ -198,10 +208,9 @@ def _around(row: _Row) -> Iterator[dict[str, float]]:
 
 def _bounds(row: _Row) -> dict[str, tuple[float, float]]:
     """What a draw lies between."""
-    share = _FARTHEST / _DRAWN
     return {
-        name: (bounds.low * share, min(bounds.low * _FARTHEST * _DRAWN, bounds.high))
-        for name, bounds in row.limits.items()
+        name: (max(default / _DRAWN, low), min(default * _DRAWN, high))
+        for name, (low, high, _, default) in row.limits.items()
     }
 
 
