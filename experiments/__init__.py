@@ -55,15 +55,3 @@ def module_of(main: Callable[..., None]) -> str:
 def as_started() -> str:
     """The command line of this process, as a shell takes it."""
     return f"{command(Path(sys.argv[0]).stem)} {shlex.join(sys.argv[1:])}".rstrip()
-
-
-def _end_quietly(*_: object) -> None:
-    os.write(2, b"error: interrupted\n")
-    os._exit(130)
-
-
-# While a program imports what it needs, an interruption has nothing to write down: `launch` takes
-# the signal over.
-_started = sys.argv[:1] == ["-m"] or Path(sys.argv[0]).name == "cnn_jax"
-if _started and signal.getsignal(signal.SIGINT) == signal.default_int_handler:
-    signal.signal(signal.SIGINT, _end_quietly)

@@ -3,6 +3,7 @@
 Every augmentation with its defaults, or with --augment each one of that text.
 """
 
+import re
 from pathlib import Path
 
 import jax
@@ -53,8 +54,9 @@ def main() -> None:
 def _name(call: AugmentationCall, text: str) -> str:
     """As it was asked for, or else with the strength that is its default."""
     strength = "".join(f":{value:.3g}" for value in call.values[:1] if not isinstance(value, str))
-    asked = (part.strip() for part in text.split(",") if call.name in part)
-    return next(asked, f"{call.name}{strength}")
+    asked = (part.strip() for part in re.split(r"[,+]", text))
+    named = (part for part in asked if part.partition(":")[0].strip() == call.name)
+    return next(named, f"{call.name}{strength}")
 
 
 def _draw(

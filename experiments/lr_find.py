@@ -28,7 +28,7 @@ from cnn_jax.training.loop import fitting
 from . import as_started, command_line
 from .flags import axes, machine, options
 from .launch import launch, terminal
-from .runs import plan, saved_run
+from .runs import plan, saved_run, study
 from .runs.progress import MovingBar, move, pace
 
 FLAGS = flags.FLAGS
@@ -49,7 +49,7 @@ def main() -> None:
     page = Path(FLAGS.out or _PAGE)
     if not page.absolute().parent.is_dir():
         raise UsageError(f"--out={page}: there is no folder {page.parent}")
-    (cell,) = prepare(read(), machine.shape_for_trials).plans
+    (cell,) = prepare(read(), machine.shape_for_trials, init_from=study.start()).plans
     tried = try_rates(console, cell)
     _print(console, tried)
     title = f"{cell.config.architecture.model} on {cell.loaded.dataset.name}"
@@ -77,7 +77,7 @@ def read() -> Study:
 
 def try_rates(console: Console, cell: CellPlan) -> list[TriedRate]:
     """Trains once with every rate; what has come of each, in rising order."""
-    placed, trials, epochs = cell.place(), cell.cell.trials, cell.config.epochs
+    placed, trials, epochs = cell.place(FLAGS.shard_data), cell.cell.trials, cell.config.epochs
     trainer = Trainer(cell.run, placed.train, placed.validation, cell.vectorization, cell.mesh)
     columns = SpinnerColumn(), TextColumn("{task.description}"), MovingBar(), TimeElapsedColumn()
     found: list[TriedRate] = []

@@ -8,6 +8,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,18 +29,21 @@ from cnn_jax.api._arguments import (
     read_choices,
     read_value,
     share_devices,
+    start_of,
     used_files,
 )
 from cnn_jax.api._progress import progress_bar, say_in_notebook
 from cnn_jax.extend import kept_paths, loaded_files
 from cnn_jax.studies.axes import Multiple, Study, make_study
 from cnn_jax.studies.cells import run_cells
+from cnn_jax.studies.choices import FIELDS
 from cnn_jax.studies.data_record import write_records
-from cnn_jax.studies.kept_trials import WHICH, Keeper
+from cnn_jax.studies.kept_trials import WHICH, Keeper, flag_text
 from cnn_jax.studies.planning import prepare
 from cnn_jax.studies.rounds import REFINE, UNTIL
 from cnn_jax.studies.run_directory import RunDirectory, environment, is_begun
 from cnn_jax.studies.sweep import COMPARISONS, sweep_choices, sweep_record
+from cnn_jax.training import known_hyperparameters
 from cnn_jax.training.grid import Axis, Value, split_axis
 
 if TYPE_CHECKING:
@@ -114,7 +118,7 @@ class Comparison:
     path: Path
 
     def table(self) -> Table:
-        """A row for each variant: accuracy with its interval, and the difference to the first."""
+        """A row for each variant: accuracy with its interval, the difference to the baseline."""
         rows = [dict(row) for row in csv.DictReader(io.StringIO(summary_csv(self.record)))]
         return Table([{k: _number(v) for k, v in r.items()} for r in rows], self._markdown)
 
@@ -269,12 +273,14 @@ def ablate(
             )
         if prune and not study.tuned:
             raise ArgumentError("prune stops tuned values that fall behind, but nothing is tuned")
-        prepared = prepare(study, share_devices)
+        prepared = prepare(study, share_devices, init_from=start_of(fixed))
         directory = _directory(workdir)
         # What goes with this process need not be kept.
         kept = workdir is not None
         files = used_files([fixed, *_chosen(study)]) if kept else loaded_files()
         shown = _flagfile(study, fixed, directory.path, [file.name for file in files])
+        shown += f"--baseline={','.join(f'{a}={v}' for a, v in wanted.items())}\n" if wanted else ""
+        shown += "--prune\n" if prune else ""
         shown += f"--sources={','.join(sources)}\n" if sources else ""
         shown += f"--compare={compare}\n--equivalent_within={equivalent_within:g}\n"
         shown += f"--until={until}\n--max_seeds={max_seeds}\n" if until else ""
@@ -326,13 +332,21 @@ def _axis(name: str, values: Sequence[Any]) -> Axis:
 
 
 def _value(name: str, item: Any) -> Any:
-    if isinstance(item, str) and item.startswith("x") and item[1:].replace(".", "").isdecimal():
-        return Multiple(float(item[1:]))
-    try:
-        number = float(item) if isinstance(item, str) else item
-    except ValueError:
-        number = item
-    return read_value(name, number)
+    found = _parsed(name, item) if isinstance(item, str) else item
+    return found if isinstance(found, Multiple) else read_value(name, found)
+
+
+def _parsed(name: str, text: str) -> Any:
+    """A value as the program takes it: a list with `+`, a multiple of the default with `x`."""
+    if isinstance(FIELDS.get(name), tuple):
+        return [] if text == "none" else text.split("+")
+    with suppress(ValueError):
+        if name in known_hyperparameters() and text.startswith("x"):
+            return Multiple(float(text[1:]))
+    for number in (int, float):
+        with suppress(ValueError):
+            return number(text)
+    return text
 
 
 def _text(name: str, item: Any) -> str:
@@ -350,9 +364,7 @@ def _chosen(study: Study) -> list[dict[str, Any]]:
 def _flagfile(study: Study, fixed: Mapping[str, Any], path: Path, files: list[str]) -> str:
     """A flagfile that repeats a sweep, where its data have a name."""
     lines = [f"--extend={file}" for file in kept_paths(path, files)]
-    for name, value in sorted(fixed.items()):
-        text = ",".join(map(str, value)) if isinstance(value, tuple | list) else value
-        lines.append(f"--{name}={text}")
+    lines += [flag_text(name, value) for name, value in sorted(fixed.items())]
     lines += [
         f"--vary={axis.name}={','.join(value.text for value in axis.values)}"
         for axis in study.axes

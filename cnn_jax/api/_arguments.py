@@ -19,7 +19,8 @@ from cnn_jax.models import MODELS, NORMALIZATIONS
 from cnn_jax.ops import ACTIVATIONS, LOSSES, PARAMETRIC_ACTIVATIONS, POOLINGS
 from cnn_jax.ops.augment import AUGMENTATIONS
 from cnn_jax.ops.hyperparameters import is_number
-from cnn_jax.studies.choices import DATA, FIELDS, known_choices
+from cnn_jax.studies.choices import DATA, FIELDS, WHOLE, known_choices
+from cnn_jax.studies.saved_run import SavedRun, load_run
 from cnn_jax.training import OPTIMIZERS, SCHEDULES, known_hyperparameters
 from cnn_jax.training.devices import MeshShape, best_shape
 
@@ -71,8 +72,9 @@ def read_choices(given: Mapping[str, Any]) -> dict[str, Any]:
         ArgumentError: if there is no such argument or it cannot have such a value.
     """
     choices = {}
+    _register(given)
+    known = known_choices()
     for name, value in given.items():
-        known = known_choices() | _numbers_of(given)
         if name not in known:
             hint = did_you_mean(name, known)
             raise ArgumentError(f"{name} is not an argument{hint or '; see help(cnn_jax.train)'}")
@@ -81,12 +83,11 @@ def read_choices(given: Mapping[str, Any]) -> dict[str, Any]:
     return choices
 
 
-def _numbers_of(given: Mapping[str, Any]) -> set[str]:
-    """The numbers of functions among the arguments, which are registered for it."""
+def _register(given: Mapping[str, Any]) -> None:
+    """Registers the functions among the arguments, whose numbers are arguments too."""
     for name, value in given.items():
         if name in _FUNCTIONS and callable(value):
             read_value(name, value)
-    return known_choices()
 
 
 def read_value(name: str, value: Any) -> Any:
@@ -109,10 +110,10 @@ def read_value(name: str, value: Any) -> Any:
         return float(value)
     if isinstance(default, bool | tuple):
         return value
-    whole = isinstance(default, int) or name in ("image_size", "train_examples", "seed", "patience")
+    whole = isinstance(default, int) or name in {"seed", *WHOLE}
     if whole and (not hasattr(value, "__index__") or isinstance(value, bool)):
         raise ArgumentError(f"{name} must be a whole number, got {value!r}")
-    if whole and int(value) < (0 if name in ("seed", "split_seed") else 1):
+    if whole and int(value) < (0 if name in ("seed", "init_seed", "split_seed") else 1):
         raise ArgumentError(f"{name} must be positive, got {value!r}")
     return int(value) if whole else value
 
@@ -148,7 +149,7 @@ def used_files(choices: Collection[Mapping[str, Any]]) -> list[ExtensionFile]:
         ExtensionError: if a function of this session cannot be written down.
     """
     names = {
-        (_KINDS[field], name.partition(":")[0])
+        (_KINDS[field], name.partition(":")[0].strip())
         for chosen in choices
         for field, value in chosen.items()
         if field in _KINDS
@@ -160,16 +161,13 @@ def used_files(choices: Collection[Mapping[str, Any]]) -> list[ExtensionFile]:
 
 
 @contextlib.contextmanager
-def data_by_name(
-    data: Any, test: Any = None, class_names: Any = None, multi_label: bool | None = None
-) -> Iterator[str]:
+def data_by_name(data: Any, test: Any = None, class_names: Any = None) -> Iterator[str]:
     """The name of a data set inside, which may be given as arrays.
 
     Args:
         data: a name, a folder, `(images, labels)`, a `Dataset`, or a function that returns arrays.
         test: `(images, labels)`, where `data` is.
         class_names: of arrays.
-        multi_label: whether images have several labels; seen from the labels if None.
 
     Raises:
         ArgumentError: if it is none of these.
@@ -205,6 +203,12 @@ def _dataset(data: Any, test: Any, class_names: Any) -> Dataset:
         )
     parts = (*data, class_names) if test is None else (tuple(data), test, class_names)
     return as_dataset(ARRAYS, parts)
+
+
+def start_of(choices: Mapping[str, Any]) -> SavedRun | None:
+    """The run whose weights training starts from, if it does."""
+    start = choices.get("init_from")
+    return None if start is None else load_run(Path(start))
 
 
 def share_devices(trials: int, together: int) -> MeshShape:

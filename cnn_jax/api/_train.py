@@ -22,6 +22,7 @@ from cnn_jax.api._arguments import (
     named,
     read_choices,
     share_devices,
+    start_of,
     used_files,
 )
 from cnn_jax.api._progress import progress_bar
@@ -308,9 +309,7 @@ def train(
         check_compiler()
         given = {**read_choices(choices), "dataset": name}
         directory = None if workdir is None else _new_directory(workdir)
-        start = given.get("init_from")
-        source = None if start is None else load_saved_run(Path(start))
-        prepared = prepare(lone_study(given), share_devices, init_from=source)
+        prepared = prepare(lone_study(given), share_devices, init_from=start_of(given))
         (lone,) = prepared.plans
         (trial,) = lone.cell.trials
         place = Path("not saved") if directory is None else directory.path

@@ -166,6 +166,11 @@ def make_study(
             f"{FIELD.until} adds seeds of initialization and order: leave split out of "
             f"{FIELD.sources}"
         )
+    if rules.looks and any(axis.name == "dataset" for axis in axes):
+        raise FieldError(
+            f"{FIELD.until} adds seeds until rows of one data set are told apart: sweep each data "
+            "set by itself"
+        )
     grid = _varied(axes, tune, rules.tune_seeds or tuple(numbers), fixed, sources)
     study = Study(tuple(axes), tuple(tune), tuple(numbers), grid, fixed=fixed, rules=rules)
     study = study._replace(sources=tuple(sources), budget=budget)

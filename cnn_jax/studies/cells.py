@@ -218,14 +218,13 @@ class _Workshop:
         prune: bool,
         keeper: Keeper,
         shard: bool,
-        again: bool,
         must_stop: Callable[[], bool],
         warn: Say,
     ):
         self._sweep, self._board, self._vectorization = sweep, board, vectorization
         self._keeper, self._count = keeper, 0
         self._most, self._prune, self._shard = most, prune, shard
-        self._again, self._must_stop, self._warn = again, must_stop, warn
+        self._must_stop, self._warn = must_stop, warn
         self._where: object = None
         self._trainers: dict[int, Trainer] = {}
 
@@ -259,7 +258,7 @@ class _Workshop:
         if self._where != (plan.cell.data, plan.mesh):
             self._where, self._placed = (plan.cell.data, plan.mesh), plan.place(self._shard)
             self._trainers = {}
-        if index not in self._trainers or not self._again:
+        if index not in self._trainers:
             placed = self._placed
             self._trainers[index] = Trainer(
                 plan.run,
@@ -319,10 +318,7 @@ def run_cells(
             down.
     """
     board = Board(show, prepared, say)
-    again = bool(prepared.study.rules.apart or prepared.study.rules.looks)
-    workshop = _Workshop(
-        sweep, board, vectorization, most, prune, keeper, shard, again, must_stop, warn
-    )
+    workshop = _Workshop(sweep, board, vectorization, most, prune, keeper, shard, must_stop, warn)
     results: list[CellResult] = []
     places: dict[int, int] = {}
     number = 0
@@ -334,7 +330,9 @@ def run_cells(
             places.setdefault(index, result.places)
             results.append(result)
         number += 1
-    beside = budget_plans(prepared, [trial for result in results for trial in result.trials])
+    trained = [trial for result in results for trial in result.trials]
+    keeper.settle(trained)
+    beside = budget_plans(prepared, trained)
     board.add(beside)
     for index, plan in enumerate(beside, start=len(prepared.plans)):
         results.append(workshop.train(index, 0, plan))

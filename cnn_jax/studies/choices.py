@@ -61,7 +61,7 @@ FIELDS: dict[str, Any] = {
     if field.name not in _FOLLOW
 }
 # Whole numbers without a default.
-_WHOLE = frozenset({"image_size", "train_examples", "patience", "init_seed"})
+WHOLE = frozenset({"image_size", "train_examples", "patience", "init_seed"})
 # A precision that is chosen by what the machine has.
 AUTO = "auto"
 # What each choice that is a word may be.
@@ -98,7 +98,7 @@ def parse(name: str, text: str) -> Any:
         raise ValueError(f"value should be one of {', '.join(sorted(CHOICES[name]))}")
     if name == "download":
         return {"true": True, "false": False}[text]
-    if name in _WHOLE:
+    if name in WHOLE:
         return int(text)
     default = value_of({}, name)
     if isinstance(default, tuple):

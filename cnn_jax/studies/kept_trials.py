@@ -74,6 +74,14 @@ class Keeper:
                 best[row] = index
         return list(best.values())
 
+    def settle(self, trials: Sequence[Trial]) -> None:
+        """Takes away again, of the best, what was the best of its cell and round only."""
+        if self.which != "best" or not is_first():
+            return
+        folders = [folder_of(self.sweep, self.prepared.study, trial) for trial in trials]
+        for folder in {*folders} - {folders[index] for index in self.wanted(trials)}:
+            shutil.rmtree(folder, ignore_errors=True)
+
     def keep(self, plan: CellPlan, trial: Trial, state: TrainState) -> None:
         """Writes a trial down as a run; what lies there already was of an interrupted sweep."""
         choices, config, hparams = self._as_run(trial)

@@ -214,6 +214,8 @@ def _plan(
     state_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
     _check_memory(config, state_bytes, rows, mesh)
     images = config.epochs * (PASSES_PER_STEP * examples + len(loaded.validation))
+    # A network of another's need not multiply matrices.
+    products = max(multiplications(model, task.image_shape), 1)
     return CellPlan(
         cell,
         loaded,
@@ -222,7 +224,7 @@ def _plan(
         mesh,
         rows,
         state_bytes,
-        float(_OPERATIONS_PER_MULTIPLICATION * multiplications(model, task.image_shape) * images),
+        float(_OPERATIONS_PER_MULTIPLICATION * products * images),
         start,
     )
 

@@ -44,7 +44,8 @@ def _of_sweep(entry: Entry) -> Progress:
     histories = [[with_nan(row) for row in trial["history"]] for trial in trials]
     done = sum(map(len, histories))
     seconds = sum(float(trial.get("seconds") or 0) for trial in trials)
-    left = (total - done) * seconds / done if done and seconds else None
+    # How many rounds come after the first is not known before.
+    left = (total - done) * seconds / done if seconds and 0 < done < total else None
     key = _accuracy_key([row for history in histories for row in history])
     rows = [
         Row(
@@ -56,7 +57,7 @@ def _of_sweep(entry: Entry) -> Progress:
         )
         for trial, history in zip(trials, histories, strict=True)
     ]
-    return _progress(entry, done, total, left, key, rows)
+    return _progress(entry, done, max(total, done), left, key, rows)
 
 
 def _progress(

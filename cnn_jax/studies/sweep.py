@@ -101,7 +101,8 @@ def sweep_record(
         test_examples=len(loaded[0].dataset.test),
         validation_examples=len(loaded[0].validation),
         programs=sum(result.programs for result in results),
-        total_seconds=sum(spent) + sum(result.compile_seconds for result in results),
+        total_seconds=sum(trial.seconds for trial in every)
+        + sum(result.compile_seconds for result in results),
         parameters=[of_row[row] for row in rows],
         flags=flags,
         environment=environment,

@@ -7,7 +7,6 @@ import signal
 import socket
 import sys
 import threading
-import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from shlex import quote
@@ -15,14 +14,13 @@ from types import FrameType
 from typing import NoReturn
 
 import jax
-import numpy as np
 from absl import flags
 from rich.console import Console
 
 import cnn_jax
-from cnn_jax import data
 from cnn_jax.errors import UsageError
 from cnn_jax.extend import loaded_files
+from cnn_jax.studies.data_record import DataRecord
 from cnn_jax.studies.run_directory import plain, versions
 from cnn_jax.training import processes
 
@@ -107,14 +105,19 @@ def join(console: Console) -> None:
             signal.signal(number, _note)
 
 
-def check_data(datasets: Iterable[data.Dataset]) -> None:
+def check_data(records: Iterable[DataRecord]) -> None:
     """Refuses to train where hosts hold different data.
 
     Raises:
         UsageError: naming the data set.
     """
     if FLAGS.distributed:
-        processes.check_same({f"the data set {found.name}": _sum(found) for found in datasets})
+        # Where seeds split the data, several have the same name.
+        sums = {
+            f"the data set {record.name}" + number * "'": record.fingerprint[:8]
+            for number, record in enumerate(records)
+        }
+        processes.check_same(sums)
 
 
 def must_stop() -> bool:
@@ -228,11 +231,3 @@ def _code() -> dict[str, str]:
 
 def _extensions() -> dict[str, str]:
     return {f"the file {file.name}": file.sha256[:8] for file in loaded_files()}
-
-
-def _sum(dataset: data.Dataset) -> str:
-    total = 0
-    for split in (dataset.train, dataset.test):
-        for array in (split.images, split.labels):
-            total = zlib.crc32(np.ascontiguousarray(array).data, total)
-    return f"{total:08x}"

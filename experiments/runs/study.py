@@ -72,7 +72,7 @@ def begin(
         study = read()
         if FLAGS.list_files:
             _list_files(read_pool(dict(study.grid.cells[0].data)))
-        prepared = prepare(study, share, most, init_from=_start(), resumed=where)
+        prepared = prepare(study, share, most, init_from=start(), resumed=where)
         if FLAGS.resume:
             same = check_records(directory.path, *_data(prepared))
             # The same data may lie somewhere else now.
@@ -83,7 +83,7 @@ def begin(
         return directory, prepared
 
     directory, prepared = processes.together(begun)
-    hosts.check_data(loaded.dataset for loaded in prepared.loaded)
+    hosts.check_data(loaded.record for loaded in prepared.loaded)
     return directory, prepared
 
 
@@ -173,7 +173,7 @@ def _list_files(dataset: data.Dataset) -> None:
     sys.exit()
 
 
-def _start() -> SavedRun | None:
+def start() -> SavedRun | None:
     """The run that --init_from names; what goes on has begun already."""
     if FLAGS.init_from is None or FLAGS.resume:
         return None

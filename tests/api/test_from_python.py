@@ -13,6 +13,7 @@ from PIL import Image
 
 import cnn_jax
 from cnn_jax.api import ArgumentError
+from cnn_jax.api._arguments import used_files
 from cnn_jax.extend import EXTENSIONS
 
 pytestmark = pytest.mark.usefixtures("no_extensions")
@@ -29,6 +30,10 @@ def my_wave(x, *, frequency: Frequency = 1.0):
 
 def helped(x):
     return SCALE * x
+
+
+def my_fade(key, image):
+    return image / 2
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +139,12 @@ def test_functions_are_arguments_and_kept_with_the_run(arrays, tmp_path: Path):
         cnn_jax.load_run(tmp_path / "run")
 
 
+def test_an_augmentation_after_a_space_is_kept(no_extensions):
+    cnn_jax.augmentation(my_fade)
+    (held,) = used_files([{"augment": "flip, my_fade"}])
+    assert "def my_fade" in held.text
+
+
 def test_a_run_is_saved_later(trained, arrays, tmp_path: Path):
     assert trained.save(tmp_path / "run") == tmp_path / "run"
     loaded = cnn_jax.load_run(tmp_path / "run")
@@ -163,6 +174,7 @@ BAD = {
     ),
     "fraction": ({"validation_fraction": 1.5}, "validation_fraction must be in [0, 1), got 1.5"),
     "augment": ({"augment": "flap"}, "augment: unknown augmentation 'flap': did you mean flip?"),
+    "start": ({"init_seed": 1.5}, "init_seed must be a whole number, got 1.5"),
     "several": ({"loss": "crossentropy"}, "loss=crossentropy is not one of"),
 }
 
@@ -275,3 +287,39 @@ def test_a_comparison(arrays, tmp_path: Path):
         with pytest.raises(ArgumentError) as refused:
             cnn_jax.ablate(arrays, epochs=1, progress=False, **wrong)
         assert message in str(refused.value)
+
+
+def test_values_of_a_comparison_as_the_program_takes_them(arrays):
+    common = {"seeds": 1, "epochs": 1, "progress": False}
+    study = cnn_jax.ablate(
+        arrays, vary={"batch_size": "16,32", "hidden": ["none", "4+4"]}, filters=("4",), **common
+    )
+    assert {(row["batch_size"], row["hidden"]) for row in study.table().rows} == {
+        (16, "none"), (16, "4+4"), (32, "none"), (32, "4+4"),
+    }  # fmt: skip
+    study = cnn_jax.ablate(
+        arrays, vary={"learning_rate": ["x1e-1", "x1"]}, filters=(4,), hidden=(), **common
+    )
+    assert {trial.hparams["learning_rate"] for trial in study.record.trials} == {0.0001, 0.001}
+
+
+def test_a_comparison_starts_from_a_run(arrays, tmp_path: Path):
+    common = {"filters": (4,), "hidden": (8,), "batch_size": 16, "progress": False}
+    start = cnn_jax.train(arrays, epochs=6, workdir=tmp_path / "start", **common)
+    losses = [
+        cnn_jax.ablate(
+            arrays, vary={"activation": ["relu", "tanh"]}, seeds=1, epochs=1, **common, **more
+        ).record.trials[0].history[0]["train_loss"]
+        for more in ({"init_from": start}, {})
+    ]  # fmt: skip
+    assert losses[0] < 0.7 * losses[1]
+
+
+def test_a_comparison_is_repeated_by_its_flagfile(arrays, tmp_path: Path):
+    cnn_jax.ablate(
+        arrays, vary={"activation": ["relu", "tanh"]}, tune={"learning_rate": [0.01, 0.03]},
+        baseline={"activation": "tanh"}, prune=True, freeze=("conv1",), filters=(4,),
+        hidden=(), epochs=2, seeds=1, progress=False, workdir=tmp_path / "study",
+    )  # fmt: skip
+    flags = (tmp_path / "study" / "flags.txt").read_text().splitlines()
+    assert {"--baseline=activation=tanh", "--prune", "--freeze=conv1", "--filters=4"} <= {*flags}

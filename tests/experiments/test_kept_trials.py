@@ -126,15 +126,17 @@ def test_the_list_of_runs_has_the_sweep_and_not_its_parts(program: Callable, swe
     assert "sweep of 2 rows" in said.out and "seed1" not in said.out
 
 
+@pytest.mark.parametrize("sources", ["init,order", "init,split"])
 @pytest.mark.parametrize("which, count", [("none", 0), ("best", 2), ("chosen", 4)])
 def test_which_trials_are_kept(
     sweep: Callable, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: str,
-    count: int,
+    count: int, sources: str,
 ):  # fmt: skip
+    """Where seeds split the data each has a cell of its own, and a row still has one best."""
     monkeypatch.setattr(ablation, "conclude", lambda *what: None)
     workdir = tmp_path / "w"
     flags = ("--filters=4", "--hidden=", "--epochs=1", "--batch_size=16", "--seeds=2")
-    varied = ("--vary=activation=relu,tanh", f"--keep={which}")
+    varied = ("--vary=activation=relu,tanh", f"--keep={which}", f"--sources={sources}")
     outcome = sweep(f"--dataset={digits}", f"--workdir={workdir}", *flags, *varied)
     assert outcome.code == 0, outcome.err
     assert len(list((workdir / "kept").glob("*"))) == count

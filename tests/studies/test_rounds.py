@@ -221,3 +221,9 @@ def test_decided_rows_end_a_study():
 def test_what_cannot_be_is_refused(arguments, message):
     with pytest.raises(UsageError, match=message):
         study_of(**arguments)
+
+
+def test_seeds_are_added_to_rows_of_one_data_set_only():
+    sets = Axis("dataset", tuple(Value(name, name) for name in ("mnist", "faces")))
+    with pytest.raises(UsageError, match="sweep each data set by itself"):
+        study_of(tune=(), seeds=3, axes=[sets], until="decided", max_seeds=9)

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 
 from cnn_jax import compilation, training
 from cnn_jax.analysis import live, report
-from cnn_jax.analysis.evaluate import Evaluation, calibrate, evaluate, labels_json
+from cnn_jax.analysis.evaluate import EVEN, Evaluation, calibrate, evaluate, labels_json
 from cnn_jax.analysis.explain import TrainedNetwork, trained_network
 from cnn_jax.analysis.likeness import Likeness, learn_likeness
 from cnn_jax.models import build_abstract
@@ -35,7 +35,7 @@ class Tested:
 
     Attributes:
         lone: the plan of its only cell.
-        state: after the last epoch.
+        state: after the epoch that is tested and used.
         trial: with its history.
         timings: one record for each epoch.
         points: about 100 for each epoch.
@@ -156,12 +156,15 @@ class Tested:
 
     @property
     def right(self) -> Bool[np.ndarray, "n"]:
-        """Whether each test image is answered right; of several labels, all of them."""
-        labels, found = self.lone.loaded.dataset.test.labels, self.evaluation
-        if not found.several:
+        """Whether each test image is answered right; of several labels, all of them.
+
+        Each label at a probability of a half, as in a sweep.
+        """
+        labels = self.lone.loaded.dataset.test.labels
+        if not self.evaluation.several:
             return self.logits.argmax(1) == labels
         chances = np.asarray(OUTPUT_ACTIVATIONS[self.output](jnp.asarray(self.logits)))
-        return ((chances >= found.thresholds) == labels.astype(bool)).all(1)
+        return ((chances >= EVEN) == labels.astype(bool)).all(1)
 
     def about_epochs(self, before: str = "", after: str = "") -> str:
         """Says that it stopped early, or was not tested after its last epoch; else nothing."""
