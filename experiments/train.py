@@ -26,7 +26,7 @@ from cnn_jax.errors import DivergedError, UsageError
 from cnn_jax.models import MODELS, Architecture
 from cnn_jax.studies import tracking
 from cnn_jax.studies.axes import lone_study
-from cnn_jax.studies.choices import every_choice
+from cnn_jax.studies.choices import OF_RUN, every_choice
 from cnn_jax.studies.lone_run import Keep, LoneRun, read_test_split, write_result
 from cnn_jax.studies.overview import write_index
 from cnn_jax.studies.planning import CellPlan, Placed, Prepared
@@ -54,8 +54,6 @@ from .runs.study import begin, underway
 from .runs.workdir import flags_text
 
 FLAGS = flags.FLAGS
-# The choices of a run that are neither of its data nor fields of its config, the seed apart.
-_OF_RUN = ("init_seed", "init_from", "keep_epoch", "patience")
 flags.adopt_module_key_flags(study)
 flags.adopt_module_key_flags(page_weights)
 flags.DEFINE_integer(
@@ -139,7 +137,7 @@ def choices(prepared: Prepared) -> dict[str, Any]:
     """What must be the same to go on with a run."""
     (cell,) = prepared.study.grid.cells
     (trial,) = cell.trials
-    of_run = {name: FLAGS[name].value for name in _OF_RUN}
+    of_run = {name: FLAGS[name].value for name in OF_RUN}
     given = {**dict(cell.data), **of_run, "seed": trial.seed}
     return every_choice(given, cell.config, trial.hparams)
 

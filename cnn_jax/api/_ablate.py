@@ -22,10 +22,12 @@ from cnn_jax.analysis.ablation import (
     summary_csv,
 )
 from cnn_jax.api._arguments import (
+    COMMAND,
     ArgumentError,
     check_compiler,
     data_by_name,
     named,
+    new_directory,
     read_choices,
     read_value,
     share_devices,
@@ -41,7 +43,7 @@ from cnn_jax.studies.data_record import write_records
 from cnn_jax.studies.kept_trials import WHICH, Keeper, flag_text
 from cnn_jax.studies.planning import prepare
 from cnn_jax.studies.rounds import REFINE, UNTIL
-from cnn_jax.studies.run_directory import RunDirectory, environment, is_begun
+from cnn_jax.studies.run_directory import RunDirectory, environment
 from cnn_jax.studies.sweep import COMPARISONS, sweep_choices, sweep_record
 from cnn_jax.training import known_hyperparameters
 from cnn_jax.training.grid import Axis, Value, split_axis
@@ -50,8 +52,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from cnn_jax.data import Dataset
-
-_COMMAND = "from Python"
 
 
 @dataclass(frozen=True, eq=False)
@@ -289,7 +289,7 @@ def ablate(
         described = sweep_choices(prepared, prune, None, files)
         with directory.locked(new=True), progress_bar(progress) as show:
             write_records(directory, [loaded.record for loaded in prepared.loaded])
-            directory.create(shown, described, _COMMAND, files)
+            directory.create(shown, described, COMMAND, files)
             keeper = Keeper(directory.path, prepared, keep if kept else "none", files=files)
             results = run_cells(
                 lambda share, text, left: show(share, f"{text} {left}"),
@@ -305,7 +305,7 @@ def ablate(
             prepared,
             results,
             shown,
-            environment(_COMMAND),
+            environment(COMMAND),
             equivalent_within=equivalent_within / 100,
             all_pairs=compare == "all",
             keeper=keeper,
@@ -381,7 +381,4 @@ def _directory(workdir: str | Path | None) -> RunDirectory:
         folder = tempfile.mkdtemp(prefix="cnn_jax-ablate-")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         return RunDirectory(Path(folder))
-    path = Path(workdir)
-    if is_begun(path):
-        raise ArgumentError(f"workdir={path} already exists; give a new folder")
-    return RunDirectory(path)
+    return new_directory(workdir)

@@ -20,10 +20,13 @@ from cnn_jax.ops import ACTIVATIONS, LOSSES, PARAMETRIC_ACTIVATIONS, POOLINGS
 from cnn_jax.ops.augment import AUGMENTATIONS
 from cnn_jax.ops.hyperparameters import is_number
 from cnn_jax.studies.choices import DATA, FIELDS, WHOLE, known_choices
+from cnn_jax.studies.run_directory import RunDirectory, is_begun
 from cnn_jax.studies.saved_run import SavedRun, load_run
 from cnn_jax.training import OPTIMIZERS, SCHEDULES, known_hyperparameters
 from cnn_jax.training.devices import MeshShape, best_shape
 
+# How a run from Python was started, as its folder says.
+COMMAND = "from Python"
 # What arrays are called as a data set.
 ARRAYS = "arrays"
 # The choices that may be functions: of which kind, and the functions that have a name already.
@@ -203,6 +206,14 @@ def _dataset(data: Any, test: Any, class_names: Any) -> Dataset:
         )
     parts = (*data, class_names) if test is None else (tuple(data), test, class_names)
     return as_dataset(ARRAYS, parts)
+
+
+def new_directory(workdir: str | Path) -> RunDirectory:
+    """A folder to write to, in which nothing has begun."""
+    path = Path(workdir)
+    if is_begun(path):
+        raise ArgumentError(f"workdir={path} already exists; give a new folder")
+    return RunDirectory(path)
 
 
 def start_of(choices: Mapping[str, Any]) -> SavedRun | None:

@@ -16,10 +16,12 @@ from cnn_jax import compilation, storage
 from cnn_jax.analysis import pictures
 from cnn_jax.analysis.likeness import unit_features
 from cnn_jax.api._arguments import (
+    COMMAND,
     ArgumentError,
     check_compiler,
     data_by_name,
     named,
+    new_directory,
     read_choices,
     share_devices,
     start_of,
@@ -45,9 +47,9 @@ from cnn_jax.studies.run_directory import (
     BEST,
     CHECKPOINTS,
     REPORT_FILE,
+    RESULT_FILE,
     RunDirectory,
     environment,
-    is_begun,
 )
 from cnn_jax.studies.saved_run import SavedRun
 from cnn_jax.studies.saved_run import load_run as load_saved_run
@@ -55,8 +57,6 @@ from cnn_jax.training import Config, TrainState
 
 if TYPE_CHECKING:
     from cnn_jax.data import Dataset
-
-_COMMAND = "from Python"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -176,7 +176,7 @@ class TrainedRun:
     def _page(self) -> str:
         if self._tested is not None:
             shown = flagfile(self.saved.choices, self.config, self.hyperparameters)
-            return self._tested.report(shown, environment(_COMMAND))
+            return self._tested.report(shown, environment(COMMAND))
         stored = self.saved.path / REPORT_FILE
         if not storage.is_recorded(stored):
             raise ArgumentError(f"the run in {self.saved.path} has no report: it has not ended")
@@ -192,7 +192,7 @@ class TrainedRun:
         """
         if self._tested is None or self.saved.path.is_dir():
             raise ArgumentError(f"the run lies in {self.saved.path} already; copy that folder")
-        directory, timings = _new_directory(workdir), self._tested.timings
+        directory, timings = new_directory(workdir), self._tested.timings
         with named():
             files = used_files([self.saved.choices])
         with named(), directory.locked(new=True):
@@ -308,7 +308,7 @@ def train(
     with data_by_name(data, test, class_names) as name, named():
         check_compiler()
         given = {**read_choices(choices), "dataset": name}
-        directory = None if workdir is None else _new_directory(workdir)
+        directory = None if workdir is None else new_directory(workdir)
         prepared = prepare(lone_study(given), share_devices, init_from=start_of(given))
         (lone,) = prepared.plans
         (trial,) = lone.cell.trials
@@ -357,16 +357,9 @@ def load_run(path: str | Path, *, data: Any = None) -> TrainedRun:
         raise ArgumentError(f"path={folder} is not a folder; give the folder of a run")
     with named():
         saved = load_saved_run(folder, {} if data is None else {"dataset": str(data)})
-        file = folder / "result.json"
+        file = folder / RESULT_FILE
         result = json.loads(storage.read(file)) if storage.is_recorded(file) else {}
     return TrainedRun(saved, saved.history, result)
-
-
-def _new_directory(workdir: str | Path) -> RunDirectory:
-    path = Path(workdir)
-    if is_begun(path):
-        raise ArgumentError(f"workdir={path} already exists; give a new folder")
-    return RunDirectory(path)
 
 
 def _begin(
@@ -379,7 +372,7 @@ def _begin(
     directory.create(
         flagfile(choices, config, trial.hparams, kept),
         every_choice(choices, config, trial.hparams, files),
-        _COMMAND,
+        COMMAND,
         files,
     )
 

@@ -17,7 +17,8 @@ _RESERVED = frozenset({"none", "help"})
 _CHOICES = frozenset(
     {field.name for kind in (Architecture, Config) for field in fields(kind)}
     | {"dataset", "data_dir", "download", "image_size", "train_examples", "validation_fraction"}
-    | {"split_seed", "seed", "workdir", "resume", "extend", "run"}
+    | {"split_seed", "seed", "workdir", "resume", "extend", "run", "resize", "on_error", "labels"}
+    | {"class_pattern", "init_seed", "init_from", "keep_epoch", "patience"}
 )
 
 

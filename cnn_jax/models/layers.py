@@ -206,6 +206,8 @@ class Normalization(Layer):
         self.kind = f"{name} norm"
         self.channels = channels
         self.use_scale = use_scale
+        # In training, too, by the statistics that it has.
+        self.frozen = False
         self.norm: nnx.BatchNorm | nnx.GroupNorm
         if name == "batch":
             self.norm = nnx.BatchNorm(
@@ -221,7 +223,7 @@ class Normalization(Layer):
             normed = norm(x)
         else:
             mean, variance = norm.mean[...], norm.var[...]
-            if mode.train:
+            if mode.train and not self.frozen:
                 mean, variance = batch_statistics(x, split=mode.split_batch)
                 for kept, new in ((norm.mean, mean), (norm.var, variance)):
                     kept[...] = norm.momentum * kept[...] + (1 - norm.momentum) * new

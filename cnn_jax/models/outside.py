@@ -49,6 +49,11 @@ def _key(mode: Mode) -> PRNGKeyArray:
     return jax.random.key(0) if mode.dropout_key is None else mode.dropout_key
 
 
+def _streams(key: PRNGKeyArray, shape: tuple[int, ...]) -> PRNGKeyArray:
+    """A key for each of some layers that are stacked, or the key for one."""
+    return jax.random.split(key, shape) if shape else key
+
+
 class Structure(NamedTuple):
     """A network without its arrays: its graph, and the shapes of its random streams."""
 
@@ -69,7 +74,7 @@ class Structure(NamedTuple):
         leaves, tree = jax.tree.flatten(self.streams)
         key = _key(mode)
         begun = [
-            jnp.broadcast_to(jax.random.fold_in(key, index), leaf.shape)
+            _streams(jax.random.fold_in(key, index), leaf.shape)
             if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
             else jnp.zeros(leaf.shape, leaf.dtype)
             for index, leaf in enumerate(leaves)

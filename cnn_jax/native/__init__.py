@@ -95,6 +95,7 @@ def _load(path: str, version: str) -> None:
         _run(path, *_OPTIONS, include, str(_SOURCE), "-o", str(built))
         ops.register_direct(ctypes.CDLL(str(built)))
         if not _is_right():
+            ops.unregister_direct()
             raise OSError(f"{version} built what is wrong")
         _keep(built)
 

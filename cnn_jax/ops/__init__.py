@@ -8,7 +8,7 @@ from cnn_jax.ops import augment
 from cnn_jax.ops._affine import (
     DROPOUT_RATE, add_bias, batch_norm, batch_statistics, channel_sums, dense, dropout, flatten,
 )
-from cnn_jax.ops._direct import register_direct
+from cnn_jax.ops._direct import register_direct, unregister_direct
 from cnn_jax.ops.activations import (
     ACTIVATIONS, OUTPUT_ACTIVATIONS, PARAMETRIC_ACTIVATIONS, ParametricActivation, elu, gelu,
     hard_swish, identity, leaky_relu, mish, prelu, relu, selu, sigmoid, silu, softmax, softplus,
@@ -26,8 +26,8 @@ from cnn_jax.ops.losses import (
 )
 from cnn_jax.ops.metrics import (
     ClassScores, accuracy, average_precision, best_thresholds, confusion_matrix,
-    expected_calibration_error, label_accuracy, label_confusion, label_correct, label_f1, per_class,
-    top_k_accuracy,
+    correct, expected_calibration_error, label_accuracy, label_confusion, label_correct, label_f1,
+    per_class, top_k_accuracy,
 )
 from cnn_jax.ops.pooling import POOLINGS, avg_pool, global_avg_pool, max_pool
 from cnn_jax.ops.updates import (
@@ -42,12 +42,12 @@ __all__ = [
     "Targets", "Whole", "absolute_error", "accuracy", "add_bias", "apply_updates", "augment",
     "average_precision", "avg_pool", "batch_norm", "batch_statistics", "best_thresholds",
     "binary_cross_entropy", "channel_sums", "confusion_matrix", "conv2d", "conv_general_dilated",
-    "crammer_singer", "cross_entropy", "dense", "dropout", "elu", "error",
+    "correct", "crammer_singer", "cross_entropy", "dense", "dropout", "elu", "error",
     "expected_calibration_error", "flatten", "focal", "gelu", "global_avg_pool", "gradient_descent",
     "hard_swish", "hinge", "identity", "init_velocity", "kl_divergence", "label_accuracy",
     "label_confusion", "label_correct", "label_f1", "leaky_relu", "log_loss",
     "lowering_on_accelerators", "lowering_on_cpu", "max_pool", "mish", "momentum", "nesterov",
     "normalized_muon", "orthogonalize", "output_size", "per_class", "prelu", "register_direct",
     "relu", "selu", "sigmoid", "silu", "softmax", "softplus", "squared_error", "step", "tanh",
-    "top_k_accuracy", "weston_watkins",
+    "top_k_accuracy", "unregister_direct", "weston_watkins",
 ]

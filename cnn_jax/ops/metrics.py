@@ -13,6 +13,18 @@ from jaxtyping import Array, Bool, Float, Int, Num
 Threshold = float | Float[Array, "l"]
 
 
+def correct(logits: Float[Array, "*b c"], labels: Int[Array, "*b"]) -> Bool[Array, "*b"]:
+    """Whether the largest logit (or probability) of each example is that of the label.
+
+    An example with a NaN among its logits counts as wrong.
+
+    Raises:
+        ValueError: labels do not have the shape of the logits less the last axis.
+    """
+    _check_shape("labels", labels, logits.shape[:-1])
+    return (jnp.argmax(logits, axis=-1) == labels) & _defined(logits)
+
+
 def accuracy(logits: Float[Array, "*b c"], labels: Int[Array, "*b"]) -> Float[Array, ""]:
     """Fraction of examples whose largest logit (or probability) is that of the label, in [0, 1].
 
@@ -21,7 +33,7 @@ def accuracy(logits: Float[Array, "*b c"], labels: Int[Array, "*b"]) -> Float[Ar
     Raises:
         ValueError: labels do not have the shape of the logits less the last axis.
     """
-    return jnp.mean(_correct(logits, labels).astype(jnp.float32))
+    return jnp.mean(correct(logits, labels).astype(jnp.float32))
 
 
 def top_k_accuracy(
@@ -119,7 +131,7 @@ def expected_calibration_error(
     if bins < 1:
         raise ValueError(f"bins must be at least 1, got {bins}")
     confidence = jnp.max(probabilities, axis=-1)
-    surplus = _correct(probabilities, labels) - confidence
+    surplus = correct(probabilities, labels) - confidence
     bin_index = jnp.clip(jnp.ceil(confidence * bins).astype(jnp.int32) - 1, 0, bins - 1)
     surplus_of_bin = jax.ops.segment_sum(surplus, bin_index, num_segments=bins)
     return jnp.sum(jnp.abs(surplus_of_bin)) / confidence.size
@@ -270,11 +282,6 @@ def _average_precision(scores: Float[Array, "n"], positive: Bool[Array, "n"]) ->
     positives_from = jnp.cumsum(positive[::-1])[::-1]
     precision = positives_from[start_of_tie] / (scores.size - start_of_tie)
     return _ratio(jnp.sum(precision * positive), jnp.sum(positive))
-
-
-def _correct(scores: Float[Array, "*b c"], labels: Int[Array, "*b"]) -> Bool[Array, "*b"]:
-    _check_shape("labels", labels, scores.shape[:-1])
-    return (jnp.argmax(scores, axis=-1) == labels) & _defined(scores)
 
 
 def _defined(scores: Float[Array, "*b c"]) -> Bool[Array, "*b"]:

@@ -60,6 +60,8 @@ FIELDS: dict[str, Any] = {
     for field in fields(kind)
     if field.name not in _FOLLOW
 }
+# The choices of a run that are neither of its data nor fields of its config, the seed apart.
+OF_RUN = ("init_seed", "init_from", "keep_epoch", "patience")
 # Whole numbers without a default.
 WHOLE = frozenset({"image_size", "train_examples", "patience", "init_seed"})
 # A precision that is chosen by what the machine has.
@@ -276,7 +278,7 @@ def every_choice(
     network |= dict(network.pop("numbers"))
     frozen = content.pop("freeze")
     content |= {"freeze": frozen} if frozen else {}
-    for name in ("init_seed", "init_from", "keep_epoch", "patience"):
+    for name in OF_RUN:
         if (chosen := value_of(choices, name)) != _DEFAULTS[name]:
             content[name] = chosen
     held = {file.name: file.sha256 for file in (loaded_files() if files is None else files)}

@@ -30,8 +30,6 @@ from cnn_jax.training.processes import is_first
 
 Which = Literal["chosen", "best", "all", "none"]
 WHICH: tuple[Which, ...] = get_args(Which)
-# The choices of a run that are neither of its data nor fields of its config.
-_OF_RUN = ("augment", "seed", "init_seed", "init_from", "keep_epoch", "patience")
 
 
 @dataclass(frozen=True)
@@ -175,7 +173,7 @@ def flagfile(
         kept: the files of functions from outside.
     """
     unread = of_run.of_other_models(config.architecture.model)
-    names = (*of_run.DATA, *of_run.FIELDS, *_OF_RUN)
+    names = (*of_run.DATA, *of_run.FIELDS, *of_run.OF_RUN, "augment", "seed")
     values = {name: of_run.value_of(choices, name) for name in names}
     values |= dict(hparams) | dict(config.architecture.numbers)
     values |= {"loss": config.loss, "precision": config.precision}

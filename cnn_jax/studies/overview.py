@@ -21,6 +21,7 @@ from cnn_jax.studies.run_directory import (
     BEST,
     CHECKPOINTS,
     CONFIG_FILE,
+    ENVIRONMENT_FILE,
     RESULT_FILE,
     history_of,
     plain,
@@ -121,7 +122,7 @@ def read_entry(path: Path) -> Entry:
     """
     if not (path / CONFIG_FILE).is_file():
         raise UsageError(f"{path} is not the folder of a run: it has no {CONFIG_FILE}")
-    parts = [_json(path / name) for name in (CONFIG_FILE, RESULT_FILE, "environment.json")]
+    parts = [_json(path / name) for name in (CONFIG_FILE, RESULT_FILE, ENVIRONMENT_FILE)]
     return Entry(path, parts[0], parts[1], str(parts[2].get("started", "")))
 
 

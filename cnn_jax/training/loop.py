@@ -119,6 +119,7 @@ class Trainer:
         self.sizes = run.sizes
         self._programs: dict[tuple[int, Size | None], jax.stages.Compiled] = {}
         self._test = compilation.jit(self._sweep.test)
+        self._alone = compilation.jit(_first, out_shardings=whole(self._mesh))
 
     @property
     def programs(self) -> int:
@@ -152,7 +153,7 @@ class Trainer:
 
     def alone(self, state: SweepState) -> TrainState:
         """The state of the only trial of a program as that of a lone run, whole on every device."""
-        return compilation.jit(_first, out_shardings=whole(self._mesh))(state.states)
+        return self._alone(state.states)
 
     def like_alone(self, trial: Trial) -> TrainState:
         """Shapes, types and places of what `alone` gives, for reading a checkpoint."""

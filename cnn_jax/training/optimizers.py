@@ -122,6 +122,7 @@ def _muon(
         learning_rate,
         beta=momentum,
         weight_decay=weight_decay,
+        adam_weight_decay=weight_decay,
         muon_weight_dimension_numbers=matrices,
     )
 
@@ -279,14 +280,22 @@ def averaged(
     """The running average after one more step.
 
     Args:
-        new: what is averaged, now.
+        new: what is averaged, now; whole numbers are as they are now.
         average: before.
         steps: done before this one. Before there is much to average, a long memory would mostly
             hold the first values, so that the decay is at most (1 + steps) / (10 + steps).
         average_decay: what the average keeps of itself at each step.
     """
     decay = jnp.minimum(average_decay, (1 + steps) / (10 + steps))
-    return optax.incremental_update(new, average, 1 - decay)
+    return jax.tree.map(
+        lambda now, before: (
+            optax.incremental_update(now, before, 1 - decay)
+            if jnp.issubdtype(now.dtype, jnp.floating)
+            else now
+        ),
+        new,
+        average,
+    )
 
 
 OPTIMIZERS: dict[str, Optimizer] = {

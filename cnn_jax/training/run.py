@@ -5,6 +5,7 @@ batch a gather, and normalizing happens inside the step. Because every function 
 makes a run one program and `vmap` over keys and hyperparameters makes a sweep of it.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -62,6 +63,8 @@ from cnn_jax.training.weights import Weights, last_layer
 EVALUATION_BATCH = 500
 # The training images that data-dependent initialization looks at.
 INITIALIZATION_IMAGES = 5000
+# And of these no more than have so many pixels in all, for its memory: as many of 32 x 32.
+INITIALIZATION_PIXELS = 5000 * 32 * 32
 
 Metrics = dict[str, Float[Array, ""]]
 
@@ -212,7 +215,9 @@ def _init(
             (params, statistics), last_layer(config.architecture, shape, classes)
         )
     elif examples is not None:
-        first = normalize(task, examples.images[: min(INITIALIZATION_IMAGES, len(examples))])
+        pixels = math.prod(examples.images.shape[1:3])
+        count = min(INITIALIZATION_IMAGES, max(1, INITIALIZATION_PIXELS // pixels), len(examples))
+        first = normalize(task, examples.images[:count])
         statistics = initialize_from_data(config.architecture, statistics, first)
     opt_state = make_optimizer(config, 0.0, 0.0, hparams).init(params)
     average = jax.tree.map(jnp.array, (params, statistics)) if config.average else ()
@@ -254,7 +259,7 @@ def _stochastic(setting: Setting, examples: Examples, keys: Keys, epoch: Array) 
 
 def _full_batch(setting: Setting, examples: Examples, keys: Keys, epoch: Array) -> _Updates:
     config, count = setting.config, len(examples)
-    indices, present = padded_batches(count, config.batch_size)
+    indices, present = padded_batches(count, config.batch_size // config.micro_batches)
     dropout = jax.random.fold_in(keys.dropout, epoch)
     return _Updates(indices[None], present / count, dropout[None])
 

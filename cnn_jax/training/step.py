@@ -12,11 +12,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from flax import nnx
 from jax import lax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from cnn_jax.models import Architecture, Mode, Structure, build_abstract, split_variables
+from cnn_jax.models.layers import Normalization
 from cnn_jax.ops import LOSSES, Number, apply_updates, augment
 from cnn_jax.ops.hyperparameters import read_by
 from cnn_jax.training.config import AUGMENT_PREFIX, Config
@@ -99,10 +101,17 @@ class Gradient(NamedTuple):
 
 @lru_cache
 def skeleton(
-    architecture: Architecture, image_shape: tuple[int, int, int], classes: int
+    architecture: Architecture,
+    image_shape: tuple[int, int, int],
+    classes: int,
+    freeze: Sequence[str] = (),
 ) -> Structure:
-    """The network for images of a shape, without its arrays."""
-    return Structure.of(build_abstract(architecture, image_shape, classes))
+    """The network for images of a shape, without arrays; what is frozen normalizes as in use."""
+    model = build_abstract(architecture, image_shape, classes)
+    for path, layer in nnx.iter_graph(model):
+        if isinstance(layer, Normalization):
+            layer.frozen = is_frozen(freeze, (*path, "norm", "mean"))
+    return Structure.of(model)
 
 
 def forward(
@@ -116,7 +125,8 @@ def forward(
     config, task = setting.config, setting.task
     if config.precision == "bfloat16":
         params, images = optax.tree.cast((params, images), jnp.bfloat16)
-    network = skeleton(config.architecture, images.shape[1:], task.num_classes)
+    shape = images.shape[1:]
+    network = skeleton(config.architecture, shape, task.num_classes, config.freeze)
     model = network.merge(params, statistics, mode)
     logits = model(images, mode).astype(jnp.float32)
     return logits, split_variables(model)[1]
@@ -162,7 +172,11 @@ def prepare(
             targets,
             indices=indices,
             epoch=epoch,
-            numbers={name.removeprefix(AUGMENT_PREFIX): hparams[name] for name in hparams},
+            numbers={
+                name.removeprefix(AUGMENT_PREFIX): number
+                for name, number in hparams.items()
+                if name.startswith(AUGMENT_PREFIX)
+            },
         )
         white = 1
     return normalize(task, shrink(images, size), white), targets
@@ -180,7 +194,10 @@ def gradient(
     of_class: Float[Array, " classes"] | None = None,
 ) -> Gradient:
     """What a prepared batch says, its examples weighted; their losses by class too, if asked."""
-    loss_weights = weights if of_class is None else weights * of_class[labels]
+    loss_weights = weights
+    if of_class is not None:
+        # Of a mixture, each class has its own weight.
+        loss_weights *= of_class[targets] if targets.ndim == 1 else targets @ of_class
 
     def objective(params: PyTree) -> tuple:
         rate = hparams.get("dropout_rate", 0.0)
@@ -319,13 +336,23 @@ def make_optimizer(
         rule = by_group(rules, partial(_group, rules, config.freeze))
     if config.lookahead:
         rule = lookahead(rule, **read_by(lookahead, hparams))
-    return clipped(rule, **read_by(clipped, hparams)) if config.clip else rule
+    if config.clip:
+        rule = clipped(rule, **read_by(clipped, hparams))
+        if config.freeze:
+            # What stays has no part in how long the gradient is.
+            stays = partial(jax.tree_util.tree_map_with_path, partial(_stays, config.freeze))
+            rule = optax.chain(optax.masked(optax.set_to_zero(), stays), rule)
+    return rule
+
+
+def _stays(freeze: Sequence[str], path: Any, parameter: Array) -> bool:
+    return is_frozen(freeze, path)
 
 
 def _group(groups: dict[str, Any], freeze: Sequence[str], path: Any, parameter: Array) -> str:
     if is_frozen(freeze, path):
         return "frozen"
-    if "whitening" in groups and "whitening" in jax.tree_util.keystr(path):
+    if "whitening" in groups and layer_names(path)[0] == "whitening":
         return "whitening"
     if "vectors" not in groups:
         return "kernels"

@@ -17,6 +17,7 @@ from cnn_jax.ops import (
     OUTPUT_ACTIVATIONS,
     PER_LABEL,
     accuracy,
+    correct,
     label_accuracy,
     label_correct,
     sigmoid,
@@ -129,10 +130,6 @@ class Labeling(NamedTuple):
     ]
 
 
-def _most_likely(logits: Float[Array, "n classes"], labels: Int[Array, " n"]) -> Num[Array, " n"]:
-    return jnp.argmax(logits, -1) == labels
-
-
 def _to_float(labels: UInt8[Array, "n classes"]) -> Float[Array, "n classes"]:
     return labels.astype(jnp.float32)
 
@@ -159,7 +156,7 @@ def _yes_or_no(
 ONE_CLASS = Labeling(
     targets=lambda labels: labels,
     soft_targets=jax.nn.one_hot,
-    right=_most_likely,
+    right=correct,
     accuracy=accuracy,
     answers=_one_answer,
 )

@@ -61,7 +61,8 @@ class Weights(NamedTuple):
 
         def choose(path: Any, leaf: Array) -> Array:
             name = jax.tree_util.keystr(path)
-            if HYPER in name or (name in last and self.outputs is None):
+            own = str(getattr(path[-1], "key", path[-1])).startswith(HYPER)
+            if own or (name in last and self.outputs is None):
                 return leaf
             other = held[name]
             if other.shape != leaf.shape:

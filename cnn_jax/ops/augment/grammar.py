@@ -192,7 +192,7 @@ def _computed_once(images: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
     """
 
     def on_cpu(images: Array) -> Array:
-        return lax.cond(images[0, 0, 0, 0] < 2, lambda same: same, jnp.negative, images)
+        return lax.cond(images[0, 0, 0, 0] < jnp.inf, lambda same: same, jnp.negative, images)
 
     return lax.platform_dependent(images, cpu=on_cpu, default=lambda same: same)
 

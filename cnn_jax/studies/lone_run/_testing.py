@@ -15,7 +15,7 @@ from cnn_jax.analysis.evaluate import EVEN, Evaluation, calibrate, evaluate, lab
 from cnn_jax.analysis.explain import TrainedNetwork, trained_network
 from cnn_jax.analysis.likeness import Likeness, learn_likeness
 from cnn_jax.models import build_abstract
-from cnn_jax.ops import CALIBRATED, LOSS_OUTPUT, OUTPUT_ACTIVATIONS
+from cnn_jax.ops import CALIBRATED, LOSS_OUTPUT, OUTPUT_ACTIVATIONS, correct, label_correct
 from cnn_jax.studies.lone_run._training import LoneRun
 from cnn_jax.studies.planning import CellPlan, Placed
 from cnn_jax.studies.run_directory import HELD_OUT_FILE, LIKENESS_FILE, RESULT_FILE, RunDirectory
@@ -160,11 +160,12 @@ class Tested:
 
         Each label at a probability of a half, as in a sweep.
         """
-        labels = self.lone.loaded.dataset.test.labels
+        logits = jnp.asarray(self.logits)
+        labels = jnp.asarray(self.lone.loaded.dataset.test.labels)
         if not self.evaluation.several:
-            return self.logits.argmax(1) == labels
-        chances = np.asarray(OUTPUT_ACTIVATIONS[self.output](jnp.asarray(self.logits)))
-        return ((chances >= EVEN) == labels.astype(bool)).all(1)
+            return np.asarray(correct(logits, labels))
+        chances = OUTPUT_ACTIVATIONS[self.output](logits)
+        return np.asarray(jnp.all(label_correct(chances, labels, EVEN), axis=1))
 
     def about_epochs(self, before: str = "", after: str = "") -> str:
         """Says that it stopped early, or was not tested after its last epoch; else nothing."""
