@@ -48,7 +48,7 @@ def main() -> None:
     drawn = {_name(call, text): _draw(call, images, labels, dataset.num_classes) for call in calls}
     figure, kind = augmentation_rows(images, drawn), out.suffix[1:]
     storage.write(out, lambda file: figure.savefig(file, format=kind, dpi=130, bbox_inches="tight"))
-    terminal().print(f"picture: {out}")
+    terminal().print(f"picture: {out}", markup=False)
 
 
 def _name(call: AugmentationCall, text: str) -> str:

@@ -94,7 +94,7 @@ def main(paths: list[str]) -> None:
     page = _explain(console, saved, subject)
     path = Path(FLAGS.out or saved.path / PAGE)
     saved_run.write_page(path, page)
-    console.print(f"page: {path} ({time.perf_counter() - start:.0f} s)")
+    console.print(f"page: {path} ({time.perf_counter() - start:.0f} s)", markup=False)
 
 
 def _examples(saved: SavedRun, pictures: bool) -> tuple[data.Split, data.Split, str]:
@@ -178,7 +178,7 @@ def _explain(console: Console, saved: SavedRun, subject: Subject) -> str:
     with console.status("explaining"):
         start = time.perf_counter()
         for part in make_sections(subject):
-            console.print(f"{time.perf_counter() - start:5.1f} s  {part.title}")
+            console.print(f"{time.perf_counter() - start:5.1f} s  {part.title}", markup=False)
             parts.append(part)
             start = time.perf_counter()
     if subject.gone:

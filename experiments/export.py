@@ -44,7 +44,9 @@ def main() -> None:
     with console.status("exporting"):
         content = EXPORTERS[FLAGS.to](saved)
     saved_run.write_page(path, content)
-    console.print(f"{FLAGS.to}: {path} ({len(content) / 1e6:.1f} MB); what runs it:\n")
+    console.print(
+        f"{FLAGS.to}: {path} ({len(content) / 1e6:.1f} MB); what runs it:\n", markup=False
+    )
     shape = ", ".join(map(str, saved.task.image_shape))
     # As it is: brackets are no markup.
     console.print(_USE[FLAGS.to].format(path=path, shape=shape), markup=False)

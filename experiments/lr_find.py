@@ -44,6 +44,7 @@ _PAGE = "lr_find.html"
 
 def main() -> None:
     """Scans as the flags say."""
+    saved_run.check_flags(main)
     console = terminal()
     machine.check_compiler()
     page = Path(FLAGS.out or _PAGE)

@@ -41,7 +41,12 @@ def main(paths: list[str]) -> None:
         raise UsageError(f"there is no folder {folder}")
     if not os.access(folder, os.R_OK | os.X_OK):
         raise UsageError(f"cannot open {folder}: Permission denied")
-    entries = find_entries(folder)[: FLAGS.most]
+    if FLAGS.index and FLAGS.json:
+        raise UsageError("--index writes a page and --json prints; give one of them")
+    entries = find_entries(folder)
+    left = 0
+    if FLAGS["most"].present or not (FLAGS.index or FLAGS.json):
+        entries, left = entries[: FLAGS.most], max(0, len(entries) - FLAGS.most)
     if FLAGS.index:
         write_index_of_runs(folder, entries)
         terminal().print(Text(f"index: {folder / INDEX_FILE}"))
@@ -62,6 +67,8 @@ def main(paths: list[str]) -> None:
     for entry in entries:
         table.add_row(*map(Text, _row(entry, folder, differs.get(entry.path, {}))))
     terminal().print(table, soft_wrap=False)
+    if left:
+        print(f"and {left:,} more; --most={FLAGS.most + left} shows all")
 
 
 def _row(entry: Entry, folder: Path, differs: dict[str, str]) -> list[str]:

@@ -111,7 +111,8 @@ def main(paths: list[str]) -> None:
     if FLAGS.picture:
         draw(Path(FLAGS.picture), first, saved, thresholds)
         if not (FLAGS.json or FLAGS.csv):
-            terminal().print(f"picture: {FLAGS.picture}, of {len(first)} of {len(files)} files")
+            said = f"picture: {FLAGS.picture}, of {len(first)} of {len(files)} files"
+            terminal().print(said, markup=False)
 
 
 def read_thresholds(saved: SavedRun) -> Thresholds:

@@ -101,12 +101,12 @@ def main() -> None:
         with tracking.tracking(FLAGS.track if is_first() else (), told) as trackers:
             train(console, run, trackers)
             conclude(console, directory, run, placed, trackers, most)
-            if run.diverged:
-                raise DivergedError(
-                    f"the loss is not finite after epoch {run.done} of {run.epochs}, where "
-                    "training stopped; a lower --learning_rate or --clip_norm may help; report: "
-                    f"{directory.path / REPORT_FILE}"
-                )
+    if run.diverged:
+        raise DivergedError(
+            f"the loss is not finite after epoch {run.done} of {run.epochs}, where training "
+            "stopped; a lower --learning_rate or --clip_norm may help; report: "
+            f"{directory.path / REPORT_FILE}"
+        )
 
 
 def _goes_on(console: Console, directory: RunDirectory, lone: CellPlan) -> str:

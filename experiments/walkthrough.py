@@ -65,7 +65,9 @@ def main() -> None:
         page = render_walkthrough(_smile_first(smiles), guesser)
     saved_run.write_page(path, page)
     seconds = time.perf_counter() - start
-    console.print(f"page: {path} ({len(page.encode()) / 1e6:.1f} MB, {seconds:.0f} s)")
+    console.print(
+        f"page: {path} ({len(page.encode()) / 1e6:.1f} MB, {seconds:.0f} s)", markup=False
+    )
 
 
 def digits(examples: int) -> data.Dataset:

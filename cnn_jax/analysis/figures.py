@@ -7,6 +7,7 @@ say too.
 import base64
 import io
 import re
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +32,8 @@ PALETTE = {
     "vermilion": "#D55E00",
     "purple": "#CC79A7",
 }
+# The page of a run under way is drawn beside its report; matplotlib's settings are of the process.
+_settings = threading.RLock()
 RIGHT = PALETTE["blue"]
 WRONG = PALETTE["orange"]
 INK = "#1f2933"
@@ -150,6 +153,7 @@ def to_svg(figure: "Figure", name: str = "figure") -> str:
     nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
     text = io.StringIO()
     with (
+        _settings,
         matplotlib.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}),
         warnings.catch_warnings(),
     ):
@@ -178,7 +182,7 @@ def png_bytes(figure: "Figure", dpi: int = 144) -> bytes:
 @contextmanager
 def missing_letters_said() -> Iterator[None]:
     """Says in one line that letters of names are drawn as boxes, where no font here has them."""
-    with warnings.catch_warnings(record=True) as caught:
+    with _settings, warnings.catch_warnings(record=True) as caught:
         warnings.filterwarnings("always", "Glyph")
         yield
     if any("Glyph" in str(each.message) for each in caught):

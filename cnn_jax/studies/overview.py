@@ -22,6 +22,7 @@ from cnn_jax.studies.run_directory import (
     CHECKPOINTS,
     CONFIG_FILE,
     ENVIRONMENT_FILE,
+    FLAGS_FILE,
     RESULT_FILE,
     history_of,
     plain,
@@ -107,7 +108,8 @@ def find_entries(folder: Path) -> list[Entry]:
 
     Trials that a sweep has kept are part of it.
     """
-    paths = [path.parent for path in folder.rglob(CONFIG_FILE)]
+    # What others call so is none of ours.
+    paths = [p.parent for p in folder.rglob(CONFIG_FILE) if (p.parent / FLAGS_FILE).is_file()]
     sweeps = {path for path in paths if read_rows(path)}
     kept = {path for path in paths if path.parent.name == KEPT_TRIALS and path.parents[1] in sweeps}
     found = [read_entry(path) for path in paths if path not in kept]

@@ -49,7 +49,13 @@ def _of_sweep(entry: Entry) -> Progress:
     key = _accuracy_key([row for history in histories for row in history])
     rows = [
         Row(
-            " · ".join(entry.config["rows"][trial["variant"]].values()) + f", seed {trial['seed']}",
+            " · ".join(
+                [
+                    *entry.config["rows"][trial["variant"]].values(),
+                    *(f"{name} {value:g}" for name, value in trial["tuned"].items()),
+                ]
+            )
+            + f", seed {trial['seed']}",
             len(history),
             history[-1]["train_loss"] if history else math.nan,
             history[-1][key] if history else math.nan,

@@ -11,7 +11,16 @@ import cnn_jax
 from cnn_jax import data
 from cnn_jax.errors import UsageError
 from cnn_jax.extend import EXTENSIONS, ExtensionError
-from cnn_jax.models import MODELS, Architecture, build, check_logits, count_parameters
+from cnn_jax.models import (
+    MODELS,
+    Architecture,
+    Mode,
+    Structure,
+    build,
+    check_logits,
+    count_parameters,
+    split_variables,
+)
 from cnn_jax.ops import ACTIVATIONS, CALIBRATED, LOSSES, PER_LABEL, OneOf
 from cnn_jax.training import Config, Task, hyperparameters, known_hyperparameters, make_run
 
@@ -231,6 +240,29 @@ def test_a_module_trains_with_statistics_and_dropout(kind):
     # Dropout makes an epoch from another key another.
     _, other = jax.jit(run.epoch)(one, hparams, jax.random.key(1), examples)
     assert other["train_loss"] != first["train_loss"]
+
+
+def test_layers_that_are_stacked_drop_apart():
+    def stacked(rngs):
+        return nnx.vmap(lambda rngs: nnx.Dropout(0.5, rngs=rngs))(rngs.fork(split=3))
+
+    network = nnx.eval_shape(lambda: stacked(nnx.Rngs(0)))
+    params, statistics = split_variables(network)
+    model = Structure.of(network).merge(params, statistics, Mode(True, jax.random.key(0)))
+    keys = [
+        leaf
+        for leaf in jax.tree.leaves(nnx.state(model, nnx.RngKey))
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    ]
+    assert keys and all(len(np.unique(jax.random.key_data(key), axis=0)) == 3 for key in keys)
+
+
+@pytest.mark.parametrize("name", ["patience", "init_seed", "labels", "resize"])
+def test_a_number_is_called_as_no_choice_is(name: str):
+    namespace: dict = {}
+    exec(f"def mine(x, *, {name}=1.0):\n    return x * {name}", namespace)
+    with pytest.raises(ExtensionError, match=name):
+        cnn_jax.activation(namespace["mine"])
 
 
 def test_parameters_of_a_module_are_counted():

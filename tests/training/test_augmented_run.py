@@ -10,6 +10,7 @@ import pytest
 from cnn_jax.errors import UsageError
 from cnn_jax.models import Architecture
 from cnn_jax.training import Config, Examples, Task, augmentations, hyperparameters, make_run
+from cnn_jax.training.step import Setting, prepare
 
 Draw = Callable[[int], Examples]
 TINY = Architecture(filters=(4,), hidden=())
@@ -74,3 +75,18 @@ def test_colors_are_needed_for_some():
         make_run(
             Config(TINY, augment=augmentations("saturation")[0]), Task((8, 8, 1), 4, (0,), (1,))
         )
+
+
+def test_an_augmentation_has_no_number_of_anothers(task: Task, draw: Draw):
+    """A loss or an activation may call a number of its own as an augmentation calls one."""
+    examples, (calls, strengths) = draw(8), augmentations("scale:1")
+    setting = Setting(Config(TINY, augment=calls), task, None)
+    hparams = {name: jnp.float32(value) for name, value in strengths.items()}
+    size = task.image_shape[:2]
+    alone, beside = (
+        jax.jit(prepare, static_argnums=(0, 6))(
+            setting, examples, jnp.arange(8), jnp.int32(0), hparams | more, KEY, size
+        )
+        for more in ({}, {"scale": jnp.float32(5)})
+    )
+    assert_same(beside, alone)

@@ -8,10 +8,18 @@ import numpy as np
 import pytest
 
 from cnn_jax.errors import UsageError
-from cnn_jax.models import Architecture
-from cnn_jax.training import Config, Examples, Task, fit_batch, hyperparameters, make_run
+from cnn_jax.models import Architecture, Mode
+from cnn_jax.training import (
+    Config,
+    Examples,
+    Task,
+    augmentations,
+    fit_batch,
+    hyperparameters,
+    make_run,
+)
 from cnn_jax.training.run import _stochastic, streams
-from cnn_jax.training.step import Setting
+from cnn_jax.training.step import Setting, forward, gradient
 from cnn_jax.training.task import class_weights
 
 LINEAR = Config(Architecture(filters=(), hidden=()), optimizer="sgd", batch_size=10, epochs=1)
@@ -53,6 +61,27 @@ def test_a_weighted_epoch_is_that_of_the_weighted_loss():
         lambda a, b: (a - b) / hparams["learning_rate"], state.params, after.params
     )
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), moved, expected)
+
+
+def test_each_class_of_a_mixture_has_its_weight():
+    examples = uneven()
+    config = replace(
+        LINEAR, batch_size=50, class_weights="balanced", augment=augmentations("mixup:1")[0]
+    )
+    setting, of_class = Setting(config, TASK, None), class_weights(examples.labels, 3)
+    rng = np.random.default_rng(1)
+    targets = jnp.asarray(rng.dirichlet(np.ones(3), 50), jnp.float32)
+    images = jnp.asarray(rng.normal(size=(50, 4, 4, 1)), jnp.float32)
+    run = make_run(config, TASK)
+    hparams = {name: jnp.float32(value) for name, value in hyperparameters(config).items()}
+    state = run.init(hparams, KEY)
+    found = gradient(
+        setting, state, hparams, images, targets, examples.labels, jnp.full(50, 1 / 50), KEY,
+        of_class,
+    )  # fmt: skip
+    logits, _ = forward(setting, state.params, state.statistics, images, Mode(True, KEY))
+    nll = -jnp.sum(targets * jax.nn.log_softmax(logits), axis=1)
+    assert float(found.loss) == pytest.approx(float(jnp.mean(nll * (targets @ of_class))), rel=1e-5)
 
 
 def test_a_balanced_sample_has_every_class_as_often():

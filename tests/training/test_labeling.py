@@ -110,3 +110,8 @@ def test_losses_that_choose_one_class_are_refused(loss: str):
         with pytest.raises(UsageError, match=f"loss={loss} chooses one class; use loss=binary"):
             make_run(config, TASK)
     assert labeling(loss, False) is ONE_CLASS
+
+
+def test_a_nan_is_wrong():
+    logits = jnp.full((4, LABELS), jnp.nan)
+    assert not np.any(ONE_CLASS.right(logits, jnp.array([0, 0, 1, 2])))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cnn_jax.errors import UsageError
-from cnn_jax.models import Architecture
+from cnn_jax.models import Architecture, Mode
 from cnn_jax.training import (
     Config,
     Examples,
@@ -19,6 +19,9 @@ from cnn_jax.training import (
     make_run,
     steps_per_epoch,
 )
+from cnn_jax.training.optimizers import averaged
+from cnn_jax.training.step import Setting, forward, make_optimizer
+from cnn_jax.training.task import normalize
 
 Draw = Callable[[int], Examples]
 KEY = jax.random.key(0)
@@ -129,3 +132,53 @@ def test_each_number_is_read_only_where_it_has_an_effect():
     assert "bias_decay" not in hyperparameters(replace(BASE, bias_group=True, optimizer="adam"))
     with pytest.raises(UsageError, match="average_decay has no effect"):
         hyperparameters(BASE, {"average_decay": 0.9})
+
+
+def normalized_setting(task: Task, freeze: tuple[str, ...]) -> Setting:
+    network = Architecture(filters=(4,), hidden=(8,), normalization="batch")
+    return Setting(replace(BASE, architecture=network, freeze=freeze), task, None)
+
+
+def test_frozen_normalization_is_in_training_as_in_use(task: Task, draw: Draw):
+    images = normalize(task, draw(8).images)
+    logits = {}
+    for freeze in ((), ("conv*", "norm*")):
+        setting = normalized_setting(task, freeze)
+        run = make_run(setting.config, task)
+        hparams = {k: jnp.float32(v) for k, v in hyperparameters(setting.config).items()}
+        state = run.init(hparams, KEY)
+        trained, used = (
+            forward(setting, state.params, state.statistics, images, mode)[0]
+            for mode in (Mode(True, KEY), Mode())
+        )
+        logits[freeze] = np.abs(trained - used).max()
+    assert logits[()] > 0.1 and logits["conv*", "norm*"] == 0
+
+
+def test_frozen_layers_have_no_part_in_the_norm_that_is_clipped():
+    config = replace(BASE, optimizer="sgd", clip=True, freeze=("conv*",))
+    hparams = {"learning_rate": jnp.float32(1), "clip_norm": jnp.float32(1)}
+    params = {name: {"bias": jnp.zeros(3)} for name in ("conv1", "output")}
+    grads = {"conv1": {"bias": jnp.full(3, 10.0)}, "output": {"bias": jnp.full(3, 1e-3)}}
+    rule = make_optimizer(config, 0.0, 0.1, hparams)
+    moves, _ = rule.update(grads, rule.init(params), params)
+    np.testing.assert_allclose(moves["output"]["bias"], -1e-3, rtol=1e-5)
+    np.testing.assert_array_equal(moves["conv1"]["bias"], 0)
+
+
+def test_the_whitening_is_a_layer_and_not_what_follows_it():
+    config = replace(BASE, optimizer="sgd", whitening_group=True)
+    numbers = hyperparameters(config, {"learning_rate": 1.0, "whitening_fraction": 0.3})
+    hparams = {name: jnp.float32(value) for name, value in numbers.items()}
+    params = {name: {"bias": jnp.zeros(3)} for name in ("whitening", "whitening_activation")}
+    rule = make_optimizer(config, 0.5, 0.1, hparams)
+    moves, _ = rule.update(jax.tree.map(jnp.ones_like, params), rule.init(params), params)
+    assert float(jnp.abs(moves["whitening"]["bias"]).max()) == 0
+    np.testing.assert_allclose(moves["whitening_activation"]["bias"], -1)
+
+
+def test_whole_numbers_of_a_network_are_not_averaged():
+    new, before = ({"w": jnp.full(2, v), "n": jnp.int32(v)} for v in (4.0, 2.0))
+    found = averaged(new, before, jnp.float32(1e6), average_decay=0.5)
+    assert found["n"].dtype == jnp.int32 and int(found["n"]) == 4
+    np.testing.assert_allclose(found["w"], 3.0)

@@ -142,7 +142,7 @@ class Evaluation(NamedTuple):
     def balanced_accuracy(self) -> float | None:
         """The mean recall of the classes, where they are uneven: it is no better for the commonest.
 
-        None where the commonest class has no more than a quarter more examples than the rarest
+        None where the commonest class has no more than half as many again as the rarest
         (of those that have some), and with several labels.
         """
         supports = [row.support for row in self.rows if row.support]

@@ -6,14 +6,25 @@ const KEYS = { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowRig
 
 const gray = value => `rgb(${value}, ${value}, ${value})`;
 
-// The bytes of a canvas as a picture, laid on white, in gray or RGB as Pillow turns one into the other.
+// What transparent parts of RGBA bytes are laid on: white, or black where nothing would be seen on it.
+function groundOf(data) {
+  let varies = false;
+  for (let i = 0; i < data.length; i += 4) {
+    const alpha = data[i + 3] / 255;
+    varies = varies || data[i + 3] !== data[3];
+    if (alpha * Math.min(data[i], data[i + 1], data[i + 2]) + 255 * (1 - alpha) < 254.5) return 255;
+  }
+  return varies ? 0 : 255;
+}
+
+// The bytes of a canvas as an opaque picture, in gray or RGB as Pillow turns one into the other.
 function pictureOf(canvas, channels) {
   const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
-  const found = new Uint8Array(canvas.width * canvas.height * channels);
+  const found = new Uint8Array(canvas.width * canvas.height * channels), ground = groundOf(data);
   for (let i = 0; i < canvas.width * canvas.height; i++) {
     let r = data[4 * i], g = data[4 * i + 1], b = data[4 * i + 2];
     const alpha = data[4 * i + 3] / 255;
-    if (alpha < 1) [r, g, b] = [r, g, b].map(c => Math.round(c * alpha + 255 * (1 - alpha)));
+    if (alpha < 1) [r, g, b] = [r, g, b].map(c => Math.round(c * alpha + ground * (1 - alpha)));
     if (channels === 1) found[i] = (r * 19595 + g * 38470 + b * 7471 + 0x8000) >> 16;
     else {
       found[3 * i] = r;

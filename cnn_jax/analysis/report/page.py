@@ -144,7 +144,8 @@ def _card(record: RunRecord, thresholds: Float[np.ndarray, "l"] | None, index: i
     bars = _guesses(record, index) if thresholds is None else _answers(record, thresholds, index)
     return Card(
         int(index),
-        image_to_png(record.test_images[index]),
+        # Where the page has the network, it reads this image: all of its pixels.
+        image_to_png(record.test_images[index], max(record.test_images.shape[1:3])),
         true_names(truth, record.class_names),
         bars if finite else [],
     )

@@ -19,6 +19,7 @@ from cnn_jax.ops.augment import (
     numbers,
     parse,
 )
+from cnn_jax.ops.augment.grammar import _computed_once
 
 N, H, W = 16, 12, 10
 KEY = random.key(0)
@@ -252,3 +253,9 @@ def test_numbers_are_swept_by_vmap():
     np.testing.assert_array_equal(swept[0], IMAGES)
     alone, _ = jax.jit(lambda key: apply(parse("translate:4"), key, IMAGES, None))(keys[1])
     np.testing.assert_array_equal(swept[1], alone)
+
+
+@pytest.mark.parametrize("level", [-3.0, 0.5, 7.9])
+def test_images_of_any_range_go_on_as_they_are(level: float):
+    images = jnp.full((2, 4, 4, 1), level)
+    np.testing.assert_array_equal(jax.jit(_computed_once)(images), images)
