@@ -9,7 +9,6 @@ _MEANT = {
     "fmnist": "fashion_mnist",
     "fashion": "fashion_mnist",
     "svhn": "svhn_cropped",
-    "emnist": "emnist/balanced",
     "kuzushijimnist": "kmnist",
     "dogsvscats": "cats_vs_dogs",
     "catsanddogs": "cats_vs_dogs",

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Int, UInt8, UInt64
 
 from cnn_jax.data.dataset import Split
 
@@ -26,7 +26,7 @@ def repeats(
         What is to be said: a line for each pair of splits that share images, and one for images
         that have different labels.
     """
-    hashes = {name: _hashes(split.images) for name, split in splits.items()}
+    hashes = {name: hash_images(split.images) for name, split in splits.items()}
     notes = []
     for first, second in _PAIRS:
         if first not in hashes or second not in hashes:
@@ -41,7 +41,8 @@ def repeats(
     return (*notes, *_contradictions(splits, hashes, where))
 
 
-def _hashes(images: UInt8[np.ndarray, "n h w c"]) -> Int[np.ndarray, "n"]:
+def hash_images(images: UInt8[np.ndarray, "n h w c"]) -> UInt64[np.ndarray, " n"]:
+    """A number for each image, the same where all its bytes are."""
     whole = np.ascontiguousarray(images)
     digests = b"".join(hashlib.blake2b(image.data, digest_size=8).digest() for image in whole)
     return np.frombuffer(digests, np.uint64)

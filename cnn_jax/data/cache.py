@@ -26,7 +26,7 @@ from cnn_jax.display import shown
 from cnn_jax.errors import UsageError
 
 # Part of every fingerprint: raise it when decoding or the layout of the file changes.
-_FORMAT = 3
+_FORMAT = 4
 _DAY = 86_400.0
 
 

@@ -1,5 +1,6 @@
 """From a name or a path to a data set."""
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -90,15 +91,18 @@ _TABLES_DEEP = 2
 
 def _stamps(path: Path, depth: int) -> Iterator[tuple[str, int]]:
     """What changes when a folder or one of its tables does."""
-    yield str(path), path.stat().st_mtime_ns
-    if not path.is_dir():
-        return
-    with os.scandir(path) as entries:
-        for entry in entries:
-            if entry.name.endswith((".csv", ".tsv")):
-                yield entry.path, entry.stat().st_mtime_ns
-            elif depth and entry.is_dir():
-                yield from _stamps(Path(entry.path), depth - 1)
+    # What cannot be looked at is said when the data are loaded.
+    with contextlib.suppress(OSError):
+        yield str(path), path.stat().st_mtime_ns
+        if not path.is_dir():
+            return
+        with os.scandir(path) as entries:
+            for entry in entries:
+                if depth and entry.is_dir():
+                    yield from _stamps(Path(entry.path), depth - 1)
+                elif entry.name.endswith((".csv", ".tsv")):
+                    with contextlib.suppress(OSError):
+                        yield entry.path, entry.stat().st_mtime_ns
 
 
 # A sweep asks for every cell.

@@ -25,8 +25,8 @@ from jaxtyping import UInt8
 from cnn_jax.data._names import nearest, resolve
 from cnn_jax.data._repeats import repeats
 from cnn_jax.data.cache import cached, file_stamps, fingerprint, progress
-from cnn_jax.data.dataset import Dataset, Split
-from cnn_jax.data.folders import check_room, open_picture, resize
+from cnn_jax.data.dataset import Dataset, PixelRule, Split
+from cnn_jax.data.folders import check_room, on_ground, open_picture, resize
 from cnn_jax.errors import FIELD, FieldError, UsageError
 
 _INSTALL = "pip install 'cnn_jax[prepare]'"
@@ -289,7 +289,8 @@ def load_tfds(
         test = read_split(_find_test_split(builder, label_key))
         train = read_split("train") if "train" in builder.info.splits else test[:0]
         notes = repeats({"train": train, "test": test})
-        return Dataset(dataset_name, train, test, _class_names(builder, label_key), notes=notes)
+        names, rule = _class_names(builder, label_key), PixelRule(resize=resize_how)
+        return Dataset(dataset_name, train, test, names, notes=notes, rule=rule)
 
     return cached(read, name=dataset_name, key=key, cache_dir=cache_dir)
 
@@ -394,10 +395,8 @@ def _source(builder: Any, split: str, image_key: str) -> Any:
 
 def _decode(content: bytes, channels: int) -> UInt8[np.ndarray, "h w c"]:
     with open_picture(io.BytesIO(content), "") as picture:
-        pixels = np.asarray(picture, np.uint8)
-    if pixels.ndim == 2:
-        pixels = pixels[..., None]
-    return np.repeat(pixels, channels, axis=2) if pixels.shape[2] == 1 else pixels
+        pixels = np.asarray(on_ground(picture).convert("L" if channels == 1 else "RGB"))
+    return pixels.reshape(*pixels.shape[:2], channels)
 
 
 def _class_names(builder: Any, label_key: str) -> tuple[str, ...]:

@@ -87,12 +87,6 @@ class DataRecord:
         return found.hexdigest()
 
 
-def hash_images(images: np.ndarray) -> UInt64[np.ndarray, " n"]:
-    """A number for each image, the same where all its bytes are."""
-    digests = b"".join(hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in images)
-    return np.frombuffer(digests, np.uint64)
-
-
 def describe(
     pool: data.Dataset, dataset: data.Dataset, validation: data.Split, task: Task
 ) -> DataRecord:
@@ -105,12 +99,14 @@ def describe(
         task: of the run.
     """
     parts = {"train": dataset.train, "validation": validation, "test": dataset.test}
-    splits = {name: Known(hash_images(split.images), split.labels) for name, split in parts.items()}
+    splits = {
+        name: Known(data.hash_images(split.images), split.labels) for name, split in parts.items()
+    }
     own = pool.validation is not None
     drawn = [splits["train"].hashes] + ([] if own else [splits["validation"].hashes])
     used = Counter(np.concatenate(drawn).tolist())
     if len(pool.train) > sum(used.values()):
-        every, rest = hash_images(pool.train.images), []
+        every, rest = data.hash_images(pool.train.images), []
         for index, value in enumerate(every.tolist()):
             if used[value]:
                 used[value] -= 1
@@ -238,7 +234,7 @@ class _Now(NamedTuple):
     def of(cls, pool: data.Dataset) -> "_Now":
         splits = pool.splits
         free: dict[int, list[int]] = {}
-        hashes = np.concatenate([hash_images(split.images) for split in splits.values()])
+        hashes = np.concatenate([data.hash_images(split.images) for split in splits.values()])
         for index, value in enumerate(hashes.tolist()):
             free.setdefault(value, []).append(index)
         ends = np.cumsum([len(split) for split in splits.values()])

@@ -1,5 +1,6 @@
 """From the arrays of a published file to a data set, its classes by name."""
 
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -70,7 +71,9 @@ def _as_bytes(
     if all(array.dtype == np.uint8 for array in shaped.values()):
         return shaped, PixelRule(), ()
     extremes = Range()
-    sixteen = all(array.dtype.kind in "uib" and array.min() >= 0 for array in shaped.values())
+    sixteen = all(
+        array.dtype.kind in "uib" and array.min(initial=0) >= 0 for array in shaped.values()
+    )
     for array in shaped.values():
         extremes.add(array, sixteen)
     rule = extremes.rule("crop")
@@ -90,13 +93,13 @@ def _number(
         names = tuple(class_name(index) for index in range(train.shape[1]))
         return {split: each.astype(np.uint8) for split, each in labels.items()}, names, ()
     if train.dtype.kind not in "uif":
-        there = sorted(set(map(str, train.tolist())), key=natural)
+        there = sorted(set(train.astype(str).tolist()), key=natural)
         names = tuple(there)
         values: list = there
         labels = {split: each.astype(str) for split, each in labels.items()}
     else:
         values = np.unique(train).tolist()
-        if any(value != int(value) for value in values):
+        if any(not math.isfinite(value) or value != int(value) for value in values):
             raise UsageError(f"{name}: labels such as {values[0]} are no whole numbers")
         names = tuple(class_name(int(value)) for value in values)
     if values in (list(range(len(values))), []):

@@ -124,6 +124,14 @@ def _write(path: Path, member: _Member, target: Path, most: int) -> int:
     return written
 
 
+def _open_member(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes] | None:
+    """What a member holds; None for a link to what is not in the archive."""
+    try:
+        return archive.extractfile(info)
+    except KeyError:
+        return None
+
+
 def _safe(archive: Path, name: str) -> PurePosixPath:
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or ":" in (path.parts or ("",))[0]:
@@ -167,7 +175,8 @@ def _members(path: Path) -> Iterator[Iterator[_Member]]:
     else:
         with _unpacked(path) as content, tarfile.open(fileobj=content, mode="r:") as tarred:
             yield (
-                _Member(info.name, info.size, partial(tarred.extractfile, info))
+                _Member(info.name, info.size, partial(_open_member, tarred, info))
                 for info in tarred
-                if info.isreg()
+                # A hard link is another name of a file in the archive.
+                if info.isreg() or info.islnk()
             )

@@ -6,7 +6,6 @@ bytes of an image of 32 x 32: its red plane, its green one, its blue one
 """
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +81,6 @@ def read_cifar(scan: Scan, name: str) -> tuple[Dataset, dict[str, str]]:
     labels = 2 if hundred else 1
     used = {file.path: split for split, files in parts.items() for file in files}
     listed = [file for file in scan.top.walk() if file.name.lower() in _NAMES]
-    class_name: Callable[[int], str] = str
     if listed:
         text = (scan.root / listed[0].path).read_text(encoding="utf-8", errors="replace")
         names = tuple(filter(None, map(str.strip, text.splitlines())))

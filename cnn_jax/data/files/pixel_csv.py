@@ -13,12 +13,11 @@ import numpy as np
 
 from cnn_jax.data.dataset import Dataset
 from cnn_jax.data.files._assemble import Arrays, assemble
-from cnn_jax.data.folders import File, Scan
+from cnn_jax.data.folders import SPLIT_WORDS, File, Scan
 from cnn_jax.errors import UsageError
 
 _LABELS = ("label", "class", "target", "digit", "y")
 _FEWEST = 16
-_SPLITS = {"train": "train", "val": "validation", "valid": "validation", "test": "test"}
 _ROWS = 4096
 
 
@@ -49,7 +48,7 @@ def find_pixel_tables(scan: Scan) -> dict[str, File]:
 
 def _split(name: str) -> str:
     words = re.split("[^a-z]+", name.lower())
-    return next((_SPLITS[word] for word in words if word in _SPLITS), "train")
+    return next((SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS), "train")
 
 
 def _layout(path: Path) -> _Layout | None:

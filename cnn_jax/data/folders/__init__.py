@@ -5,16 +5,17 @@ from cnn_jax.data.folders._layout import match_classes
 from cnn_jax.data.folders._load import has_several_labels, load_pictures
 from cnn_jax.data.folders._parts import Options
 from cnn_jax.data.folders._pixels import (
-    FORMATS, PICTURE_SUFFIXES, Decoded, Range, decode, is_picture, open_picture,
-    to_bytes,
+    PICTURE_SUFFIXES, Decoded, Range, decode, is_picture, on_ground, open_picture, to_bytes,
 )
 from cnn_jax.data.folders._resize import RESIZE, check_room, resize, resize_dataset
 from cnn_jax.data.folders._scan import File, Folder, Scan, scan
+from cnn_jax.data.folders._splits import SPLIT_WORDS
 from cnn_jax.data.folders._tables import LABELS
 from cnn_jax.data.folders._natural import natural
 
 __all__ = [
-    "FORMATS", "LABELS", "PICTURE_SUFFIXES", "RESIZE", "Decoded", "File", "Folder", "Options",
+    "LABELS", "PICTURE_SUFFIXES", "RESIZE", "SPLIT_WORDS", "Decoded", "File", "Folder", "Options",
     "Range", "Scan", "check_room", "decode", "has_several_labels", "is_picture", "load_pictures",
-    "match_classes", "natural", "open_picture", "resize", "resize_dataset", "scan", "to_bytes",
+    "match_classes", "natural", "on_ground", "open_picture", "resize", "resize_dataset",
+    "scan", "to_bytes",
 ]

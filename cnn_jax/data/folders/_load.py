@@ -13,6 +13,7 @@ from cnn_jax.data.cache import cached, fingerprint
 from cnn_jax.data.dataset import Dataset, Split
 from cnn_jax.data.folders._layout import Plan, lay_out
 from cnn_jax.data.folders._parts import Options, Reader, open_reader, train_table
+from cnn_jax.data.folders._pixels import read_header
 from cnn_jax.data.folders._reading import read_pictures, refuse_bad
 from cnn_jax.data.folders._scan import EMPTY_FOLDER, Folder, Scan
 from cnn_jax.display import shown
@@ -60,12 +61,28 @@ def load_pictures(
     key = fingerprint(
         name, list(plan.files), plan.class_names, labels, stamps, options[:3], options.rule
     )
-    dataset = cached(
-        lambda: _read(scan.root, name, plan, options), name=name, key=key, cache_dir=cache_dir
-    )
+
+    def read(key: str) -> Dataset:
+        return cached(
+            lambda: _read(scan.root, name, plan, options), name=name, key=key, cache_dir=cache_dir
+        )
+
+    dataset = read(key)
+    # What could not be read then may be readable now.
+    if again := sorted(path for path in dataset.unread if _is_readable(scan.root / path)):
+        dataset = read(fingerprint(key, again))
     account = _account(reader, plan, dataset.unread)
     notes = (_summary(plan, dataset, account), *plan.notes, *dataset.notes)
     return dataclasses.replace(dataset, notes=notes, account=account)
+
+
+def _is_readable(path: Path) -> bool:
+    try:
+        read_header(path)
+    # A decoder may raise nearly anything.
+    except Exception:
+        return False
+    return True
 
 
 def _read(root: Path, name: str, plan: Plan, options: Options) -> Dataset:

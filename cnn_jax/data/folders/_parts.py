@@ -140,13 +140,16 @@ def train_table(reader: Reader) -> Table | None:
     """The table that labels the training pictures, if one does; no picture is read."""
     folder = reader.base.splits.get("train", reader.base.folder)
     file = _find_table(reader, "train", folder)
-    return None if file is None else _read_table(reader, file, folder)
+    return None if file is None else _read_table(reader, file, "train", folder)
 
 
 def _read_part(reader: Reader, split: str, folder: Folder) -> Part:
     file = _find_table(reader, split, folder)
     if file is not None:
-        return _from_table(reader, _read_table(reader, file, folder), folder)
+        table = _read_table(reader, file, split, folder)
+        # One for all splits may name none of this one's pictures, which then lie by class.
+        if table.files or split == "train" or file in folder.files or _meant(file) == split:
+            return _from_table(reader, table, folder)
     if reader.options.class_pattern is not None:
         return _from_names(reader, folder, reader.options.class_pattern)
     classes = list(filled(folder, reader.look.is_picture))
@@ -179,16 +182,14 @@ def _unlabeled(reader: Reader, split: str, folder: Folder) -> Part:
 
 def _find_table(reader: Reader, split: str, folder: Folder) -> File | None:
     """The table for a split: in its folder, or beside the folders and named for it."""
-    if reader.options.labels == "folders":
+    if reader.options.labels == "folders" or reader.options.class_pattern is not None:
         return None
     base = reader.base.folder
     inside = [file for file in folder.files if reader.look.is_table(file)]
-    above = [
-        file
-        for file in base.files
-        if folder is not base and reader.look.is_table(file) and _is_for(file, split)
-    ]
-    for files in (inside, above):
+    above = [file for file in base.files if folder is not base and reader.look.is_table(file)]
+    own = [file for file in above if _meant(file) == split]
+    of_all = [file for file in above if _meant(file) is None]
+    for files in (inside, [*own, *of_all] if split == "train" else own, of_all):
         files = [file for file in files if "submission" not in file.name.casefold()]
         for usual in (*_USUAL_TABLES, split, ""):
             found = [file for file in files if usual in file.name.casefold()]
@@ -200,14 +201,15 @@ def _find_table(reader: Reader, split: str, folder: Folder) -> File | None:
     return None
 
 
-def _is_for(file: File, split: str) -> bool:
-    meant = split_of(file.name.rpartition(".")[0], _BESIDE_IN_TABLES)
-    return meant == split or (meant is None and split == "train")
+def _meant(file: File) -> str | None:
+    """The split that a table is named for, if any."""
+    return split_of(file.name.rpartition(".")[0], _BESIDE_IN_TABLES)
 
 
-def _read_table(reader: Reader, file: File, folder: Folder) -> Table:
+def _read_table(reader: Reader, file: File, split: str, folder: Folder) -> Table:
     folders = [folder, *([reader.base.folder] if folder is not reader.base.folder else [])]
     table = read_table(reader.root, file, folders, reader.options.labels)
+    table = _without_other_splits(reader, table, split)
     if table.missing and reader.options.on_error != "skip":
         more = f", and {count(len(table.missing) - 1, 'other')}" if len(table.missing) > 1 else ""
         raise FieldError(
@@ -215,6 +217,25 @@ def _read_table(reader: Reader, file: File, folder: Folder) -> Table:
             f"in {reader.root / folder.path}; {FIELD.on_error}=skip leaves them out"
         )
     return table
+
+
+def _without_other_splits(reader: Reader, table: Table, split: str) -> Table:
+    """A table without the pictures that lie in the folder of another split.
+
+    They are that one's where the table is for all splits; one that is named for a split should
+    not name them.
+    """
+    others = tuple(f"{each.path}/" for name, each in reader.base.splits.items() if name != split)
+    inside = [i for i, file in enumerate(table.files) if not file.path.startswith(others)]
+    missing = list(table.missing)
+    if _meant(table.file) == split:
+        missing += [file.path for file in table.files if file.path.startswith(others)]
+    return table._replace(
+        files=[table.files[i] for i in inside],
+        labels=[table.labels[i] for i in inside],
+        splits=[table.splits[i] for i in inside],
+        missing=missing,
+    )
 
 
 def _from_table(reader: Reader, table: Table, folder: Folder) -> Part:
@@ -241,6 +262,13 @@ def _compare_with_folders(reader: Reader, table: Table, folder: Folder) -> tuple
     """
     names = {each.name for each in filled(folder, reader.look.is_picture)}
     if not names & set(table.names):
+        if len(names) > 1 and not table.called_class and reader.options.labels == "auto":
+            first, second, *_ = sorted(names, key=natural)
+            raise FieldError(
+                f"{reader.root / table.file.path} has a column that may be anything, beside "
+                f"folders such as {first} and {second}: the classes can be the folders "
+                f"({FIELD.labels}=folders) or the column ({FIELD.labels}=one); say which"
+            )
         return ()
     skipped = len(folder.path.split("/")) if folder.path else 0
     for file, label in zip(table.files, table.labels, strict=True):

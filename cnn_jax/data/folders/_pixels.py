@@ -156,7 +156,7 @@ def read_header(path: Path) -> Header:
     with open_picture(path, path.name) as picture:
         width, height = picture.size
         # Orientations 5 to 8 exchange rows and columns.
-        if _orientation(picture) >= 5:
+        if 5 <= _orientation(picture) <= 8:
             width, height = height, width
         gray = picture.mode in _GRAY_MODES
         frames = picture.format != "MPO" and getattr(picture, "n_frames", 1) > 1
@@ -165,7 +165,7 @@ def read_header(path: Path) -> Header:
         mode = picture.mode
         if mode in ("P", "PA", "RGBA", "RGBa"):
             # Drawings in black and white are often saved with a palette or an alpha channel.
-            gray = _is_gray(_on_ground(picture).convert("RGB"))
+            gray = _is_gray(on_ground(picture).convert("RGB"))
         return Header((height, width), gray, mode, frames, deep)
 
 
@@ -174,7 +174,7 @@ def _is_gray(picture: Any) -> bool:
     return bool(np.array_equal(red, green) and np.array_equal(green, blue))
 
 
-def _on_ground(picture: Any) -> Any:
+def on_ground(picture: Any) -> Any:
     """Transparent parts on white; on black where nothing would be seen on white."""
     from PIL import Image
 
@@ -232,7 +232,7 @@ class Range:
         if sixteen:
             self.bits = max(self.bits or 8, int(values.max(initial=0)).bit_length())
         else:
-            finite = values[np.isfinite(values)]
+            finite = values[np.isfinite(values)].astype(np.float64)
             self.low = min(self.low, float(finite.min(initial=math.inf)))
             self.high = max(self.high, float(finite.max(initial=-math.inf)))
 
@@ -271,7 +271,7 @@ def decode(path: Path, channels: int, rule: PixelRule = AS_THEY_ARE) -> Decoded:
     if picture.mode in _WIDE:
         values, sixteen = _values(picture)
         picture = Image.fromarray(to_bytes(values, rule, sixteen))
-    picture, mode = _on_ground(picture), "L" if channels == 1 else "RGB"
+    picture, mode = on_ground(picture), "L" if channels == 1 else "RGB"
     # Pillow copies a picture that has the mode already.
     pixels = np.asarray(picture if picture.mode == mode else picture.convert(mode))
     return Decoded(pixels.reshape(*pixels.shape[:2], channels), truncated)

@@ -62,8 +62,11 @@ def _border_color(image: UInt8[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "c"]:
 
 def resize_dataset(dataset: Dataset, size: int | None, how: str = "crop") -> Dataset:
     """`resize` on every image of all splits; `dataset` itself if nothing changes."""
-    if size is None or dataset.image_shape[:2] == (size, size):
+    if size is None:
         return dataset
+    if dataset.image_shape[:2] == (size, size):
+        rule = dataset.rule._replace(resize=how)
+        return dataset if rule == dataset.rule else dataclasses.replace(dataset, rule=rule)
     for split in dataset.splits.values():
         check_room(dataset.name, (len(split), size, size, dataset.image_shape[2]))
     splits = {name: _resize_split(split, size, how) for name, split in dataset.splits.items()}

@@ -98,13 +98,16 @@ def scan(root: Path) -> Scan:
     if root.resolve() == Path(root.resolve().anchor):
         raise UsageError(f"{root} is all that is on this machine; give a folder of pictures")
     try:
-        # A link to a folder that the root lies in leads back too.
-        above = [os.stat(folder) for folder in root.resolve().parents]
-        identities = tuple((status.st_dev, status.st_ino) for status in above)
-        top = _scan_folder(os.fspath(root), "", identities, left)
+        top = _scan_folder(os.fspath(root), "", _above(root), left)
     except OSError as error:
         raise UsageError(f"cannot open {root}: {error.strerror}") from error
     return Scan(root, top, left)
+
+
+def _above(folder: Path) -> tuple[tuple[int, int], ...]:
+    """Where a folder lies, however deep: a link in it to one of these leads back."""
+    found = [os.stat(parent) for parent in folder.resolve().parents]
+    return tuple((status.st_dev, status.st_ino) for status in found)
 
 
 def _scan_folder(
@@ -147,6 +150,7 @@ def _look(
                 left[path] = TOO_DEEP
                 return None
             try:
+                above += _above(Path(entry.path)) if entry.is_symlink() else ()
                 return _scan_folder(entry.path, path, above, left)
             except OSError:
                 left[path] = UNREADABLE_FOLDER

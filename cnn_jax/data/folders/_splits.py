@@ -9,7 +9,7 @@ from cnn_jax.data.folders._scan import File, Folder, Scan
 from cnn_jax.errors import UsageError
 
 SPLITS = ("train", "validation", "test")
-_WORDS = {
+SPLIT_WORDS = {
     "train": "train", "training": "train", "trn": "train",
     "val": "validation", "valid": "validation", "validation": "validation", "dev": "validation",
     "test": "test", "testing": "test", "eval": "test", "tst": "test",
@@ -42,12 +42,14 @@ def split_of(name: str, beside: frozenset[str] = _BESIDE) -> str | None:
         beside: words that may stand beside the one for a split.
     """
     words = re.split(r"[^a-z]+", name.casefold())
-    found = [_WORDS[word] for word in words if word in _WORDS]
+    found = [SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS]
     if not found:
         compact = "".join(words)
-        found = [_WORDS[word] for word in _WORDS if compact in (f"{word}set", f"{word}data")]
+        found = [
+            SPLIT_WORDS[word] for word in SPLIT_WORDS if compact in (f"{word}set", f"{word}data")
+        ]
         return found[0] if found else None
-    others = set(words) - _WORDS.keys()
+    others = set(words) - SPLIT_WORDS.keys()
     return found[0] if len(found) == 1 and others <= beside else None
 
 

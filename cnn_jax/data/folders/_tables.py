@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cnn_jax.data.folders._natural import natural
+from cnn_jax.data.folders._pixels import PICTURE_SUFFIXES
 from cnn_jax.data.folders._scan import File, Folder
 from cnn_jax.display import count
 from cnn_jax.errors import FIELD, FieldError, UsageError
@@ -50,6 +51,7 @@ class Table(NamedTuple):
         splits: of each row what a column for it says; empty without one.
         missing: pictures that it names and that are not there.
         notes: what a reader should know.
+        called_class: whether the column of classes is called like one.
     """
 
     file: File
@@ -60,6 +62,7 @@ class Table(NamedTuple):
     splits: list[str]
     missing: list[str]
     notes: tuple[str, ...]
+    called_class: bool = True
 
 
 class _Columns(NamedTuple):
@@ -194,7 +197,8 @@ def _with_pictures(
             f"{file.path} names {count(len(twice), 'picture')} more than once "
             f"({twice[0]}), {unlike:,} of them with different labels: read for every line"
         )
-    return Table(file, several, names, files, kept, splits, missing, tuple(notes))
+    called = any(_plain(name) in _CLASS_COLUMNS for name in columns.names)
+    return Table(file, several, names, files, kept, splits, missing, tuple(notes), called)
 
 
 def _bad_row(path: Path, columns: _Columns, row: Sequence[str]) -> UsageError:
@@ -247,7 +251,7 @@ def _read_one(
     name, others = names[only], [other for other in names if other != names[only]]
     notes = [f"{path.name}: the class is column {name}, not {', '.join(others)}"] if others else []
     for row, cell in zip(rows, column, strict=True):
-        if not cell and _plain(name) not in _MANY:
+        if not cell and _plain(name) not in _MANY and labels != "several":
             raise UsageError(f"{path}: the line of {row[columns.picture]} has no {name}")
     flags = {cell.casefold() for cell in column} <= {"0", "1", "-1", "true", "false", "0.0", "1.0"}
     if flags and labels == "auto":
@@ -255,7 +259,7 @@ def _read_one(
             f"{path}: {name} is 0 or 1, which can be two classes ({FIELD.labels}=one) or one label "
             f"that is there or not ({FIELD.labels}=several); say which"
         )
-    if _plain(name) in _MANY and labels != "one":
+    if labels == "several" or (_plain(name) in _MANY and labels != "one"):
         separator = next((each for each in _SEPARATORS if any(each in c for c in column)), None)
         if separator is None and any(" " in cell for cell in column):
             if labels == "auto":
@@ -308,6 +312,10 @@ def _zeros_and_ones(
     return [[max(value, 0) for value in row] for row in numbers]
 
 
+def _is_picture_by_name(file: File) -> bool:
+    return file.name.lower().endswith(tuple(PICTURE_SUFFIXES))
+
+
 class _Index:
     """Finds the file that a name in a table means."""
 
@@ -316,11 +324,12 @@ class _Index:
         self.exact: dict[str, File] = {}
         self.by_name: dict[str, dict[str, File]] = defaultdict(dict)
         for folder in self.folders:
-            for file in folder.walk():
+            for file in sorted(folder.walk(), key=_is_picture_by_name, reverse=True):
                 self.exact.setdefault(file.path, file)
                 self.by_name[file.name.casefold()][file.path] = file
                 stem = file.name.rpartition(".")[0].casefold()
-                if stem:
+                # A name without its ending means a picture, and not what lies beside it.
+                if stem and (_is_picture_by_name(file) or f"{stem}." not in self.by_name):
                     self.by_name[f"{stem}."][file.path] = file
 
     def find(self, name: str) -> File | None:
