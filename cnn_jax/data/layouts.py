@@ -45,7 +45,8 @@ pets/
         "labels.csv, metadata.csv, train.csv or another table, beside or in train: a column called "
         "file, filename, file_name, path, image, id or the like, with or without ending, and one "
         "called label, class or the like (or the only other one). Commas, semicolons or tabs. A "
-        "column called split says train, val or test.",
+        "column called split says train, val or test. Beside folders of splits, a table that is "
+        "named for none of them labels the pictures of all.",
     ),
     Layout(
         "a table with several labels a row",
