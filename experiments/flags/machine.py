@@ -12,8 +12,6 @@ from cnn_jax.errors import UsageError
 from cnn_jax.memory import check_addresses
 from cnn_jax.training.devices import BATCH_AXIS, MeshShape, best_shape
 
-from ..command_line import GROUPS
-
 FLAGS = flags.FLAGS
 ALL = "all"
 
@@ -42,12 +40,6 @@ flags.DEFINE_bool(
     "Train with a compiler that was found to compute wrong numbers, too. Which ones are tested is "
     "in cnn_jax/compilation.py; others are tried when training starts.",
 )
-
-
-def given_text() -> str:
-    """Those of these flags that were given, as a command line has them, a space before each."""
-    given = (FLAGS[name] for name in GROUPS["devices"] if FLAGS[name].present)
-    return "".join(f" {flag.serialize()}" for flag in given)
 
 
 def check_compiler() -> None:

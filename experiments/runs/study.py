@@ -26,6 +26,7 @@ from cnn_jax.studies.saved_run import SavedRun, load_run
 from cnn_jax.training import processes
 
 from .. import as_started, command, command_line
+from ..command_line import GROUPS
 from ..flags import machine, options
 from . import hosts, serving, workdir
 from .workdir import LENGTH, open_directory
@@ -110,6 +111,16 @@ def print_batches(console: Console, plan: CellPlan) -> None:
         console.print(Text(f"  {note}"), soft_wrap=True)
 
 
+# Beside the devices, what a folder does not keep of how it was started.
+_NOT_KEPT = ("track", "checkpoint_every", "page_weights")
+
+
+def _given_text() -> str:
+    """Flags to give again with --resume, as a command line has them, a space before each."""
+    names = (name for name in (*GROUPS["devices"], *_NOT_KEPT) if name in FLAGS)
+    return "".join(f" {quote(FLAGS[name].serialize())}" for name in names if FLAGS[name].present)
+
+
 @contextlib.contextmanager
 def underway(
     program: str,
@@ -141,7 +152,7 @@ def underway(
             directory.write(FLAGS_FILE, flags_content)
 
     where = quote(f"--workdir={directory.path}")
-    again = f"go on with: {command(program)} {where} --resume{machine.given_text()}"
+    again = f"go on with: {command(program)} {where} --resume{_given_text()}"
     with contextlib.ExitStack() as stack:
         lock = directory.locked(new=not FLAGS.resume)
         processes.together(lambda: stack.enter_context(lock))

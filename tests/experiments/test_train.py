@@ -184,7 +184,9 @@ def test_checkpoints_may_be_rare(program, unbroken: Path, digits: Path, tmp_path
     run = tmp_path / "run"
     with pytest.MonkeyPatch.context() as patch:
         interrupt_before(9, signal.SIGINT, patch)  # After the metrics of the third epoch.
-        program(f"--dataset={digits}", f"--workdir={run}", "--checkpoint_every=2", *SMALL)
+        flags = f"--dataset={digits}", f"--workdir={run}", "--checkpoint_every=2", *SMALL
+        outcome = program(*flags)
+    assert outcome.err.endswith(f"--workdir={run} --resume --checkpoint_every=2\n")
     assert len(lines(run / "metrics.jsonl")) == 3
     assert checkpoints.latest(run / "checkpoints").name == "epoch_00002.npz"
     assert program(f"--workdir={run}", "--resume").code == 0
