@@ -72,7 +72,9 @@ def main(paths: list[str]) -> None:
     train, split, gone = _examples(saved, bool(paths))
     images, truths, names = read_files(paths, saved) if paths else pick(split, saved.class_names)
     predict = compilation.jit(
-        lambda state, images: saved.probabilities(saved.run.predict(state, images))
+        lambda state, images: saved.probabilities(
+            saved.run.predict(state, images) / saved.temperature
+        )
     )
     with console.status("predicting"):
         # One call, and so one program.

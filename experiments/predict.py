@@ -40,7 +40,7 @@ for _name in ("run", "top", "json", "invert", "extend"):
     flags.declare_key_flag(_name)
 flags.DEFINE_bool("csv", False, "Print CSV and nothing else, one line for each picture.")
 flags.DEFINE_string(
-    "picture", None, "Draw the first 24 pictures and their guesses: a .png or .svg."
+    "picture", None, "Draw the first 24 pictures and their guesses: a .png, .svg or .pdf."
 )
 
 BATCH = 256

@@ -61,7 +61,7 @@ class Skipped:
 
 
 def find_pictures(paths: list[str], skipped: Skipped) -> list[Path]:
-    """The files that are meant: those given, and those in folders, by the ending of their name."""
+    """The files that are meant: those given, and the pictures in folders."""
     # What Pillow warns of (large files, damaged tags) it then reads, or refuses with a reason.
     warnings.filterwarnings("ignore", module="PIL")
     files = []

@@ -2,7 +2,7 @@
 
 `attribution` says what in an image speaks for an output, `internals` what is inside of a network,
 and `network` what a trained one is and which examples are worth a look. `charts` draw, `sections`
-and `examples` make the parts of the page, and `page` puts them together.
+make the parts of the page, and `page` puts them together.
 """
 # fmt: off
 
