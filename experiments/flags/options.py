@@ -160,8 +160,8 @@ _FIELDS = {
     "precision": "Of the network's arithmetic; parameters stay float32. bfloat16 is about twice as "
     "fast on TPUs, recent GPUs and CPUs with AMX, and slower on other CPUs; tensorfloat32 rounds "
     "the factors of products on GPUs, and is float32 on CPUs; auto takes what is fastest here.",
-    "freeze": "Layers that stay as they are, their running statistics too, by patterns of their "
-    "names in the table that train prints: conv*,norm1.",
+    "freeze": "Layers that stay as they are, their running statistics too (by which they normalize "
+    "then), by patterns of their names in the table that train prints: conv*,norm1.",
     "micro_batches": "Parts of a batch that are computed one after another, to need less memory.",
 }
 
