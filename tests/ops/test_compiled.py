@@ -209,6 +209,7 @@ MAKERS: dict[str, Callable[[Draw], Case]] = {
         False,
     ),
     "accuracy": _of_classes(ops.accuracy),
+    "correct": _of_classes(ops.correct),
     "top_k_accuracy": _of_classes(lambda scores, labels: ops.top_k_accuracy(scores, labels, 2)),
     "confusion_matrix": _of_classes(
         lambda scores, labels: ops.confusion_matrix(labels, scores.argmax(-1), scores.shape[-1])
@@ -249,8 +250,9 @@ ALIASES = {
     "horizontal_flip": "flip", "conv_general_dilated": "conv2d",
 }  # fmt: skip
 NOT_OF_ARRAYS = {
-    "lowering_on_accelerators", "lowering_on_cpu", "output_size", "register_direct", "apply",
-    "check_channels", "describe", "needs_soft_targets", "numbers", "parse", "without_numbers",
+    "lowering_on_accelerators", "lowering_on_cpu", "output_size", "register_direct",
+    "unregister_direct", "apply", "check_channels", "describe", "needs_soft_targets", "numbers",
+    "parse", "without_numbers",
 }  # fmt: skip
 
 

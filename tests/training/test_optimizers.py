@@ -44,7 +44,9 @@ EXPECTED: dict[str, Callable[[float], optax.GradientTransformation]] = {
     "lamb": lambda rate: optax.lamb(rate, **ADAM, weight_decay=0.03),
     "lion": lambda rate: optax.lion(rate, b1=0.8, b2=0.95, weight_decay=0.03),
     "momentum": lambda rate: with_l2(optax.sgd(rate, momentum=0.7)),
-    "muon": lambda rate: optax.contrib.muon(rate, beta=0.7, weight_decay=0.03),
+    "muon": lambda rate: optax.contrib.muon(
+        rate, beta=0.7, weight_decay=0.03, adam_weight_decay=0.03
+    ),
     # What it does to kernels of convolutions has a test of its own.
     "muon_sgd": lambda rate: with_l2(optax.sgd(2 * rate, momentum=0.7, nesterov=True)),
     "nadam": lambda rate: optax.nadam(rate, **ADAM),
