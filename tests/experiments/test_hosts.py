@@ -187,7 +187,8 @@ def test_a_signal_to_one_stops_both_after_the_same_epoch(
         wait_for(lambda: metrics.exists() and metrics.read_text().count("\n") >= 2, running)
         running[1].send_signal(signal.SIGTERM)
         ends = [end(process) for process in running]
-    said = f"error: interrupted; go on with: python -m experiments.train --workdir={run} --resume\n"
+    again = f"python -m experiments.train --workdir={run} --resume --checkpoint_every=100000"
+    said = f"error: interrupted; go on with: {again}\n"
     assert [(e.code, e.err) for e in ends] == [(130, said)] * 2
     path = checkpoints.latest(run / "checkpoints")
     assert path is not None and path.name == f"epoch_{len(lines(metrics)):05d}.npz"
