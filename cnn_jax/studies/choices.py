@@ -188,10 +188,11 @@ def _of_other_data(choices: Choices) -> dict[str, str]:
     found = {}
     if "resize" in chosen and value_of(choices, "image_size") is None:
         found["resize"] = str(FIELD.image_size)
-    dataset = value_of(choices, "dataset")
-    if not data.is_of_files(dataset):
+    dataset, of_files = value_of(choices, "dataset"), chosen.intersection(_OF_FILES)
+    # Every row of a sweep asks: the disk is looked at only where it matters.
+    if of_files and not data.is_of_files(dataset):
         files = f"a folder or files: {FIELD.dataset}={dataset} is none here"
-        found |= {name: files for name in _OF_FILES if name in chosen}
+        found |= dict.fromkeys(sorted(of_files), files)
     return found
 
 

@@ -189,7 +189,8 @@ def _find_table(reader: Reader, split: str, folder: Folder) -> File | None:
     above = [file for file in base.files if folder is not base and reader.look.is_table(file)]
     own = [file for file in above if _meant(file) == split]
     of_all = [file for file in above if _meant(file) is None]
-    for files in (inside, [*own, *of_all] if split == "train" else own, of_all):
+    # Training has no name that a table needs: there, one of all splits is as near.
+    for files in (inside, [*own, *of_all]) if split == "train" else (inside, own, of_all):
         files = [file for file in files if "submission" not in file.name.casefold()]
         for usual in (*_USUAL_TABLES, split, ""):
             found = [file for file in files if usual in file.name.casefold()]
