@@ -19,7 +19,7 @@ from cnn_jax.studies.data_record import DataRecord, describe, read_record
 from cnn_jax.studies.saved_run import SavedRun
 from cnn_jax.training.devices import MeshShape, make_mesh, mesh_shape
 from cnn_jax.training.grid import Cell
-from cnn_jax.training.loop import device_bytes
+from cnn_jax.training.programs import device_bytes
 from cnn_jax.training.sweep import Vectorization, choose_vectorization
 from cnn_jax.training.weights import Weights
 

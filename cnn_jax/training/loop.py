@@ -14,44 +14,16 @@ from jax.sharding import Mesh, Sharding
 from jaxtyping import Bool, PRNGKeyArray
 
 from cnn_jax import compilation
-from cnn_jax.data import Split
-from cnn_jax.memory import machine_bytes
 from cnn_jax.training.config import Config, hyperparameters
-from cnn_jax.training.devices import BATCH_AXIS, TRIAL_AXIS, mesh_shape, put, split, whole
+from cnn_jax.training.devices import TRIAL_AXIS, mesh_shape, put, split, whole
 from cnn_jax.training.grid import Status, Trial, losers
-from cnn_jax.training.processes import fetch, least
-from cnn_jax.training.programs import compile_epoch, program_cost
+from cnn_jax.training.processes import fetch
+from cnn_jax.training.programs import compile_epoch, memory_limit, program_cost
 from cnn_jax.training.run import Points, Run, TrainState, make_run
 from cnn_jax.training.sweep import SweepState, Trials, Vectorization, make_sweep
 from cnn_jax.training.task import Examples, Size, Task
 
 FILLER = -1
-# The share of a device's memory that a program may fill; the rest is for the runtime.
-_MEMORY_SHARE = 0.8
-_MEBIBYTE = 2**20
-
-
-def to_device(examples: Split, mesh: Mesh | None = None, shard: bool = False) -> Examples:
-    """A split of the data set as arrays on the devices.
-
-    Args:
-        examples: the split.
-        mesh: the devices, or None for a single one.
-        shard: whether each device along the axis `batch` has its part of the examples only, the
-            last one's filled up with zeros, and a batch is gathered from all of them; if not, every
-            device has them whole.
-    """
-    where = split(mesh, BATCH_AXIS) if shard else whole(mesh)
-    filling = -len(examples) % mesh_shape(mesh).batch if shard else 0
-
-    def spread(array: np.ndarray) -> jax.Array:
-        if filling:
-            array = np.pad(array, [(0, filling)] + [(0, 0)] * (array.ndim - 1))
-        # Each device is given its part and no more.
-        return jax.make_array_from_callback(array.shape, where, array.__getitem__)
-
-    count = len(examples) if filling else None
-    return Examples(spread(examples.images), spread(examples.labels), count)
 
 
 @dataclass(frozen=True)
@@ -386,20 +358,6 @@ def fitting(trainer: Trainer, trials: Sequence[Trial], most: int | None) -> int:
             break
         size = max(1, min(size - 1, size * limit // need))
     return size
-
-
-def memory_limit() -> int:
-    """Bytes that a program may use on each device: of the device, or of the machine's memory.
-
-    Of several processes, what the one with the least has.
-    """
-    return least(int(_MEMORY_SHARE * device_bytes()) // _MEBIBYTE) * _MEBIBYTE
-
-
-def device_bytes() -> int:
-    """Bytes of a device's memory, which on CPU is the machine's."""
-    stats = jax.local_devices()[0].memory_stats() or {}
-    return stats.get("bytes_limit") or machine_bytes()
 
 
 def _rows(

@@ -1,4 +1,4 @@
-"""Programs: how one is compiled, and what it needs, as XLA itself counts it."""
+"""Programs: how one is compiled, what it needs, as XLA itself counts it, and what there is."""
 
 import json
 import math
@@ -12,10 +12,12 @@ from jaxtyping import PyTree
 
 from cnn_jax import native
 from cnn_jax.compilation import EIGEN, ONEDNN, SAFE, CompilerOptions, jit
+from cnn_jax.memory import machine_bytes
 from cnn_jax.ops import Lowering
 from cnn_jax.ops._direct import KERNEL_GRADIENT, MAPS
 from cnn_jax.ops._products import Taps
 from cnn_jax.training.config import Config
+from cnn_jax.training.processes import least
 
 # Up to this many filters convolutions are products by Eigen; direct or by oneDNN where there are
 # more.
@@ -23,6 +25,10 @@ _NARROW = 16
 # What XLA lets oneDNN apply to a convolution's result though others read it too, which a gradient
 # does: they get the activation's values for its inputs. Of other activations it counts the readers.
 _MISFUSED = re.compile(r'"ops":\[[^\]]*"(?:SWISH|ELU|GELU_TANH|GELU_ERF)"')
+
+# The share of a device's memory that a program may fill; the rest is for the runtime.
+_MEMORY_SHARE = 0.8
+_MEBIBYTE = 2**20
 
 
 def compile_epoch(
@@ -197,6 +203,20 @@ def program_cost(program: jax.stages.Compiled) -> Cost:
         memory.temp_size_in_bytes,
         memory.alias_size_in_bytes,
     )
+
+
+def memory_limit() -> int:
+    """Bytes that a program may use on each device: of the device, or of the machine's memory.
+
+    Of several processes, what the one with the least has.
+    """
+    return least(int(_MEMORY_SHARE * device_bytes()) // _MEBIBYTE) * _MEBIBYTE
+
+
+def device_bytes() -> int:
+    """Bytes of a device's memory, which on CPU is the machine's."""
+    stats = jax.local_devices()[0].memory_stats() or {}
+    return stats.get("bytes_limit") or machine_bytes()
 
 
 def collectives(text: str | None) -> list[Collective]:

@@ -17,16 +17,9 @@ from jax import lax
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
 
-from cnn_jax.errors import FIELD, FieldError
-from cnn_jax.models import (
-    Mode,
-    build,
-    build_abstract,
-    check_logits,
-    initialize_from_data,
-    split_variables,
-)
-from cnn_jax.ops import LOSS_OUTPUT, LOSSES, augment, expected_calibration_error
+from cnn_jax.models import Mode, build, initialize_from_data, split_variables
+from cnn_jax.ops import LOSS_OUTPUT, augment, expected_calibration_error
+from cnn_jax.training.checks import check
 from cnn_jax.training.config import Config
 from cnn_jax.training.devices import BATCH_AXIS, constrain, mesh_shape
 from cnn_jax.training.optimizers import OPTIMIZERS
@@ -36,8 +29,6 @@ from cnn_jax.training.step import (
     TrainState,
     accumulate,
     forward,
-    is_frozen,
-    layer_names,
     learning_rate,
     losses,
     make_optimizer,
@@ -47,11 +38,7 @@ from cnn_jax.training.task import (
     Examples,
     Size,
     Task,
-    check_balance,
-    check_divides,
-    check_resolutions,
     class_weights,
-    labeling,
     normalize,
     padded_batches,
     sizes,
@@ -150,21 +137,12 @@ def make_run(
         start: the weights of another run that it starts from, or None.
 
     Raises:
-        UsageError: if the images are too small for the network, have no colors for an augmentation
-            that needs them, or have several labels where the loss chooses one class.
+        UsageError: what `checks.check` raises.
     """
     if not isinstance(task, Task):
         task = task_of(*task)
-    _check_channels(config, task)
-    check_resolutions(config, task)
     devices = mesh_shape(mesh).batch
-    check_divides(config, devices)
-    # Images that are too small are refused here, before anything is compiled.
-    check_logits(config.architecture, task.image_shape, task.num_classes)
-    labeling(config.loss, task.multi_label)
-    check_balance(config, task.multi_label)
-    _check_soft_targets(config, task)
-    _check_layers(config, task, start)
+    check(config, task, devices, start)
     setting = Setting(config, task, mesh if devices > 1 else None, start)
     epoch, predict, evaluate, test = (
         _at_precision(config, function)
@@ -369,42 +347,3 @@ def _test(
     score = _score(setting, logits, labels, hparams)
     score["calibration_error"] = expected_calibration_error(*answers)
     return score, setting.labels.right(logits, labels) == 1
-
-
-def _check_layers(config: Config, task: Task, start: Weights | None) -> None:
-    """Refuses layers to freeze that are not there, and weights of another network."""
-    if not config.freeze and start is None:
-        return
-    shape, classes = task.image_shape, task.num_classes
-    drawn = split_variables(build_abstract(config.architecture, shape, classes))
-    if start is not None:
-        last = last_layer(config.architecture, shape, classes)
-        jax.eval_shape(lambda *parts: start.into(parts, last), *drawn)
-    paths = [path for path, _ in jax.tree_util.tree_flatten_with_path(drawn[0])[0]]
-    layers = ", ".join(dict.fromkeys(layer_names(path)[0] for path in paths))
-    for pattern in config.freeze:
-        if not any(is_frozen([pattern], path) for path in paths):
-            raise FieldError(f"{FIELD.freeze}={pattern} is no layer with parameters: {layers}")
-    if all(is_frozen(config.freeze, path) for path in paths):
-        raise FieldError(f"{FIELD.freeze} leaves no layer to train: {layers}")
-
-
-def _check_soft_targets(config: Config, task: Task) -> None:
-    """Refuses a loss that has none where examples are mixed."""
-    if not augment.needs_soft_targets(config.augment):
-        return
-    rows = jax.ShapeDtypeStruct((2, task.num_classes), jnp.float32)
-    try:
-        jax.eval_shape(LOSSES[config.loss], rows, rows)
-    except Exception as error:
-        raise FieldError(
-            f"{FIELD.augment} mixes examples, but {FIELD.loss}={config.loss} takes no soft "
-            f"targets: {' '.join(str(error).split())}"
-        ) from error
-
-
-def _check_channels(config: Config, task: Task) -> None:
-    try:
-        augment.check_channels(config.augment, task.image_shape[2])
-    except ValueError as error:
-        raise FieldError(f"{FIELD.augment}: {error}") from error

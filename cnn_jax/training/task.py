@@ -7,12 +7,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, Int32, Num, UInt8
 
-from cnn_jax.data import channel_statistics
+from cnn_jax.data import Split, channel_statistics
 from cnn_jax.errors import FIELD, FieldError
-from cnn_jax.models import Architecture, build_abstract
 from cnn_jax.ops import (
     OUTPUT_ACTIVATIONS,
     PER_LABEL,
@@ -23,6 +22,7 @@ from cnn_jax.ops import (
     sigmoid,
 )
 from cnn_jax.training.config import Config
+from cnn_jax.training.devices import BATCH_AXIS, mesh_shape, split, whole
 from cnn_jax.training.optimizers import OPTIMIZERS
 
 
@@ -190,6 +190,29 @@ def labeling(loss: str, multi_label: bool) -> Labeling:
     return SEVERAL_LABELS
 
 
+def to_device(examples: Split, mesh: Mesh | None = None, shard: bool = False) -> Examples:
+    """A split of the data set as arrays on the devices.
+
+    Args:
+        examples: the split.
+        mesh: the devices, or None for a single one.
+        shard: whether each device along the axis `batch` has its part of the examples only, the
+            last one's filled up with zeros, and a batch is gathered from all of them; if not, every
+            device has them whole.
+    """
+    where = split(mesh, BATCH_AXIS) if shard else whole(mesh)
+    filling = -len(examples) % mesh_shape(mesh).batch if shard else 0
+
+    def spread(array: np.ndarray) -> jax.Array:
+        if filling:
+            array = np.pad(array, [(0, filling)] + [(0, 0)] * (array.ndim - 1))
+        # Each device is given its part and no more.
+        return jax.make_array_from_callback(array.shape, where, array.__getitem__)
+
+    count = len(examples) if filling else None
+    return Examples(spread(examples.images), spread(examples.labels), count)
+
+
 def steps_per_epoch(config: Config, examples: int) -> int:
     """Updates in one epoch: whole batches, or one for full-batch gradient descent.
 
@@ -235,38 +258,9 @@ def class_weights(labels: Int[Array, " n"], classes: int) -> Float[Array, " clas
     return jnp.where(counts > 0, labels.shape[0] / (there * jnp.maximum(counts, 1)), 0.0)
 
 
-def check_balance(config: Config, multi_label: bool) -> None:
-    """Refuses to balance classes where images have labels instead.
-
-    Raises:
-        FieldError: naming the field.
-    """
-    for name, value in (("class_weights", config.class_weights), ("sample", config.sample)):
-        if multi_label and value == "balanced":
-            raise FieldError(
-                f"{FIELD[name]}=balanced needs images of one class each, and those of this data "
-                "set have several labels"
-            )
-
-
 def examples_together(config: Config) -> int:
     """The examples that a step computes at the same time, which devices may share."""
     return config.batch_size // config.micro_batches
-
-
-def check_divides(config: Config, devices: int) -> None:
-    """Refuses devices that batches cannot be split over.
-
-    Raises:
-        FieldError: naming what would be right.
-    """
-    size = examples_together(config)
-    if size % devices:
-        fewer = max(n for n in range(1, devices) if size % n == 0)
-        raise FieldError(
-            f"batches of {size} cannot be split evenly over {devices} devices; give a "
-            f"{FIELD.batch_size} that can, or {fewer} of them"
-        )
 
 
 def padded_batches(count: int, size: int) -> tuple[Int[Array, "b s"], Float[Array, "b s"]]:
@@ -291,40 +285,9 @@ def sizes(config: Config, task: Task) -> tuple[Size, ...]:
     return (*early, *[(height, width)] * (config.epochs - len(early)))[: config.epochs]
 
 
-def check_resolutions(config: Config, task: Task) -> None:
-    """Refuses sizes that this training cannot have.
-
-    Raises:
-        FieldError: if a size is not smaller than the images, or the network's parameters depend
-            on the size.
-    """
-    if not config.resolutions:
-        return
-    full = _shapes(config.architecture, task, task.image_shape)
-    for pixels, _ in config.resolutions:
-        height, width, channels = task.image_shape
-        if pixels >= height:
-            raise FieldError(
-                f"{FIELD.resolutions}: {pixels} pixels are no smaller than the images, which have "
-                f"{height}x{width}; the epochs after the smaller ones have that size anyway"
-            )
-        small = (pixels, round(pixels * width / height), channels)
-        if _shapes(config.architecture, task, small) != full:
-            raise FieldError(
-                f"{FIELD.resolutions}: {FIELD.model}={config.architecture.model} flattens its "
-                "feature maps, so its parameters depend on the size of the images; networks that "
-                "pool them whole (airnet, vgg, resnets) do not"
-            )
-
-
 def shrink(images: Float[Array, "n h w c"], size: Size) -> Float[Array, "n s t c"]:
     """Images at a smaller size, by an antialiased bilinear filter; as they are at their own."""
     if images.shape[1:3] == size:
         return images
     shape = (images.shape[0], *size, images.shape[3])
     return jax.image.resize(images.astype(jnp.float32), shape, "linear")
-
-
-def _shapes(architecture: Architecture, task: Task, image_shape: tuple[int, int, int]) -> list:
-    model = build_abstract(architecture, image_shape, task.num_classes)
-    return [leaf.shape for leaf in jax.tree.leaves(nnx.state(model))]

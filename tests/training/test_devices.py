@@ -14,8 +14,8 @@ import pytest
 from cnn_jax.errors import UsageError
 from cnn_jax.models import Architecture
 from cnn_jax.training import Config
+from cnn_jax.training.checks import check_divides
 from cnn_jax.training.devices import MeshShape, best_shape, make_mesh
-from cnn_jax.training.task import check_divides
 
 TOLERANCE = 1e-5
 RUNS = [

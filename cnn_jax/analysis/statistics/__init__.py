@@ -4,18 +4,20 @@
 from cnn_jax.analysis.statistics._family import (
     all_pairs, dunnett_level, dunnett_p, sidak, step_down, tukey_level, tukey_p,
 )
+from cnn_jax.analysis.statistics._means import LEVEL, SeedMean, mean_over_seeds
 from cnn_jax.analysis.statistics._proportions import mean_interval, wilson_interval
 from cnn_jax.analysis.statistics._replication import replication, seeds_to_detect
+from cnn_jax.analysis.statistics._seeds import FEWEST_SEEDS, MOST_SEEDS, POWER
 from cnn_jax.analysis.statistics._sequential import (
     REPLICATES, Sequential, compare_sequentially, look_level, looks,
 )
+from cnn_jax.analysis.statistics._sign_flips import sign_flip_p, smallest_exact_p
 from cnn_jax.analysis.statistics._spread import (
     Rows, Spread, half_width, moderate, two_sided_p,
 )
 from cnn_jax.analysis.statistics._verdicts import (
-    BETTER, EQUIVALENT, FEWEST_SEEDS, LEVEL, MOST_SEEDS, POWER, UNDECIDED, WORSE, Comparison,
-    SeedMean, compare_all, compare_each, compare_to_baseline, mean_over_seeds, sign_flip_p,
-    smallest_exact_p,
+    BETTER, EQUIVALENT, UNDECIDED, WORSE, Comparison, compare_all, compare_each,
+    compare_to_baseline,
 )
 
 __all__ = [

@@ -6,12 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from cnn_jax.analysis.statistics._verdicts import (
-    FEWEST_SEEDS,
-    compare_to_baseline,
-    seeds_to_show,
-    spread_to_baseline,
-)
+from cnn_jax.analysis.statistics._seeds import FEWEST_SEEDS, seeds_to_show
+from cnn_jax.analysis.statistics._verdicts import compare_to_baseline, spread_to_baseline
 
 # So many random halves of the seeds.
 _HALVES = 100

@@ -22,15 +22,10 @@ import numpy as np
 from jaxtyping import Float
 
 from cnn_jax.analysis.statistics._family import dunnett_level, dunnett_p
+from cnn_jax.analysis.statistics._means import LEVEL
 from cnn_jax.analysis.statistics._replication import replication
-from cnn_jax.analysis.statistics._verdicts import (
-    LEVEL,
-    UNDECIDED,
-    Comparison,
-    _pair,
-    compare_to_baseline,
-    sign_flip_p,
-)
+from cnn_jax.analysis.statistics._sign_flips import sign_flip_p
+from cnn_jax.analysis.statistics._verdicts import UNDECIDED, Comparison, _pair, compare_to_baseline
 
 # From one look to the next the seeds are half as many again.
 _GROWTH = 1.5

@@ -1,11 +1,10 @@
-"""Means over seeds, and which rows of a sweep differ: verdicts with the intervals they come from.
+"""Which rows of a sweep differ: verdicts with the intervals they come from.
 
 All rows are compared in one model with the seed as block: differences are paired by seed, their
 spread is learned from all rows together (`_spread`), and intervals are simultaneous (`_family`):
 Dunnett's against a baseline, Tukey's for all pairs.
 """
 
-import bisect
 import functools
 import itertools
 import math
@@ -16,43 +15,17 @@ import numpy as np
 from jaxtyping import Float
 
 from cnn_jax.analysis.statistics._family import all_pairs, dunnett_level, sidak, step_down
+from cnn_jax.analysis.statistics._means import LEVEL, SAME, all_same
+from cnn_jax.analysis.statistics._seeds import FEWEST_SEEDS, seeds_to_decide
+from cnn_jax.analysis.statistics._sign_flips import sign_flip_p, smallest_exact_p
 from cnn_jax.analysis.statistics._spread import Spread, half_width, moderate, two_sided_p
 
 Key = TypeVar("Key", bound=Hashable)
-
-LEVEL = 0.05
-POWER = 0.8
-# Accuracies arrive as float32, whose spacing is 6e-8 near 1: closer values are the same.
-SAME = 1e-6
-# Differences of so many seeds and fewer have all their signs flipped; of more, that many draws.
-_FLIPS = 2**16
-# Two seeds that happen to agree show nothing.
-FEWEST_SEEDS = 3
-# Beyond so many seeds nobody will go.
-MOST_SEEDS = 1000
 
 BETTER = "better"
 WORSE = "worse"
 EQUIVALENT = "equivalent"
 UNDECIDED = "undecided"
-
-
-class SeedMean(NamedTuple):
-    """A mean over seeds; with one seed there is neither an interval nor a deviation.
-
-    Attributes:
-        n: how many seeds, at least 1.
-        mean: in [0, 1], as are low and high.
-        low: lower end of the 95% interval; None with one seed.
-        high: its upper end.
-        std: standard deviation over the seeds (divisor n - 1); None with one seed.
-    """
-
-    n: int
-    mean: float
-    low: float | None
-    high: float | None
-    std: float | None
 
 
 class Comparison(NamedTuple):
@@ -101,46 +74,6 @@ class Comparison(NamedTuple):
         return self._replace(low=low, high=high, difference=difference, verdict=verdict)
 
 
-def mean_over_seeds(values: Sequence[float]) -> SeedMean:
-    """The mean accuracy of several seeds with its 95% Student t interval.
-
-    The interval is drawn in log odds, around the mean's, so that it stays within [0, 1]; where it
-    is narrow it is the usual one. Equal values give an interval without width.
-
-    Args:
-        values: one accuracy in [0, 1] per seed, at least one.
-
-    Raises:
-        ValueError: there is no value, or one is not in [0, 1].
-    """
-    from scipy import special
-
-    array = np.asarray(values, float)
-    n = len(array)
-    if not n or not ((array >= 0) & (array <= 1)).all():
-        raise ValueError(f"values must be one or more numbers in [0, 1], got {list(values)}")
-    mean = float(array.mean())
-    if n == 1:
-        return SeedMean(n, mean, None, None, None)
-    if _all_same(array):
-        return SeedMean(n, mean, mean, mean, 0.0)
-    std = float(array.std(ddof=1))
-    width = _reach(LEVEL, n) * std / math.sqrt(n) / (mean * (1 - mean))
-    low, high = special.expit(special.logit(mean) + np.array([-width, width]))
-    return SeedMean(n, mean, float(low), float(high), std)
-
-
-def _reach(level: float, n: int) -> float:
-    """Half of a Student t interval of a mean of n seeds, in standard errors."""
-    from scipy import special
-
-    return float(special.stdtrit(n - 1, 1 - level / 2))
-
-
-def _all_same(values: np.ndarray) -> bool:
-    return bool(np.ptp(values) <= SAME)
-
-
 class _Pair(NamedTuple):
     """The values of two rows at their common seeds."""
 
@@ -160,7 +93,7 @@ class _Pair(NamedTuple):
     @property
     def shifted(self) -> bool:
         """Whether the difference does not vary."""
-        return len(self.first) >= FEWEST_SEEDS and _all_same(self.differences)
+        return len(self.first) >= FEWEST_SEEDS and all_same(self.differences)
 
     @property
     def testable(self) -> bool:
@@ -169,7 +102,7 @@ class _Pair(NamedTuple):
 
     @property
     def variance(self) -> float:
-        return 0.0 if _all_same(self.differences) else float(self.differences.var(ddof=1))
+        return 0.0 if all_same(self.differences) else float(self.differences.var(ddof=1))
 
 
 def compare_to_baseline(
@@ -333,7 +266,7 @@ def _compare(
             p=float(p[place]),
             p_corrected=min(1.0, float(corrected[place]) * (LEVEL / level)),
             verdict=verdict,
-            seeds_to_decide=_seeds_to_decide(found[key], own, used, within)
+            seeds_to_decide=seeds_to_decide(int(seeds[place]), mean, own, used, within)
             if verdict == UNDECIDED
             else None,
         )
@@ -382,77 +315,6 @@ def _verdict(difference: float, width: float, decided: bool, within: float) -> s
     if decided:
         return BETTER if difference > 0 else WORSE
     return EQUIVALENT if abs(difference) + width <= within else UNDECIDED
-
-
-def sign_flip_p(differences: Float[np.ndarray, "seeds"]) -> float:
-    """Two-sided p of the test that flips the signs of paired differences.
-
-    It assumes only that a difference and its negative are equally likely if there is none. Fisher,
-    "The Design of Experiments", 1935, section 21. Exact up to 16 seeds, beyond by 65,536 draws.
-    """
-    return _sign_flip_p(tuple(differences.tolist()))
-
-
-@functools.lru_cache(maxsize=1024)
-def _sign_flip_p(values: tuple[float, ...]) -> float:
-    """The same, once for all tables of a sweep."""
-    differences, n = np.array(values), len(values)
-    if 2**n <= _FLIPS:
-        signs = 1 - 2 * (np.arange(2**n)[:, None] >> np.arange(n) & 1)
-    else:
-        signs = np.random.default_rng(0).choice([-1, 1], (_FLIPS, n))
-        signs[0] = 1
-    sums = np.abs(signs @ differences)
-    return float((sums >= abs(differences.sum()) - SAME * n).mean())
-
-
-def smallest_exact_p(n: int) -> float:
-    """The smallest p of `sign_flip_p` with n seeds: of the 2^n ways two are the most extreme."""
-    return min(1.0, 2.0 / 2**n)
-
-
-def _seeds_to_decide(pair: Comparison, spread: Spread, level: float, within: float) -> int | None:
-    """The fewest seeds, more than there are, with which the pair is decided in four cases of five.
-
-    Whether as better or worse, or as equivalent; at the corrected level.
-    """
-    from scipy import special
-
-    variance = float(spread.weights @ spread.variance[:, 0])
-    difference = abs(pair.difference or 0.0)
-
-    def enough(n: int) -> bool:
-        error, reach = math.sqrt(variance / n), _reach(level, n)
-        room = within / error - reach
-        inside = special.ndtr(room - difference / error) - special.ndtr(-room - difference / error)
-        return max(_power(variance, difference, n, level), inside if room > 0 else 0.0) >= POWER
-
-    return _fewest(enough, pair.n + 1)
-
-
-def seeds_to_show(spread: Spread, difference: float, level: float) -> int | None:
-    """The fewest seeds with which a difference is shown in four cases of five; None for too many.
-
-    Args:
-        spread: of one difference.
-        difference: that there is.
-        level: of its test.
-    """
-    variance = float(spread.weights @ spread.variance[:, 0])
-    return _fewest(lambda n: _power(variance, difference, n, level) >= POWER, FEWEST_SEEDS)
-
-
-def _power(variance: float, difference: float, n: int, level: float) -> float:
-    """How often a difference is shown by n seeds."""
-    from scipy import special
-
-    return float(special.ndtr(difference / math.sqrt(variance / n) - _reach(level, n)))
-
-
-def _fewest(enough: Callable[[int], bool], first: int) -> int | None:
-    if not enough(MOST_SEEDS):
-        return None
-    return bisect.bisect_left(range(MOST_SEEDS), True, first, key=enough)
 
 
 def spread_to_baseline(
