@@ -207,11 +207,15 @@ class _Updates(NamedTuple):
 
     Attributes:
         indices: the examples of each.
+        draws: by which the augmentation of each is drawn: the examples themselves if None, so that
+            an example is augmented alike wherever it is shuffled to; if one may come several times
+            in an epoch, places in the epoch.
         weights: theirs, the same in every update; 0 where a micro-batch is only filled up.
         dropout: a key for each update.
     """
 
     indices: Int[Array, "u m n"]
+    draws: Int[Array, "u m n"] | None
     weights: Float[Array, "m n"]
     dropout: PRNGKeyArray
 
@@ -226,10 +230,13 @@ def _stochastic(setting: Setting, examples: Examples, keys: Keys, epoch: Array) 
         order = jax.random.choice(key, count, (count,), p=share / jnp.sum(share))
     else:
         order = jax.random.permutation(key, count)
-    indices = order[: steps * config.batch_size].reshape(steps, config.micro_batches, -1)
+    shape = (steps, config.micro_batches, config.batch_size // config.micro_batches)
+    indices = order[: math.prod(shape)].reshape(shape)
+    draws = jnp.arange(math.prod(shape)).reshape(shape) if config.sample == "balanced" else None
     dropout = jax.random.fold_in(keys.dropout, epoch)
     return _Updates(
         indices,
+        draws,
         jnp.full(indices.shape[1:], 1 / config.batch_size),
         jax.vmap(partial(jax.random.fold_in, dropout))(jnp.arange(steps)),
     )
@@ -239,7 +246,7 @@ def _full_batch(setting: Setting, examples: Examples, keys: Keys, epoch: Array) 
     config, count = setting.config, len(examples)
     indices, present = padded_batches(count, config.batch_size // config.micro_batches)
     dropout = jax.random.fold_in(keys.dropout, epoch)
-    return _Updates(indices[None], present / count, dropout[None])
+    return _Updates(indices[None], None, present / count, dropout[None])
 
 
 def _epoch(
@@ -260,10 +267,10 @@ def _epoch(
         of_class = class_weights(examples.labels[: len(examples)], setting.task.num_classes)
 
     def step(state: TrainState, item: tuple) -> tuple[TrainState, Metrics]:
-        index, chosen, dropout = item
+        index, chosen, draws, dropout = item
         found = accumulate(
             setting, state, hparams, examples, chosen, updates.weights, keys.augment, dropout, size,
-            of_class,
+            of_class, draws,
         )  # fmt: skip
         done, all_steps = state.epoch * steps + index, config.epochs * steps
         state = update(setting, state, hparams, found, done, all_steps)
@@ -274,7 +281,8 @@ def _epoch(
             "learning_rate": jnp.asarray(rate),
         }
 
-    state, metrics = lax.scan(step, state, (jnp.arange(steps), updates.indices, updates.dropout))
+    items = (jnp.arange(steps), updates.indices, updates.draws, updates.dropout)
+    state, metrics = lax.scan(step, state, items)
     return (
         state._replace(epoch=state.epoch + 1),
         {

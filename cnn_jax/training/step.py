@@ -143,7 +143,7 @@ def losses(
 def prepare(
     setting: Setting,
     batch: Examples,
-    indices: Int[Array, " n"],
+    draws: Int[Array, " n"],
     epoch: Int[Array, ""],
     hparams: TracedHparams,
     key: PRNGKeyArray,
@@ -154,7 +154,7 @@ def prepare(
     Args:
         setting: of the run.
         batch: bytes and labels.
-        indices: of its examples in the training set.
+        draws: by which the augmentation of each of its examples is drawn.
         epoch: epochs done.
         hparams: the strengths of augmentations among them.
         key: of the augmentation, the same over the whole run.
@@ -170,7 +170,7 @@ def prepare(
             key,
             images / 255,
             targets,
-            indices=indices,
+            indices=draws,
             epoch=epoch,
             numbers={
                 name.removeprefix(AUGMENT_PREFIX): number
@@ -222,30 +222,38 @@ def accumulate(
     dropout_key: PRNGKeyArray,
     size: Size,
     of_class: Float[Array, " classes"] | None = None,
+    draws: Int[Array, "parts n"] | None = None,
 ) -> Gradient:
-    """What the micro-batches of an update say together; each sees the statistics of the last."""
+    """What the micro-batches of an update say together; each sees the statistics of the last.
 
-    def part(statistics: PyTree, chosen: Array, weights: Array, key: PRNGKeyArray) -> Gradient:
+    The augmentation is drawn by `draws`, or by the examples' indices.
+    """
+    draws = indices if draws is None else draws
+
+    def part(
+        statistics: PyTree, chosen: Array, drawn: Array, weights: Array, key: PRNGKeyArray
+    ) -> Gradient:
         batch = Examples(examples.images[chosen], examples.labels[chosen])
         batch = constrain(batch, setting.mesh, BATCH_AXIS)
-        images, targets = prepare(setting, batch, chosen, state.epoch, hparams, augment_key, size)
+        images, targets = prepare(setting, batch, drawn, state.epoch, hparams, augment_key, size)
         here = state._replace(statistics=statistics)
         return gradient(
             setting, here, hparams, images, targets, batch.labels, weights, key, of_class
         )
 
     if len(indices) == 1:
-        return part(state.statistics, indices[0], weights[0], dropout_key)
+        return part(state.statistics, indices[0], draws[0], weights[0], dropout_key)
 
     def add(sums: Gradient, item: tuple) -> tuple[Gradient, None]:
-        index, chosen, weights = item
-        here = part(sums.statistics, chosen, weights, jax.random.fold_in(dropout_key, index))
+        index, chosen, drawn, weights = item
+        key = jax.random.fold_in(dropout_key, index)
+        here = part(sums.statistics, chosen, drawn, weights, key)
         grads = jax.tree.map(jnp.add, sums.grads, here.grads)
         return Gradient(sums.loss + here.loss, grads, here.statistics, sums.hits + here.hits), None
 
     zero = jnp.zeros(())
     start = Gradient(zero, jax.tree.map(jnp.zeros_like, state.params), state.statistics, zero)
-    sums, _ = lax.scan(add, start, (jnp.arange(len(indices)), indices, weights))
+    sums, _ = lax.scan(add, start, (jnp.arange(len(indices)), indices, draws, weights))
     return sums
 
 

@@ -19,7 +19,7 @@ from cnn_jax.training import (
     make_run,
 )
 from cnn_jax.training.run import _stochastic, streams
-from cnn_jax.training.step import Setting, forward, gradient
+from cnn_jax.training.step import Setting, forward, gradient, prepare
 from cnn_jax.training.task import class_weights
 
 LINEAR = Config(Architecture(filters=(), hidden=()), optimizer="sgd", batch_size=10, epochs=1)
@@ -93,6 +93,29 @@ def test_a_balanced_sample_has_every_class_as_often():
     ]
     shares = np.bincount(np.concatenate(drawn, axis=None)) / 2000
     np.testing.assert_allclose(shares, 1 / 3, atol=0.05)
+
+
+def test_an_example_that_comes_again_in_a_balanced_epoch_is_augmented_anew():
+    examples = uneven()
+    config = replace(LINEAR, sample="balanced", augment=augmentations("translate:2")[0])
+    setting, run = Setting(config, TASK, None), make_run(config, TASK)
+    hparams = {name: jnp.float32(value) for name, value in hyperparameters(config).items()}
+    hparams["learning_rate"] = jnp.float32(0)
+    updates = _stochastic(setting, examples, streams(KEY), jnp.int32(0))
+    chosen, draws = updates.indices.ravel(), updates.draws.ravel()
+    batch = Examples(examples.images[chosen], examples.labels[chosen])
+    images, targets = prepare(
+        setting, batch, draws, jnp.int32(0), hparams, streams(KEY).augment, TASK.image_shape[:2]
+    )
+    most = int(jnp.argmax(jnp.bincount(chosen)))
+    views = np.asarray(images[chosen == most])
+    assert len(views) > 2 and len(np.unique(views, axis=0)) > 1
+
+    state = run.init(hparams, KEY)
+    _, metrics = run.epoch(state, hparams, KEY, examples)
+    logits, _ = forward(setting, state.params, state.statistics, images, Mode(True, KEY))
+    nll = -jax.nn.log_softmax(logits)[jnp.arange(50), targets]
+    assert float(metrics["train_loss"]) == pytest.approx(float(jnp.mean(nll)), rel=1e-5)
 
 
 @pytest.mark.parametrize("field", ["class_weights", "sample"])
