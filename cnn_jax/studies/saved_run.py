@@ -192,6 +192,7 @@ class SavedRun:
             self.output,
             thresholds=self.thresholds.tolist() if self.task.multi_label else None,
             temperature=self.temperature,
+            tta=self.config.tta,
             most=most,
         )
 

@@ -51,6 +51,7 @@ def in_page(
     *,
     thresholds: Sequence[float] | None = None,
     temperature: float = 1.0,
+    tta: str = "none",
     most: int = MOST_BYTES,
 ) -> Live:
     """The trained network for a page, or why the page is still.
@@ -63,6 +64,7 @@ def in_page(
         output: "softmax" or "sigmoid".
         thresholds: of labels: the probability from which on each is said to be there.
         temperature: by which logits are divided.
+        tta: the views of a picture that predictions average; the page reads each once, and says so.
         most: what the weights may take in the page, in bytes.
     """
     weights = jax.device_get(trained.weights)
@@ -91,6 +93,7 @@ def in_page(
             "classes": list(class_names),
             "thresholds": None if thresholds is None else [float(each) for each in thresholds],
             "temperature": temperature,
+            "tta": tta,
             "style": style.to_json(),
             "resize": how,
         }

@@ -145,6 +145,7 @@ class Tested:
             self.output,
             thresholds=None if thresholds is None else thresholds.tolist(),
             temperature=self._temperature().get("temperature", 1.0),
+            tta=self.lone.cell.config.tta,
             most=most,
         )
 

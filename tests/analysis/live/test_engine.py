@@ -196,6 +196,19 @@ def test_what_the_page_cannot_run_is_said():
         describe(Own())
 
 
+def test_a_page_says_that_it_reads_a_picture_once_where_others_read_several_views():
+    images = images_of((8, 8, 1), 20)
+    trained = as_trained(Architecture(filters=(4,), hidden=()), images)
+    names = tuple(f"class{index}" for index in range(4))
+
+    def page(tta: str) -> str:
+        style = learn_style(images)
+        return report_page(record(live=in_page(trained, style, "crop", names, "softmax", tta=tta)))
+
+    assert "<code>--tta=flip_translate</code>" in page("flip_translate")
+    assert "--tta" not in page("none")
+
+
 def test_the_same_record_is_the_same_bytes():
     images = images_of((8, 8, 1), 20)
     trained = as_trained(Architecture(filters=(4,), hidden=()), images)
