@@ -1,4 +1,4 @@
-"""What stands on a command line: presets, commands, and help in README's groups."""
+"""What stands on a command line: presets, commands, and help in the documents' groups."""
 
 import os
 import re
@@ -94,10 +94,10 @@ def helped() -> dict[str, str]:
     return dict(zip(headings[1::2], headings[2::2], strict=True))
 
 
-def test_help_has_the_groups_of_readme(helped: dict[str, str]):
+def test_help_has_the_groups_of_the_documents(helped: dict[str, str]):
     assert list(helped) == [group for group in GROUPS if group not in ("sweep", "scan")]
-    readme = (ROOT / "README.md").read_text()
-    rows = re.findall(r"^\| (?:the )?(\w+) \| ((?:`--\w+`[ .]*)+)\|", readme, re.MULTILINE)
+    chosen = (ROOT / "docs/runs.md").read_text()
+    rows = re.findall(r"^\| (?:the )?(\w+) \| ((?:`--\w+`[ .]*)+)\|", chosen, re.MULTILINE)
     assert [group for group, _ in rows] == list(helped)
     for group, cells in rows:
         for name in re.findall(r"`--(\w+)`", cells):
