@@ -49,6 +49,17 @@ pets/
         "named for none of them labels the pictures of all.",
     ),
     Layout(
+        "tables of splits beside one folder",
+        """
+pets/
+  train.csv  id,breed      val.csv  id,breed      test.csv  id,breed
+  images/    0a1.jpg ...
+""",
+        "Each table is the split that its name says, as names of folders do: train_labels.csv and "
+        "pets_train.csv too. One without the column of labels takes the class folders' labels, "
+        "where there are any; else its pictures are for predict, which is said.",
+    ),
+    Layout(
         "a table with several labels a row",
         """
 faces/

@@ -73,7 +73,7 @@ def test_without_test_a_part_of_train_is_held_out(tmp_path: Path, write_picture:
         ("train", "file,furry,old\na.png,1\n", "the line of a.png must have 2 zeros or ones"),
         ("train", "file,furry,old\na.png,1,2\n", "zeros or ones after the file, got 1,2"),
         ("train", "file,furry,old\nz.png,1,0\n", "names z.png, but there is no such file"),
-        ("test", "file,furry\nd.png,1\n", "has the labels furry, expected those of train"),
+        ("test", "file,furry\nd.png,1\n", "labels.csv lacks the columns old, expected"),
     ],
 )
 def test_bad_tables_are_refused(pets: Path, split: str, text: str, message: str):

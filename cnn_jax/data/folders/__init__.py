@@ -3,7 +3,7 @@
 
 from cnn_jax.data.folders._layout import match_classes
 from cnn_jax.data.folders._load import has_several_labels, load_pictures
-from cnn_jax.data.folders._parts import Options
+from cnn_jax.data.folders._reader import Options
 from cnn_jax.data.folders._pixels import (
     PICTURE_SUFFIXES, Decoded, Range, decode, is_picture, on_ground, open_picture, to_bytes,
 )

@@ -8,7 +8,8 @@ from jaxtyping import Int32, UInt8
 
 from cnn_jax.data.dataset import held_out_for_test
 from cnn_jax.data.folders._natural import natural
-from cnn_jax.data.folders._parts import Part, Reader, guess_pattern, read_parts
+from cnn_jax.data.folders._parts import Part, guess_pattern, read_parts
+from cnn_jax.data.folders._reader import Reader
 from cnn_jax.data.folders._scan import DANGLING, UNREADABLE_FOLDER, File, Folder, is_text_link
 from cnn_jax.errors import FIELD, FieldError, UsageError
 
@@ -56,8 +57,14 @@ def lay_out(reader: Reader) -> Plan:
     known = "train" if "train" in everything else "test"
     if known == "test" and not (reader.options.test_only and "test" in everything):
         raise UsageError(f"{reader.root} has nothing to train on, but {', '.join(everything)}")
+    if (table := everything[known].table) and not everything[known].files:
+        raise UsageError(
+            f"no picture that {reader.root / table.file.path} names is there"
+            + (f", such as {table.missing[0]}" if table.missing else "")
+        )
     names = _class_names(reader, known, everything[known])
-    labels = {split: _numbers(reader, split, part, names) for split, part in parts.items()}
+    several = table is not None and table.several
+    labels = {split: _numbers(reader, split, part, names, several) for split, part in parts.items()}
     files = {split: part.files for split, part in parts.items()}
     if labels[known].ndim == 2:
         names, labels, dropped = _without_absent(names, labels, known)
@@ -70,10 +77,14 @@ def lay_out(reader: Reader) -> Plan:
     if labels[known].ndim == 1:
         notes += _absent_classes(names, labels)
     used = {part.table.file.path: "labels" for part in parts.values() if part.table}
+    used |= {part.listed.path: "list of pictures" for part in parts.values() if part.listed}
     for split, chosen in files.items():
         for file, label in zip(chosen, labels[split], strict=True):
             used[file.path] = split if labels[split].ndim == 2 else f"{split} {names[label]}"
-    left = {path: why for part in everything.values() for path, why in part.left.items()}
+    left = {
+        path: why for part in everything.values() for path, why in part.left.items()
+        if path not in used
+    }  # fmt: skip
     return Plan(files, labels, names, used, left, _known_bad(reader), tuple(notes))
 
 
@@ -131,27 +142,40 @@ def _found(reader: Reader, folder: Folder, names: tuple[str, ...]) -> str:
     return f"; there is {others}" if others else ""
 
 
-def _numbers(reader: Reader, split: str, part: Part, names: tuple[str, ...]) -> Labels:
+def _numbers(
+    reader: Reader, split: str, part: Part, names: tuple[str, ...], several: bool
+) -> Labels:
     """The labels of a split as numbers, by the names that training has.
 
     Raises:
         UsageError: it has other classes or labels.
     """
     where = reader.root / reader.base.splits.get(split, reader.base.folder).path
+    if (part.table is not None and part.table.several) != several:
+        said = part.table.file.path if part.table else "its folders"
+        kinds = ("several labels a picture", "one class a picture")
+        raise UsageError(
+            f"{split} has {kinds[several]} by {said}, but train has {kinds[not several]}; "
+            "give both the same"
+        )
     if part.table and part.table.several:
         own = part.table.names
-        if sorted(own) != sorted(names):
+        if strangers := [name for name in own if name not in names]:
             raise UsageError(
-                f"{reader.root / part.table.file.path} has the labels {', '.join(own)}, expected "
-                f"those of train: {', '.join(names)}"
+                f"{reader.root / part.table.file.path} has the labels {', '.join(strangers)}, "
+                f"which train lacks, expected some of {', '.join(names)}"
             )
-        order = [own.index(name) for name in names]
-        return np.array(part.labels, np.uint8).reshape(-1, len(own))[:, order]
+        found = np.zeros((len(part.labels), len(names)), np.uint8)
+        found[:, [names.index(name) for name in own]] = part.labels
+        return found
     numbers = match_classes(set(part.labels), names)
     if strangers := sorted(set(part.labels) - numbers.keys(), key=natural):
         train = reader.root / reader.base.splits.get("train", reader.base.folder).path
+        said = str(where / strangers[0])
+        if part.table:
+            said = f"{strangers[0]} in {reader.root / part.table.file.path}"
         raise UsageError(
-            f"{where / strangers[0]} is a class that {train} lacks, expected {split} classes to be "
+            f"{said} is a class that {train} lacks, expected {split} classes to be "
             f"among the training classes (unknown: {', '.join(strangers)})"
         )
     return np.array([numbers[name] for name in part.labels], np.int32)

@@ -12,8 +12,9 @@ from cnn_jax.data.account import Account, counts
 from cnn_jax.data.cache import cached, fingerprint
 from cnn_jax.data.dataset import Dataset, Split
 from cnn_jax.data.folders._layout import Plan, lay_out
-from cnn_jax.data.folders._parts import Options, Reader, open_reader, train_table
+from cnn_jax.data.folders._parts import train_table
 from cnn_jax.data.folders._pixels import read_header
+from cnn_jax.data.folders._reader import Options, Reader, open_reader
 from cnn_jax.data.folders._reading import read_pictures, refuse_bad
 from cnn_jax.data.folders._scan import EMPTY_FOLDER, Folder, Scan
 from cnn_jax.display import shown
@@ -137,8 +138,11 @@ def _account(reader: Reader, plan: Plan, unread: Mapping[str, str]) -> Account:
     left = reader.scan.left | plan.left | dict(unread)
     for file in reader.scan.top.walk():
         if file.path not in used and file.path not in left:
-            seen = reader.look.is_picture(file)
-            left[file.path] = "in no split" if seen else "not a picture"
+            left[file.path] = (
+                "in no split" if reader.look.is_picture(file)
+                else "a table that is not read" if reader.look.is_table(file)
+                else "not a picture"
+            )  # fmt: skip
     inside = {above for path in left for above in _above(path)}
     empty = (path for path in _empty(reader.scan.top) if path and path not in inside)
     left |= dict.fromkeys(empty, EMPTY_FOLDER)

@@ -3,44 +3,20 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from cnn_jax.data.dataset import PixelRule
 from cnn_jax.data.folders._natural import natural
-from cnn_jax.data.folders._pixels import PICTURE_SUFFIXES, is_picture
-from cnn_jax.data.folders._scan import File, Folder, Scan
-from cnn_jax.data.folders._splits import SPLITS, Base, filled, locate, split_of
-from cnn_jax.data.folders._tables import Table, is_table, read_table
+from cnn_jax.data.folders._pixels import PICTURE_SUFFIXES
+from cnn_jax.data.folders._reader import Reader
+from cnn_jax.data.folders._scan import File, Folder
+from cnn_jax.data.folders._splits import SPLITS, filled, split_of
+from cnn_jax.data.folders._tables import Table, has_labels, looks_like_table, read_list, read_table
 from cnn_jax.display import count, shown
 from cnn_jax.errors import FIELD, FieldError, UsageError
 
 _USUAL_TABLES = ("labels", "metadata", "classes")
-_BESIDE_IN_TABLES = frozenset({"", "labels", "label", "annotations", "classes", "metadata", "set"})
 _NO_CLASSES = frozenset({"images", "imgs", "pictures", "unknown", "unlabeled", "unlabelled", "all"})
 _UNLABELED = "without a label"
 _LOOSE = "beside the class folders"
 _MARK = "{class}"
-
-
-class Options(NamedTuple):
-    """How folders are read.
-
-    Attributes:
-        image_size: side to which every picture is resized; None: all have one size.
-        resize: "crop", "pad" or "stretch".
-        on_error: "refuse" or "skip" what cannot be read.
-        labels: "auto", or which is meant where there are two readings: "folders", or a table with
-            "one" class a row or "several" labels.
-        class_pattern: where the class stands in a file's name, as in `{class}.*`; None: nowhere.
-        rule: by which values that are no bytes become bytes; None: by their own range.
-        test_only: whether all that is not split is to be tested on, and nothing trained on will do.
-    """
-
-    image_size: int | None = None
-    resize: str = "crop"
-    on_error: str = "refuse"
-    labels: str = "auto"
-    class_pattern: str | None = None
-    rule: PixelRule | None = None
-    test_only: bool = False
 
 
 class Part(NamedTuple):
@@ -52,6 +28,7 @@ class Part(NamedTuple):
         table: that said so, if one did.
         left: why other files are left out, by path.
         notes: what a reader should know.
+        listed: a table without labels that says which pictures these are.
     """
 
     files: list[File]
@@ -59,60 +36,7 @@ class Part(NamedTuple):
     table: Table | None = None
     left: dict[str, str] = {}
     notes: tuple[str, ...] = ()
-
-
-class Look:
-    """Whether files are pictures or tables, by their content where the name does not say it."""
-
-    def __init__(self, root: Path):
-        self.root = root
-        self._pictures: dict[str, bool] = {}
-        self._tables: dict[str, bool] = {}
-
-    def is_picture(self, file: File) -> bool:
-        """Whether its name or its content is that of a picture."""
-        name = file.path.lower()
-        if name[name.rfind(".") :] in PICTURE_SUFFIXES:
-            return True
-        if file.path not in self._pictures:
-            self._pictures[file.path] = file.size > 0 and is_picture(self.root / file.path)
-        return self._pictures[file.path]
-
-    def is_table(self, file: File) -> bool:
-        """Whether it is a table of labels."""
-        if file.path not in self._tables:
-            self._tables[file.path] = is_table(self.root, file)
-        return self._tables[file.path]
-
-
-class Reader(NamedTuple):
-    """What reading a split needs to know: the folder, where its splits are, and how to read."""
-
-    scan: Scan
-    base: Base
-    look: Look
-    options: Options
-
-    @property
-    def root(self) -> Path:
-        """The folder."""
-        return self.scan.root
-
-    def pictures(self, folder: Folder) -> list[File]:
-        """Those in a folder, however deep, in the order of their paths."""
-        found = (file for file in folder.walk() if self.look.is_picture(file))
-        return sorted(found, key=lambda file: file.path.split("/"))
-
-
-def open_reader(scan: Scan, options: Options) -> Reader:
-    """Finds where the data set lies.
-
-    Raises:
-        UsageError: nothing is found, or several that could be meant.
-    """
-    look = Look(scan.root)
-    base = locate(scan, look.is_picture, look.is_table, options.test_only)
-    return Reader(scan, base, look, options)
+    listed: File | None = None
 
 
 def read_parts(reader: Reader) -> dict[str, Part]:
@@ -121,19 +45,30 @@ def read_parts(reader: Reader) -> dict[str, Part]:
     Raises:
         UsageError: it cannot be read, or in several ways.
     """
-    folders = reader.base.splits or {_whole(reader): reader.base.folder}
-    parts = {
-        split: _read_part(reader, split, folders[split]) for split in SPLITS if split in folders
-    }
+    folders = _folders(reader)
+    parts: dict[str, Part] = {}
+    for split in SPLITS:
+        if split in folders:
+            parts[split] = _read_part(reader, split, folders[split], parts.get("train"))
     (only, *others) = parts.values()
     if only.table and any(only.table.splits) and not others:
         return _by_column(reader.root / only.table.file.path, only, only.table.splits)
-    return parts
+    return _listed(reader, parts)
 
 
-def _whole(reader: Reader) -> str:
-    """The split that a folder is which is not split."""
-    return "test" if reader.options.test_only else "train"
+def _folders(reader: Reader) -> dict[str, Folder]:
+    """The folder of each split; that of all there is where only a table is named for it."""
+    base, tables = reader.base, reader.tables
+    named = {split for split in (*tables, *reader.lists) if split is not None} - base.splits.keys()
+    folders = base.splits | dict.fromkeys(named, base.folder)
+    if not folders:
+        return {"test" if reader.options.test_only else "train": base.folder}
+    # What no table of a split names is to be trained on where it has labels.
+    if "train" not in folders and (
+        tables.get(None) or len(list(filled(base.folder, reader.look.is_picture))) > 1
+    ):
+        folders["train"] = base.folder
+    return folders
 
 
 def train_table(reader: Reader) -> Table | None:
@@ -143,13 +78,20 @@ def train_table(reader: Reader) -> Table | None:
     return None if file is None else _read_table(reader, file, "train", folder)
 
 
-def _read_part(reader: Reader, split: str, folder: Folder) -> Part:
+def _read_part(reader: Reader, split: str, folder: Folder, train: Part | None) -> Part:
     file = _find_table(reader, split, folder)
+    like = train.table if train else None
+    if file is not None and like and not has_labels(reader.root, file, like):
+        if folder is reader.base.folder:
+            return _of_list(reader, split, file, {})
+        file = None
     if file is not None:
-        table = _read_table(reader, file, split, folder)
+        table = _read_table(reader, file, split, folder, like)
         # One for all splits may name none of this one's pictures, which then lie by class.
-        if table.files or split == "train" or file in folder.files or _meant(file) == split:
+        if table.files or split == "train" or file in folder.files or _is_own(reader, file, split):
             return _from_table(reader, table, folder)
+    if split != "train" and folder is reader.base.folder and split in reader.lists:
+        return Part([], [])
     if reader.options.class_pattern is not None:
         return _from_names(reader, folder, reader.options.class_pattern)
     classes = list(filled(folder, reader.look.is_picture))
@@ -173,44 +115,112 @@ def _read_part(reader: Reader, split: str, folder: Folder) -> Part:
 
 def _unlabeled(reader: Reader, split: str, folder: Folder) -> Part:
     files = reader.pictures(folder)
-    note = (
-        f"{folder.path} holds {count(len(files), 'picture')} without labels: "
-        f"they are for predict and not used as the {split} split"
+    notes = (_for_predict(f"{folder.path} holds", len(files), split),) if files else ()
+    return Part([], [], None, {file.path: _UNLABELED for file in files}, notes)
+
+
+def _for_predict(where: str, pictures: int, split: str) -> str:
+    return (
+        f"{where} {count(pictures, 'picture')} without labels: they are for predict and not used "
+        f"as the {split} split"
     )
-    return Part([], [], None, {file.path: _UNLABELED for file in files}, (note,) if files else ())
+
+
+def _of_list(reader: Reader, split: str, file: File, known: dict[str, object]) -> Part:
+    """The pictures that a table without labels names.
+
+    Args:
+        reader: of the folder.
+        split: that the table is named for.
+        file: the table.
+        known: labels of pictures that something else says, by path.
+    """
+    pictures, missing = read_list(reader.root, file, [reader.base.folder])
+    files = [each for each in pictures if each.path in known]
+    unlabeled = {each.path: _UNLABELED for each in pictures if each.path not in known}
+    notes = [_for_predict(f"{file.path} names", len(unlabeled), split)] if unlabeled else []
+    notes += [_not_there(file, missing)] if missing else []
+    left = unlabeled if files else {file.path: "a table without labels", **unlabeled}
+    labels = [known[each.path] for each in files]
+    return Part(files, labels, None, left, tuple(notes), file if files else None)
+
+
+def _listed(reader: Reader, parts: dict[str, Part]) -> dict[str, Part]:
+    """Takes from the training pictures, where no table is named for them, those of other splits."""
+    train = parts.get("train")
+    if train is None or (train.table and _is_own(reader, train.table.file, "train")):
+        known: dict[str, object] = {}
+    else:
+        known = {file.path: label for file, label in zip(train.files, train.labels, strict=True)}
+    for split, lists in reader.lists.items():
+        if split != "train" and split not in reader.base.splits and split not in reader.tables:
+            part = _of_list(reader, split, _only(reader, lists, split), known)
+            parts[split] = part._replace(table=train.table if train and part.files else None)
+    if train is None or not known:
+        return parts
+    others = {
+        path for split, part in parts.items() if split != "train"
+        for path in (*(file.path for file in part.files), *part.left)
+    }  # fmt: skip
+    if "train" in reader.lists and "train" not in reader.base.splits:
+        named = _of_list(reader, "train", _only(reader, reader.lists["train"], "train"), known)
+        others |= known.keys() - {file.path for file in named.files}
+        train = train._replace(listed=named.listed, notes=(*train.notes, *named.notes))
+    rows = [index for index, file in enumerate(train.files) if file.path not in others]
+    files, labels = ([each[index] for index in rows] for each in (train.files, train.labels))
+    return parts | {"train": train._replace(files=files, labels=labels)}
 
 
 def _find_table(reader: Reader, split: str, folder: Folder) -> File | None:
     """The table for a split: in its folder, or beside the folders and named for it."""
-    if reader.options.labels == "folders" or reader.options.class_pattern is not None:
+    options = reader.options
+    if options.labels == "folders" or options.class_pattern is not None:
         return None
-    base = reader.base.folder
-    inside = [file for file in folder.files if reader.look.is_table(file)]
-    above = [file for file in base.files if folder is not base and reader.look.is_table(file)]
-    own = [file for file in above if _meant(file) == split]
-    of_all = [file for file in above if _meant(file) is None]
-    # Training has no name that a table needs: there, one of all splits is as near.
-    for files in (inside, [*own, *of_all]) if split == "train" else (inside, own, of_all):
-        files = [file for file in files if "submission" not in file.name.casefold()]
-        for usual in (*_USUAL_TABLES, split, ""):
-            found = [file for file in files if usual in file.name.casefold()]
-            if len(found) == 1:
-                return found[0]
-            if found:
-                names = " or ".join(str(reader.root / file.path) for file in found)
-                raise UsageError(f"both {names} can hold the labels of {split}; leave one there")
-    return None
+    own, of_all = (reader.tables.get(each, []) for each in (split, None))
+    if folder is reader.base.folder:
+        is_rest = split == "train" or not reader.tables.keys() - {None}
+        groups = [own, of_all] if is_rest else [own]
+    else:
+        inside = [
+            file for file in folder.files if looks_like_table(file) and reader.look.is_table(file)
+        ]
+        # Training has no name that a table needs: there, one of all splits is as near.
+        groups = [inside, [*own, *of_all]] if split == "train" else [inside, own, of_all]
+    return next((_only(reader, files, split) for files in groups if files), None)
 
 
-def _meant(file: File) -> str | None:
-    """The split that a table is named for, if any."""
-    return split_of(file.name.rpartition(".")[0], _BESIDE_IN_TABLES)
+def _only(reader: Reader, files: list[File], split: str) -> File:
+    """The table of a split, of those that may be.
+
+    Raises:
+        UsageError: there are several.
+    """
+    for usual in (*_USUAL_TABLES, split, ""):
+        found = [file for file in files if usual in file.name.casefold()]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            break
+    names = " or ".join(str(reader.root / file.path) for file in found)
+    raise UsageError(f"both {names} can hold the labels of {split}; leave one there")
 
 
-def _read_table(reader: Reader, file: File, split: str, folder: Folder) -> Table:
+def _is_own(reader: Reader, file: File, split: str) -> bool:
+    """Whether a table beside the folders is named for a split."""
+    return file in reader.tables.get(split, [])
+
+
+def _read_table(
+    reader: Reader, file: File, split: str, folder: Folder, train: Table | None = None
+) -> Table:
     folders = [folder, *([reader.base.folder] if folder is not reader.base.folder else [])]
-    table = read_table(reader.root, file, folders, reader.options.labels)
-    table = _without_other_splits(reader, table, split)
+    labels = reader.options.labels
+    if train is not None:
+        # What training has is no longer to be asked.
+        labels = "several" if train.several else "one"
+    table = read_table(reader.root, file, folders, labels, train.column if train else "")
+    if split in reader.base.splits:
+        table = _without_other_splits(reader, table, split)
     if table.missing and reader.options.on_error != "skip":
         more = f", and {count(len(table.missing) - 1, 'other')}" if len(table.missing) > 1 else ""
         raise FieldError(
@@ -229,7 +239,7 @@ def _without_other_splits(reader: Reader, table: Table, split: str) -> Table:
     others = tuple(f"{each.path}/" for name, each in reader.base.splits.items() if name != split)
     inside = [i for i, file in enumerate(table.files) if not file.path.startswith(others)]
     missing = list(table.missing)
-    if _meant(table.file) == split:
+    if _is_own(reader, table.file, split):
         missing += [file.path for file in table.files if file.path.startswith(others)]
     return table._replace(
         files=[table.files[i] for i in inside],
@@ -240,19 +250,23 @@ def _without_other_splits(reader: Reader, table: Table, split: str) -> Table:
 
 
 def _from_table(reader: Reader, table: Table, folder: Folder) -> Part:
-    path = table.file.path
     notes = table.notes
     if table.missing:
-        notes = (*notes, f"{path} names {count(len(table.missing), 'picture')} that are not there")
+        notes = (*notes, _not_there(table.file, table.missing))
     if not table.several:
         notes = (*notes, *_compare_with_folders(reader, table, folder))
     named = {file.path for file in table.files}
+    shared = folder is reader.base.folder and len(_folders(reader)) > 1
     left = {
         file.path: f"not in {table.file.name}"
-        for file in reader.pictures(folder)
+        for file in ([] if shared else reader.pictures(folder))
         if file.path not in named
     }
     return Part(table.files, table.labels, table, left, notes)
+
+
+def _not_there(table: File, missing: list[str]) -> str:
+    return f"{table.path} names {count(len(missing), 'picture')} that are not there"
 
 
 def _compare_with_folders(reader: Reader, table: Table, folder: Folder) -> tuple[str, ...]:
@@ -261,7 +275,8 @@ def _compare_with_folders(reader: Reader, table: Table, folder: Folder) -> tuple
     Raises:
         FieldError: they say different things.
     """
-    names = {each.name for each in filled(folder, reader.look.is_picture)}
+    others = reader.base.splits.values()
+    names = {each.name for each in filled(folder, reader.look.is_picture) if each not in others}
     if not names & set(table.names):
         if len(names) > 1 and not table.called_class and reader.options.labels == "auto":
             first, second, *_ = sorted(names, key=natural)

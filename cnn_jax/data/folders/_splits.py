@@ -1,7 +1,8 @@
 """Which folder holds which split: train, val or test, in any letter case, one level down too."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Set
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,8 @@ SPLIT_WORDS = {
 }  # fmt: skip
 # What stands beside those words in names of folders: training_set, seg_train, test1.
 _BESIDE = frozenset({"", "set", "data", "images", "imgs", "split", "seg", "dataset"})
+# And in names of tables: train_labels.csv.
+_BESIDE_IN_TABLES = _BESIDE | {"labels", "label", "annotations", "classes", "metadata"}
 # A folder that holds all the rest is entered, but not endlessly.
 _DEEPEST = 3
 
@@ -34,7 +37,7 @@ class Base(NamedTuple):
     splits: dict[str, Folder]
 
 
-def split_of(name: str, beside: frozenset[str] = _BESIDE) -> str | None:
+def split_of(name: str, beside: Set[str] = _BESIDE) -> str | None:
     """The split that a folder's name means, if any.
 
     Args:
@@ -51,6 +54,30 @@ def split_of(name: str, beside: frozenset[str] = _BESIDE) -> str | None:
         return found[0] if found else None
     others = set(words) - SPLIT_WORDS.keys()
     return found[0] if len(found) == 1 and others <= beside else None
+
+
+def splits_of_tables(names: Iterable[str]) -> dict[str, str | None]:
+    """The split that the name of each table means, if any.
+
+    A name may hold other words where it is that of a table of another split but for the word of
+    the split: pets_train.csv, pets_test.csv.
+
+    Args:
+        names: of tables that lie beside each other.
+    """
+    stems = {name: name.rpartition(".")[0] for name in names}
+    meant = {name: split_of(stem, _BESIDE_IN_TABLES) for name, stem in stems.items()}
+    alike: dict[tuple[str, ...], dict[str, str | None]] = defaultdict(dict)
+    for name, stem in stems.items():
+        words = re.split(r"[^a-z]+", stem.casefold())
+        found = [word for word in words if word in SPLIT_WORDS]
+        if len(found) == 1:
+            rest = tuple("" if word in SPLIT_WORDS else word for word in words)
+            alike[rest][name] = SPLIT_WORDS[found[0]]
+    for group in alike.values():
+        if len(set(group.values())) > 1:
+            meant |= group
+    return meant
 
 
 def locate(scan: Scan, is_picture: Reads, is_table: Reads, test_only: bool = False) -> Base:

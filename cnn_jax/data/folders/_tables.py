@@ -13,8 +13,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from cnn_jax.data.folders._index import Index
 from cnn_jax.data.folders._natural import natural
-from cnn_jax.data.folders._pixels import PICTURE_SUFFIXES
 from cnn_jax.data.folders._scan import File, Folder
 from cnn_jax.display import count
 from cnn_jax.errors import FIELD, FieldError, UsageError
@@ -52,6 +52,8 @@ class Table(NamedTuple):
         missing: pictures that it names and that are not there.
         notes: what a reader should know.
         called_class: whether the column of classes is called like one.
+        column: that holds the class, or all labels with something between them; empty where every
+            label has a column.
     """
 
     file: File
@@ -63,6 +65,7 @@ class Table(NamedTuple):
     missing: list[str]
     notes: tuple[str, ...]
     called_class: bool = True
+    column: str = ""
 
 
 class _Columns(NamedTuple):
@@ -72,6 +75,22 @@ class _Columns(NamedTuple):
     names: tuple[str, ...]
     places: tuple[int, ...]
     split: int | None
+
+
+class _Said(NamedTuple):
+    """What the cells say, as in `Table`, of every row."""
+
+    several: bool
+    names: tuple[str, ...]
+    labels: list
+    notes: tuple[str, ...] = ()
+    column: str = ""
+
+
+def looks_like_table(file: File) -> bool:
+    """Whether a file's name is that of a table, of predictions to hand in left out."""
+    name = file.name.casefold()
+    return name.endswith(_SUFFIXES) and "submission" not in name
 
 
 def is_table(root: Path, file: File) -> bool:
@@ -88,14 +107,35 @@ def is_table(root: Path, file: File) -> bool:
     return bool(rows) and _columns(rows[0]) is not None
 
 
+def lists_pictures(root: Path, file: File) -> bool:
+    """Whether a table has a column of pictures, of which it need not say anything."""
+    try:
+        rows = _read_rows(root / file.path, lines=1)
+    except UsageError:
+        return False
+    return bool(rows) and _picture_column(rows[0]) is not None
+
+
 def _plain(name: str) -> str:
     return "".join(letter for letter in name.casefold() if letter.isalnum())
 
 
+def _picture_column(header: Sequence[str]) -> int | None:
+    plain = [_plain(name) for name in header]
+    return next((plain.index(name) for name in _FILE_COLUMNS if name in plain), None)
+
+
+def _class_column(names: Iterable[str], wanted: str = "") -> int | None:
+    """Which column holds the class by its name: the one that is wanted, or else called like one."""
+    plain = [_plain(name) for name in names]
+    called = (_plain(wanted), *_CLASS_COLUMNS) if wanted else _CLASS_COLUMNS
+    return next((plain.index(name) for name in called if name in plain), None)
+
+
 def _columns(header: Sequence[str]) -> _Columns | None:
     plain = [_plain(name) for name in header]
-    pictures = [plain.index(name) for name in _FILE_COLUMNS if name in plain]
-    if not pictures or len(header) < 2:
+    picture = _picture_column(header)
+    if picture is None or len(header) < 2:
         return None
     splits = [plain.index(name) for name in _SPLIT_COLUMNS if name in plain]
     # pandas numbers rows in a column without a name.
@@ -105,11 +145,11 @@ def _columns(header: Sequence[str]) -> _Columns | None:
     others = [
         place
         for place in range(len(header))
-        if place != pictures[0] and place not in numbering and place not in splits[:1]
+        if place != picture and place not in numbering and place not in splits[:1]
     ]
     names = tuple(header[place].strip() for place in others)
     split = splits[0] if splits and others else None
-    return _Columns(pictures[0], names, tuple(others), split) if others else None
+    return _Columns(picture, names, tuple(others), split) if others else None
 
 
 def _read_rows(path: Path, lines: int | None = None) -> list[list[str]]:
@@ -141,7 +181,61 @@ def _decode(content: bytes) -> str:
         return content.decode("cp1252", errors="replace")
 
 
-def read_table(root: Path, file: File, folders: Iterable[Folder], labels: str) -> Table:
+def has_labels(root: Path, file: File, train: Table) -> bool:
+    """Whether a table of another split says what that of training says, and not pictures alone.
+
+    Args:
+        root: of the data.
+        file: the table.
+        train: that of training.
+
+    Raises:
+        UsageError: it has other columns of labels.
+    """
+    rows = _read_rows(root / file.path)
+    columns = _columns([name.strip() for name in rows[0]]) if rows else None
+    if columns is None:
+        return False
+    if train.column:
+        place = _class_column(columns.names, train.column)
+        if place is None:
+            return False
+        cells = (row[columns.places[place]] for row in rows[1:] if len(row) == len(rows[0]))
+        return any(cell.strip() for cell in cells)
+    lacking = [name for name in train.names if name not in columns.names]
+    others = [name for name in columns.names if name not in train.names]
+    if len(lacking) == len(train.names) and _class_column(columns.names) is None:
+        return False
+    if lacking or others:
+        said = [f"lacks the columns {', '.join(lacking)}"] if lacking else []
+        said += [f"has the columns {', '.join(others)}"] if others else []
+        raise UsageError(
+            f"{root / file.path} {' and '.join(said)}, expected the columns of labels of "
+            f"{root / train.file.path}: {', '.join(train.names)}"
+        )
+    return True
+
+
+def read_list(root: Path, file: File, folders: Iterable[Folder]) -> tuple[list[File], list[str]]:
+    """The pictures that a table names, whatever it says of them, and what is not there.
+
+    Args:
+        root: of the data.
+        file: the table.
+        folders: where its pictures may lie, the likeliest first.
+    """
+    header, *rows = _read_rows(root / file.path)
+    place = _picture_column(header) or 0
+    index = Index(folders)
+    named = [row[place] for row in rows if place < len(row)]
+    found = {name: index.find(name) for name in named}
+    there = {each.path: each for each in found.values() if each is not None}
+    return list(there.values()), [name for name in found if found[name] is None]
+
+
+def read_table(
+    root: Path, file: File, folders: Iterable[Folder], labels: str, column: str = ""
+) -> Table:
     """Reads a table of labels.
 
     Args:
@@ -149,6 +243,7 @@ def read_table(root: Path, file: File, folders: Iterable[Folder], labels: str) -
         file: the table.
         folders: where its pictures may lie, the likeliest first.
         labels: one of `LABELS`: "one" or "several" where both are possible.
+        column: that holds the labels, where it has it.
 
     Raises:
         UsageError: it is not laid out as above, or can be read in two ways.
@@ -169,17 +264,17 @@ def read_table(root: Path, file: File, folders: Iterable[Folder], labels: str) -
         if len(row) != width:
             raise _bad_row(path, columns, row)
     cells = [[row[place].strip() for place in columns.places] for row in rows[1:]]
-    several, names, values, notes = _read_cells(path, columns, rows[1:], cells, labels)
-    return _with_pictures(file, folders, columns, rows[1:], several, names, values, notes)
+    chosen = _class_column(columns.names, column)
+    said = _read_cells(path, columns, rows[1:], cells, labels, chosen)
+    return _with_pictures(file, folders, columns, rows[1:], said)
 
 
 def _with_pictures(
-    file: File, folders: Iterable[Folder], columns: _Columns, rows: list[list[str]],
-    several: bool, names: tuple[str, ...], values: list, notes: list[str],
-) -> Table:  # fmt: skip
-    index = _Index(folders)
-    files, kept, splits, missing = [], [], [], []
-    for row, value in zip(rows, values, strict=True):
+    file: File, folders: Iterable[Folder], columns: _Columns, rows: list[list[str]], said: _Said
+) -> Table:
+    index = Index(folders)
+    files, kept, splits, missing, notes = [], [], [], [], list(said.notes)
+    for row, value in zip(rows, said.labels, strict=True):
         found = index.find(row[columns.picture])
         if found is None:
             missing.append(row[columns.picture])
@@ -189,16 +284,19 @@ def _with_pictures(
         splits.append("" if columns.split is None else row[columns.split].strip())
     twice = [path for path, count in Counter(each.path for each in files).items() if count > 1]
     if twice:
-        said = defaultdict(set)
+        different = defaultdict(set)
         for each, value in zip(files, kept, strict=True):
-            said[each.path].add(str(value))
-        unlike = sum(len(said[path]) > 1 for path in twice)
+            different[each.path].add(str(value))
+        unlike = sum(len(different[path]) > 1 for path in twice)
         notes.append(
             f"{file.path} names {count(len(twice), 'picture')} more than once "
             f"({twice[0]}), {unlike:,} of them with different labels: read for every line"
         )
-    called = any(_plain(name) in _CLASS_COLUMNS for name in columns.names)
-    return Table(file, several, names, files, kept, splits, missing, tuple(notes), called)
+    called = _class_column(columns.names) is not None
+    return Table(
+        file, said.several, said.names, files, kept, splits, missing, tuple(notes), called,
+        said.column,
+    )  # fmt: skip
 
 
 def _bad_row(path: Path, columns: _Columns, row: Sequence[str]) -> UsageError:
@@ -223,11 +321,14 @@ def _number(cell: str) -> int | None:
 
 
 def _read_cells(
-    path: Path, columns: _Columns, rows: list[list[str]], cells: list[list[str]], labels: str
-) -> tuple[bool, tuple[str, ...], list, list[str]]:
-    """Whether there are several labels, their names (or those of classes), values and notes."""
+    path: Path,
+    columns: _Columns,
+    rows: list[list[str]],
+    cells: list[list[str]],
+    labels: str,
+    named: int | None,
+) -> _Said:
     plain = [_plain(name) for name in columns.names]
-    named = next((plain.index(name) for name in _CLASS_COLUMNS if name in plain), None)
     if labels == "several" and named is not None and plain[named] not in _MANY:
         named = None
     only = 0 if len(plain) == 1 else named
@@ -241,15 +342,15 @@ def _read_cells(
         raise _bad_row(path, columns, rows[bad])
     if labels == "one":
         return _one_hot(path, columns, rows, numbers)
-    return True, columns.names, _zeros_and_ones(path, columns, rows, numbers), []
+    return _Said(True, columns.names, _zeros_and_ones(path, numbers))
 
 
 def _read_one(
     path: Path, names: tuple[str, ...], only: int, column: list[str], rows: list[list[str]],
     columns: _Columns, labels: str,
-) -> tuple[bool, tuple[str, ...], list, list[str]]:  # fmt: skip
+) -> _Said:  # fmt: skip
     name, others = names[only], [other for other in names if other != names[only]]
-    notes = [f"{path.name}: the class is column {name}, not {', '.join(others)}"] if others else []
+    notes = (f"{path.name}: the class is column {name}, not {', '.join(others)}",) if others else ()
     for row, cell in zip(rows, column, strict=True):
         if not cell and _plain(name) not in _MANY and labels != "several":
             raise UsageError(f"{path}: the line of {row[columns.picture]} has no {name}")
@@ -275,9 +376,10 @@ def _read_one(
                 for cell in column
             ]
             found = tuple(sorted(set().union(*parts), key=natural))
-            return True, found, [[int(each in part) for each in found] for part in parts], notes
+            values = [[int(each in part) for each in found] for part in parts]
+            return _Said(True, found, values, notes, name)
     column = _whole(column)
-    return False, tuple(sorted(set(column), key=natural)), column, notes
+    return _Said(False, tuple(sorted(set(column), key=natural)), column, notes, name)
 
 
 def _whole(column: list[str]) -> list[str]:
@@ -286,9 +388,7 @@ def _whole(column: list[str]) -> list[str]:
     return heads if all(head.lstrip("-").isdecimal() for head in heads) else column
 
 
-def _one_hot(
-    path: Path, columns: _Columns, rows: list[list[str]], numbers: list
-) -> tuple[bool, tuple[str, ...], list, list[str]]:
+def _one_hot(path: Path, columns: _Columns, rows: list[list[str]], numbers: list) -> _Said:
     chosen = []
     for row, values in zip(rows, numbers, strict=True):
         if sum(value == 1 for value in values) != 1:
@@ -297,12 +397,10 @@ def _one_hot(
                 f"expected exactly one 1 with {FIELD.labels}=one"
             )
         chosen.append(columns.names[values.index(1)])
-    return False, columns.names, chosen, []
+    return _Said(False, columns.names, chosen)
 
 
-def _zeros_and_ones(
-    path: Path, columns: _Columns, rows: list[list[str]], numbers: list
-) -> list[list[int]]:
+def _zeros_and_ones(path: Path, numbers: list) -> list[list[int]]:
     found = {value for row in numbers for value in row}
     if {-1, 0} <= found:
         raise UsageError(
@@ -310,57 +408,3 @@ def _zeros_and_ones(
             "is not known (then leave such lines out)"
         )
     return [[max(value, 0) for value in row] for row in numbers]
-
-
-def _is_picture_by_name(file: File) -> bool:
-    return file.name.lower().endswith(tuple(PICTURE_SUFFIXES))
-
-
-class _Index:
-    """Finds the file that a name in a table means."""
-
-    def __init__(self, folders: Iterable[Folder]):
-        self.folders = list(folders)
-        self.exact: dict[str, File] = {}
-        self.by_name: dict[str, dict[str, File]] = defaultdict(dict)
-        for folder in self.folders:
-            for file in sorted(folder.walk(), key=_is_picture_by_name, reverse=True):
-                self.exact.setdefault(file.path, file)
-                self.by_name[file.name.casefold()][file.path] = file
-                stem = file.name.rpartition(".")[0].casefold()
-                # A name without its ending means a picture, and not what lies beside it.
-                if stem and (_is_picture_by_name(file) or f"{stem}." not in self.by_name):
-                    self.by_name[f"{stem}."][file.path] = file
-
-    def find(self, name: str) -> File | None:
-        """The file, or None where there is none or several that could be meant."""
-        parts = [
-            part for part in name.strip().replace("\\", "/").split("/") if part not in ("", ".")
-        ]
-        if not parts or ".." in parts:
-            return None
-        for folder in self.folders:
-            path = "/".join([*filter(None, [folder.path]), *parts])
-            if path in self.exact:
-                return self.exact[path]
-        last = parts[-1].casefold()
-        found = list((self.by_name.get(last) or self.by_name.get(f"{last}.") or {}).values())
-        folders = [part.casefold() for part in parts[:-1]]
-        best = max((_shared(file, folders) for file in found), default=0)
-        nearest = [file for file in found if _shared(file, folders) == best]
-        for folder in self.folders:
-            inside = [each for each in nearest if each.path.startswith(f"{folder.path}/")]
-            direct = [each for each in inside if each.path.count("/") == folder.path.count("/") + 1]
-            for candidates in (direct, inside):
-                if len(candidates) == 1:
-                    return candidates[0]
-        return nearest[0] if len(nearest) == 1 else None
-
-
-def _shared(file: File, folders: list[str]) -> int:
-    """How many of the folders right above a file are those named."""
-    above = file.path.casefold().split("/")[:-1]
-    count = 0
-    while count < min(len(above), len(folders)) and above[-1 - count] == folders[-1 - count]:
-        count += 1
-    return count
