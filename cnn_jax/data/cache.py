@@ -27,7 +27,8 @@ from cnn_jax.errors import UsageError
 
 # Part of every fingerprint: raise it when decoding or the layout of the file changes.
 _FORMAT = 4
-_DAY = 86_400.0
+# Half-made things that are older, in seconds, are no longer being made.
+DAY = 86_400.0
 
 
 def default_folder() -> Path:
@@ -161,7 +162,7 @@ _LONGEST_HEADER = 1 << 16
 def _write(path: Path, dataset: Dataset) -> None:
     storage.make_folder(path.parent)
     # Data sets are large: what a killed process left of one is not left for long.
-    storage.remove_parts(path.parent.iterdir(), seconds=_DAY)
+    storage.remove_parts(path.parent.iterdir(), seconds=DAY)
     arrays: dict[str, Any] = {
         f"{name}_{what}": getattr(split, what)
         for name, split in dataset.splits.items()

@@ -13,6 +13,7 @@ from cnn_jax.storage._sums import read as read
 from cnn_jax.storage._sums import record as record
 from cnn_jax.storage._sums import recorded as recorded
 from cnn_jax.storage._sums import remove as remove
+from cnn_jax.storage._writing import PART as PART
 from cnn_jax.storage._writing import WriteError as WriteError
 from cnn_jax.storage._writing import append as append
 from cnn_jax.storage._writing import is_part as is_part
@@ -22,6 +23,7 @@ from cnn_jax.storage._writing import write as write
 
 __all__ = [
     "LOCK_FILE",
+    "PART",
     "SUMS_FILE",
     "DamagedError",
     "WriteError",

@@ -6,6 +6,7 @@ All calls that change a disk are functions of `os`, and stand here.
 import contextlib
 import errno
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -16,7 +17,8 @@ from cnn_jax.errors import UsageError
 
 Content = bytes | str | Callable[[BinaryIO], None]
 
-_PART = ".part"
+# How names of what is being made end; they begin with a dot.
+PART = ".part"
 # Some file systems have no such thing as a folder that is synced.
 _UNSYNCED = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES})
 
@@ -53,7 +55,7 @@ def write(
             return
         path = Path(os.path.realpath(path))
         _make_folder(path.parent)
-        part = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}{_PART}")
+        part = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}{PART}")
         try:
             with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), "wb") as f:
                 _fill(f, content)
@@ -119,15 +121,19 @@ def make_folder(path: Path) -> None:
 
 
 def is_part(path: Path) -> bool:
-    """Whether it is what a process that was killed in the middle of a file left behind."""
-    return path.name.startswith(".") and path.name.endswith(_PART)
+    """Whether it is what a process that was killed in the middle of making it left behind."""
+    return path.name.startswith(".") and path.name.endswith(PART)
 
 
 def remove_parts(files: Iterable[Path], seconds: float = 0.0) -> None:
-    """Removes such files among these, where they are older than so many seconds."""
+    """Removes such files and folders among these, where they are older than so many seconds."""
     for path in filter(is_part, files):
         with contextlib.suppress(OSError):
-            if time.time() - path.stat().st_mtime >= seconds:
+            if time.time() - path.lstat().st_mtime < seconds:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
                 os.unlink(path)
 
 

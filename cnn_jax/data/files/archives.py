@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple
 
 from cnn_jax import storage
-from cnn_jax.data.cache import default_folder, fingerprint, progress
+from cnn_jax.data.cache import DAY, default_folder, fingerprint, progress
 from cnn_jax.data.files._growth import most_bytes
 from cnn_jax.errors import UsageError
 
@@ -63,9 +63,11 @@ def unpack(path: Path, cache_dir: str | os.PathLike[str] | None) -> Path:
     if folder.is_dir():
         return folder
     storage.make_folder(folder.parent.parent)
+    # What a killed process left of one is not left for long.
+    storage.remove_parts(folder.parent.parent.iterdir(), seconds=DAY)
     # Unpacked beside its place and then renamed: nobody ever sees half of it.
     try:
-        temporary = Path(tempfile.mkdtemp(dir=folder.parent.parent))
+        temporary = Path(tempfile.mkdtemp(storage.PART, ".", folder.parent.parent))
     except OSError as error:
         raise storage.WriteError(folder, error.strerror or str(error)) from error
     try:
@@ -162,7 +164,7 @@ def _unpacked(path: Path) -> IO[bytes]:
 
 @contextmanager
 def _members(path: Path) -> Iterator[Iterator[_Member]]:
-    """The files in an archive; links and devices in it are not unpacked."""
+    """The files in an archive; links to what is not in it, and devices, are not unpacked."""
     if path.name.lower().endswith(".zip"):
         with zipfile.ZipFile(path) as zipped:
             if any(info.flag_bits & 1 for info in zipped.infolist()):
@@ -174,9 +176,25 @@ def _members(path: Path) -> Iterator[Iterator[_Member]]:
             )
     else:
         with _unpacked(path) as content, tarfile.open(fileobj=content, mode="r:") as tarred:
-            yield (
-                _Member(info.name, info.size, partial(_open_member, tarred, info))
-                for info in tarred
-                # A hard link is another name of a file in the archive.
-                if info.isreg() or info.islnk()
+            yield _tar_members(path, content, tarred)
+
+
+def _tar_members(path: Path, content: IO[bytes], tarred: tarfile.TarFile) -> Iterator[_Member]:
+    for info in tarred:
+        # A link is another name of a file in the archive.
+        if info.isreg() or info.islnk() or info.issym():
+            yield _Member(info.name, info.size, partial(_open_member, tarred, info))
+    # tarfile takes a damaged header for the end, which is a block of zeros and nothing behind it.
+    content.seek(tarred.offset)
+    length = 0
+    while chunk := content.read(_CHUNK):
+        length += len(chunk)
+        if any(chunk):
+            raise UsageError(
+                f"{path} is damaged, or has something behind its end, at byte {tarred.offset:,}; "
+                "fetch it anew, or unpack it by hand"
             )
+        if length > most_bytes(path.stat().st_size):
+            raise UsageError(f"{path} unpacks to far more than it is, which is no data set")
+    if length < tarfile.BLOCKSIZE:
+        raise UsageError(f"{path} is cut: it has no end at byte {tarred.offset:,}; fetch it anew")
