@@ -65,11 +65,10 @@ def is_multi_label(
 ) -> bool:
     """Whether the images that `load` would read have several labels each; reads none of them."""
     name = os.fspath(name_or_path)
-    if not name or name in DATASETS:
-        return name in MULTI_LABEL
-    path = Path(os.path.expanduser(name))
-    if not path.exists():
+    place = _place(name)
+    if place is None:
         return resolve(name, DATASETS) in MULTI_LABEL
+    path, _ = place
     try:
         cache = os.fspath(cache_dir) if cache_dir else None
         return _several_labels(path, labels, cache, tuple(_stamps(path, _TABLES_DEEP)))
@@ -80,9 +79,18 @@ def is_multi_label(
 
 def is_of_files(name_or_path: str | os.PathLike[str]) -> bool:
     """Whether it is read from a folder or files that are there, and is not a name."""
-    name = os.fspath(name_or_path)
+    return _place(os.fspath(name_or_path)) is not None
+
+
+def _place(name: str) -> tuple[Path, str] | None:
+    """What is there under a name, and how names of IDX files in it begin; None: it is no path."""
+    if not name or name in DATASETS:
+        return None
     path = Path(os.path.expanduser(name))
-    return bool(name) and name not in DATASETS and (path.exists() or bool(_idx_prefix(path)))
+    if path.exists():
+        return path, ""
+    prefix = _idx_prefix(path)
+    return (path.parent, prefix) if prefix else None
 
 
 # Tables of labels lie no deeper.
@@ -198,15 +206,11 @@ def load(
     name = os.fspath(name_or_path)
     if not name:
         raise UsageError("the name of the data set is empty, expected a name or a folder")
-    path = Path(os.path.expanduser(name))
     options = Options(image_size, resize, on_error, labels, class_pattern, rule, test_only)
-    if name not in DATASETS:
-        only = ""
-        if not path.exists() and (prefix := _idx_prefix(path)):
-            path, only = path.parent, prefix
-        if path.exists():
-            return _load_path(path, options, cache_dir, only)
-    if "\0" in name or name.startswith(("/", ".", "~")) or path.is_absolute():
+    if place := _place(name):
+        path, only = place
+        return _load_path(path, options, cache_dir, only)
+    if "\0" in name or name.startswith(("/", ".", "~")) or Path(name).is_absolute():
         raise UsageError(f"there is no folder {name}")
     meant = resolve(name, DATASETS)
     if meant in DATASETS:

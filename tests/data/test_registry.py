@@ -1,5 +1,6 @@
 """From names and paths to sources."""
 
+import contextlib
 import subprocess
 import sys
 from pathlib import Path
@@ -101,3 +102,31 @@ def test_names_are_understood_as_people_write_them(written: str, meant: str):
 def test_aliases(written: str, meant: str | None):
     known = ("mnist", "cifar10", "cifar100", "fashion_mnist", "emnist", "svhn_cropped")
     assert resolve(written, known) == meant
+
+
+@pytest.mark.parametrize(
+    ("name", "there"),
+    [("mnist", False), ("", False), ("MNIST", False), ("pets", True), ("pets/letters", True),
+     ("pets/digits", False), ("faces", False)],
+)  # fmt: skip
+def test_what_is_there_is_decided_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, there: bool
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pets").mkdir()
+    (tmp_path / "faces").mkdir()
+    (tmp_path / "pets/letters-train-images-idx3-ubyte").touch()
+    opened = []
+    monkeypatch.setattr(
+        "cnn_jax.data.registry._load_path", lambda path, options, cache, only: opened.append(path)
+    )
+
+    def no_path(cache: object):
+        raise UsageError("a name")
+
+    for each in ("mnist", "faces"):
+        monkeypatch.setitem(data.DATASETS, each, no_path)
+    assert data.is_of_files(name) == there
+    with contextlib.suppress(UsageError):
+        data.load(name)
+    assert bool(opened) == there
