@@ -177,3 +177,67 @@ def test_a_table_of_nothing_that_is_there_is_one_clear_line(pets: Path, heading:
     table(pets / "train.csv", range(100, 120), heading, said=said)
     with pytest.raises(UsageError, match="train.csv names is there, such as 100.png"):
         data.load(pets, on_error="skip")
+
+
+def rows(indices: Iterable[int], said: Callable[[int], str], heading: str) -> str:
+    return "\n".join([heading, *(f"{index}.png,{said(index)}" for index in indices)])
+
+
+def animal(index: int) -> str:
+    return ("cat", "dog")[index % 2]
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda text: "\n\n" + text,
+        lambda text: text.replace("\n", "\r"),
+        lambda text: "sep=;\n" + text.replace(",", ";"),
+        lambda text: "\ufeff" + text,
+    ],
+)
+def test_tables_as_programs_write_them(pets: Path, write: Callable[[str], str]):
+    text = write(rows(range(24), animal, "file,label"))
+    (pets / "train.csv").write_bytes(text.encode())
+    assert lengths(data.load(pets)) == {"train": 19, "test": 5}
+
+
+def test_a_quotation_without_end_is_refused(pets: Path):
+    text = rows(range(24), animal, "file,label")
+    (pets / "train.csv").write_text(text.replace("12.png,cat", '12.png,"cat'))
+    with pytest.raises(UsageError, match=r"cannot read .*train.csv: unexpected end of data"):
+        data.load(pets)
+
+
+def test_names_in_a_table_obey_no_terminal(pets: Path):
+    table(
+        pets / "train.csv", range(24), said=lambda index: ('"cat\nbig"', "\x1b[31mdog")[index % 2]
+    )
+    assert data.load(pets).class_names == ("\\x1b[31mdog", "cat\\x0abig")
+
+
+def test_a_table_that_is_none_of_labels_is_named(pets: Path):
+    (pets / "train.csv").write_text("# mine\n" + rows(range(24), animal, "file,label"))
+    with pytest.raises(UsageError, match="train.csv is no table of labels: its first line must"):
+        data.load(pets)
+
+
+def test_a_column_of_splits_holds_beside_other_tables(pets: Path):
+    def split(index: int) -> str:
+        return f"{animal(index)},{'train' if index < 10 else 'val'}"
+
+    (pets / "train.csv").write_text(rows(TRAIN, split, "file,label,split"))
+    table(pets / "test.csv", TEST)
+    assert lengths(data.load(pets)) == {"train": 10, "validation": 6, "test": 8}
+
+
+def test_a_column_of_splits_may_not_contradict_the_folders(tmp_path: Path, write_picture):
+    for index in range(24):
+        write_picture(tmp_path / f"pets/{'train' if index < 16 else 'test'}/{index}.png")
+
+    def split(index: int) -> str:
+        return f"{animal(index)},{'train' if index < 10 else 'test'}"
+
+    (tmp_path / "pets/labels.csv").write_text(rows(range(24), split, "file,label,split"))
+    with pytest.raises(UsageError, match="says that train/10.png is of the test split, but it is"):
+        data.load(tmp_path / "pets")

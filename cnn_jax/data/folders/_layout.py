@@ -11,6 +11,7 @@ from cnn_jax.data.folders._natural import natural
 from cnn_jax.data.folders._parts import Part, guess_pattern, read_parts
 from cnn_jax.data.folders._reader import Reader
 from cnn_jax.data.folders._scan import DANGLING, UNREADABLE_FOLDER, File, Folder, is_text_link
+from cnn_jax.data.folders._tables import looks_like_table
 from cnn_jax.errors import FIELD, FieldError, UsageError
 
 _PROBLEMS = (DANGLING, UNREADABLE_FOLDER)
@@ -130,6 +131,12 @@ def _class_names(reader: Reader, split: str, train: Part) -> tuple[str, ...]:
 
 def _found(reader: Reader, folder: Folder, names: tuple[str, ...]) -> str:
     """What stands where class folders should."""
+    for file in reader.base.folder.files:
+        if looks_like_table(file) and not reader.look.is_table(file):
+            return (
+                f"; {file.name} is no table of labels: its first line must name a column of "
+                "pictures (file, path, id or the like) and one of labels"
+            )
     if names:
         return f"; to tell {names[0]} from all else, add a folder of pictures of all else"
     links = [file.name for file in folder.files if is_text_link(reader.root / file.path, file.size)]

@@ -50,10 +50,8 @@ def read_parts(reader: Reader) -> dict[str, Part]:
     for split in SPLITS:
         if split in folders:
             parts[split] = _read_part(reader, split, folders[split], parts.get("train"))
-    (only, *others) = parts.values()
-    if only.table and any(only.table.splits) and not others:
-        return _by_column(reader.root / only.table.file.path, only, only.table.splits)
-    return _listed(reader, parts)
+    found = _listed(reader, _by_columns(reader, parts))
+    return {split: found[split] for split in SPLITS if split in found}
 
 
 def _folders(reader: Reader) -> dict[str, Folder]:
@@ -296,6 +294,29 @@ def _compare_with_folders(reader: Reader, table: Table, folder: Folder) -> tuple
     return (f"{table.file.path} says the same as the class folders",)
 
 
+def _by_columns(reader: Reader, parts: dict[str, Part]) -> dict[str, Part]:
+    """Gives every picture to the split that a column of its table says.
+
+    Raises:
+        UsageError: the folder, or the name of the table, says another one that is there too.
+    """
+    found = dict(parts)
+    for split, part in parts.items():
+        if part.table is None or not any(part.table.splits):
+            continue
+        path = reader.root / part.table.file.path
+        del found[split]
+        for said, each in _by_column(path, part, part.table.splits).items():
+            if said != split and said in parts:
+                raise UsageError(
+                    f"{path} says that {each.files[0].path} is of the {said} split, but it is of "
+                    f"{split} by its folder or by the name of the table; leave out the column or "
+                    "set it right"
+                )
+            found[said] = each
+    return found
+
+
 def _by_column(path: Path, part: Part, said: list[str]) -> dict[str, Part]:
     """The splits of a table that has a column for them."""
     wanted = [split_of(text) for text in said]
@@ -303,11 +324,12 @@ def _by_column(path: Path, part: Part, said: list[str]) -> dict[str, Part]:
         unknown = said[wanted.index(None)]
         raise UsageError(f"{path}: the split is {unknown!r}, expected train, val or test")
     chosen = {split: [i for i, each in enumerate(wanted) if each == split] for split in SPLITS}
+    first = next(split for split in SPLITS if chosen[split])
     return {
         split: part._replace(
             files=[part.files[index] for index in rows],
             labels=[part.labels[index] for index in rows],
-            notes=part.notes if split == "train" else (),
+            notes=part.notes if split == first else (),
         )
         for split, rows in chosen.items()
         if rows

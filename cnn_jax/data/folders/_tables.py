@@ -6,8 +6,6 @@ of labels. A column called label, class or the like (`_CLASS_COLUMNS`), or the o
 the class of each picture; otherwise every other column is a label that is there or not.
 """
 
-import csv
-import io
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,8 +13,9 @@ from typing import NamedTuple
 
 from cnn_jax.data.folders._index import Index
 from cnn_jax.data.folders._natural import natural
+from cnn_jax.data.folders._rows import read_rows
 from cnn_jax.data.folders._scan import File, Folder
-from cnn_jax.display import count
+from cnn_jax.display import count, shown
 from cnn_jax.errors import FIELD, FieldError, UsageError
 
 # Of both, the first that a table has.
@@ -101,7 +100,7 @@ def is_table(root: Path, file: File) -> bool:
     if name in _BY_NAME:
         return True
     try:
-        rows = _read_rows(root / file.path, lines=1)
+        rows = read_rows(root / file.path, head=True)
     except UsageError:
         return False
     return bool(rows) and _columns(rows[0]) is not None
@@ -110,7 +109,7 @@ def is_table(root: Path, file: File) -> bool:
 def lists_pictures(root: Path, file: File) -> bool:
     """Whether a table has a column of pictures, of which it need not say anything."""
     try:
-        rows = _read_rows(root / file.path, lines=1)
+        rows = read_rows(root / file.path, head=True)
     except UsageError:
         return False
     return bool(rows) and _picture_column(rows[0]) is not None
@@ -147,38 +146,9 @@ def _columns(header: Sequence[str]) -> _Columns | None:
         for place in range(len(header))
         if place != picture and place not in numbering and place not in splits[:1]
     ]
-    names = tuple(header[place].strip() for place in others)
+    names = tuple(shown(header[place].strip()) for place in others)
     split = splits[0] if splits and others else None
     return _Columns(picture, names, tuple(others), split) if others else None
-
-
-def _read_rows(path: Path, lines: int | None = None) -> list[list[str]]:
-    try:
-        content = path.read_bytes() if lines is None else _first_line(path)
-        text = _decode(content)
-        first = text.splitlines()[0] if text.strip() else ""
-        delimiter = max(",;\t|", key=first.count)
-        rows = [row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if any(row)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"cannot read {path}: {' '.join(str(error).split())}") from error
-    return rows
-
-
-def _first_line(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.readline(1 << 16)
-
-
-def _decode(content: bytes) -> str:
-    """As spreadsheets write text: UTF-8, UTF-16 with its mark, or else Windows' code page."""
-    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return content.decode("utf-16", errors="ignore")
-    if b"\0" in content:
-        raise UnicodeDecodeError("utf-8", content[:1], 0, 1, "it is no text")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return content.decode("cp1252", errors="replace")
 
 
 def has_labels(root: Path, file: File, train: Table) -> bool:
@@ -192,7 +162,7 @@ def has_labels(root: Path, file: File, train: Table) -> bool:
     Raises:
         UsageError: it has other columns of labels.
     """
-    rows = _read_rows(root / file.path)
+    rows = read_rows(root / file.path)
     columns = _columns([name.strip() for name in rows[0]]) if rows else None
     if columns is None:
         return False
@@ -213,7 +183,8 @@ def has_labels(root: Path, file: File, train: Table) -> bool:
             f"{root / file.path} {' and '.join(said)}, expected the columns of labels of "
             f"{root / train.file.path}: {', '.join(train.names)}"
         )
-    return True
+    whole = (row for row in rows[1:] if len(row) == len(rows[0]))
+    return any(row[place].strip() for row in whole for place in columns.places)
 
 
 def read_list(root: Path, file: File, folders: Iterable[Folder]) -> tuple[list[File], list[str]]:
@@ -224,7 +195,7 @@ def read_list(root: Path, file: File, folders: Iterable[Folder]) -> tuple[list[F
         file: the table.
         folders: where its pictures may lie, the likeliest first.
     """
-    header, *rows = _read_rows(root / file.path)
+    header, *rows = read_rows(root / file.path)
     place = _picture_column(header) or 0
     index = Index(folders)
     named = [row[place] for row in rows if place < len(row)]
@@ -249,7 +220,7 @@ def read_table(
         UsageError: it is not laid out as above, or can be read in two ways.
     """
     path = root / file.path
-    rows = _read_rows(path)
+    rows = read_rows(path)
     columns = _columns([name.strip() for name in rows[0]]) if rows else None
     if columns is None or len(rows) < 2:
         raise UsageError(
@@ -263,7 +234,7 @@ def read_table(
     for row in rows[1:]:
         if len(row) != width:
             raise _bad_row(path, columns, row)
-    cells = [[row[place].strip() for place in columns.places] for row in rows[1:]]
+    cells = [[shown(row[place].strip()) for place in columns.places] for row in rows[1:]]
     chosen = _class_column(columns.names, column)
     said = _read_cells(path, columns, rows[1:], cells, labels, chosen)
     return _with_pictures(file, folders, columns, rows[1:], said)
