@@ -57,6 +57,17 @@ def test_errors_and_power_are_about_those_of_the_document():
     assert power[0] > 1.8 * power[1]
 
 
+def test_what_came_out_above_the_level_is_drawn_again():
+    name = "two rows five times"
+    found = [
+        statistics.Simulated(5, 3, name, 0.95, 0.95, (error, 0.05), (0.2, 0.1))
+        for error in (0.0504, 0.0506, 0.04)
+    ]
+    (row,) = statistics.again(found, np.random.default_rng(0), 400)
+    assert row[:3] == ["5", "3", name]
+    assert all(0 < float(share.rstrip("%")) < 10 for share in row[3:])
+
+
 def test_twelve_seeds_are_five_rows_of_counts():
     rows = statistics.twelve_seeds()
     assert list(rows) == ["relu", "selu", "gelu", "silu", "mish"]
