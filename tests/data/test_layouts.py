@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from cnn_jax import data
-from cnn_jax.data.folders._parts import class_in_name
+from cnn_jax.data.folders._patterns import class_in_name
 from cnn_jax.errors import UsageError
 
 Write = Callable[..., Path]

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from cnn_jax.data._class_names import CLASS_NAMES
 from cnn_jax.data.dataset import Dataset
 from cnn_jax.data.files._assemble import Arrays, assemble
 from cnn_jax.data.folders import File, Scan
-from cnn_jax.data.tfds import CLASS_NAMES
 from cnn_jax.errors import UsageError
 
 _PIXELS = 3 * 32 * 32

@@ -21,11 +21,11 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import UInt8
 
+from cnn_jax.data._class_names import CLASS_NAMES
 from cnn_jax.data.dataset import Dataset
 from cnn_jax.data.files._assemble import Arrays, assemble
 from cnn_jax.data.files._growth import check_growth
 from cnn_jax.data.folders import File, Scan
-from cnn_jax.data.tfds import CLASS_NAMES
 from cnn_jax.display import count
 from cnn_jax.errors import UsageError
 

@@ -8,7 +8,8 @@ from jaxtyping import Int32, UInt8
 
 from cnn_jax.data.dataset import held_out_for_test
 from cnn_jax.data.folders._natural import natural
-from cnn_jax.data.folders._parts import Part, guess_pattern, read_parts
+from cnn_jax.data.folders._parts import Part, read_parts
+from cnn_jax.data.folders._patterns import guess_pattern
 from cnn_jax.data.folders._reader import Reader
 from cnn_jax.data.folders._scan import DANGLING, UNREADABLE_FOLDER, File, Folder, is_text_link
 from cnn_jax.data.folders._tables import looks_like_table

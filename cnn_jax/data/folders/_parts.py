@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cnn_jax.data.folders._natural import natural
-from cnn_jax.data.folders._pixels import PICTURE_SUFFIXES
+from cnn_jax.data.folders._patterns import MARK, class_in_name
 from cnn_jax.data.folders._reader import Reader
 from cnn_jax.data.folders._scan import File, Folder
 from cnn_jax.data.folders._splits import SPLITS, filled, split_of
@@ -16,7 +16,6 @@ _USUAL_TABLES = ("labels", "metadata", "classes")
 _NO_CLASSES = frozenset({"images", "imgs", "pictures", "unknown", "unlabeled", "unlabelled", "all"})
 _UNLABELED = "without a label"
 _LOOSE = "beside the class folders"
-_MARK = "{class}"
 
 
 class Part(NamedTuple):
@@ -337,10 +336,10 @@ def _by_column(path: Path, part: Part, said: list[str]) -> dict[str, Part]:
 
 
 def _from_names(reader: Reader, folder: Folder, pattern: str) -> Part:
-    if pattern.count(_MARK) != 1:
+    if pattern.count(MARK) != 1:
         raise FieldError(
-            f"{FIELD.class_pattern}={pattern} must hold {_MARK} once, where the class stands, and "
-            f"* for anything else: {_MARK}.*"
+            f"{FIELD.class_pattern}={pattern} must hold {MARK} once, where the class stands, and "
+            f"* for anything else: {MARK}.*"
         )
     files, labels, left = [], [], {}
     for file in reader.pictures(folder):
@@ -351,52 +350,3 @@ def _from_names(reader: Reader, folder: Folder, pattern: str) -> Part:
             files.append(file)
             labels.append(shown(found))
     return Part(files, labels, None, left)
-
-
-def class_in_name(name: str, pattern: str) -> str | None:
-    """The class that a file's name holds.
-
-    Args:
-        name: of the file; its ending is left out where the pattern has none.
-        pattern: text as it stands in the name, with `{class}` for the class, as long as can be,
-            and `*` for anything.
-
-    Returns:
-        The class, or None where the name is not like the pattern.
-    """
-    stem, dot, ending = name.rpartition(".")
-    if dot and f".{ending}".lower() in PICTURE_SUFFIXES and not pattern.endswith(f".{ending}"):
-        name = stem
-    before, _, after = pattern.partition(_MARK)
-    for end in range(len(name), 0, -1):
-        for start in range(end) if "*" in before else [len(before)]:
-            if start < end and _like(name[:start], before) and _like(name[end:], after):
-                return name[start:end]
-    return None
-
-
-def _like(text: str, pattern: str) -> bool:
-    """Whether a text is like a pattern in which only * has a meaning."""
-    first, *rest = pattern.split("*")
-    if not rest:
-        return text == pattern
-    if not text.startswith(first) or not text.endswith(rest[-1]):
-        return False
-    position = len(first)
-    for part in rest[:-1]:
-        found = text.find(part, position)
-        if found < 0:
-            return False
-        position = found + len(part)
-    return position <= len(text) - len(rest[-1])
-
-
-def guess_pattern(names: list[str]) -> str | None:
-    """A pattern that finds two or more classes in names, each several times; None without one."""
-    for separator in "._- ":
-        pattern = f"{_MARK}{separator}*"
-        found = [class_in_name(name, pattern) for name in names]
-        kinds = set(found)
-        if None not in kinds and 2 <= len(kinds) <= len(names) / 2:
-            return pattern
-    return None
