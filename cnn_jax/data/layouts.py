@@ -46,7 +46,8 @@ pets/
         "file, filename, file_name, path, image, id or the like, with or without ending, and one "
         "called label, class or the like (or the only other one). Commas, semicolons or tabs. A "
         "column called split says train, val or test. Beside folders of splits, a table that is "
-        "named for none of them labels the pictures of all.",
+        "named for none of them labels the pictures of all. A name that fits several pictures is "
+        "refused; write its folders before it.",
     ),
     Layout(
         "tables of splits beside one folder",
@@ -55,9 +56,9 @@ pets/
   train.csv  id,breed      val.csv  id,breed      test.csv  id,breed
   images/    0a1.jpg ...
 """,
-        "Each table is the split that its name says, as names of folders do: train_labels.csv and "
-        "pets_train.csv too. One without the column of labels takes the class folders' labels, "
-        "where there are any; else its pictures are for predict, which is said.",
+        "Each table is the split that its name says, as names of folders do: train_labels.csv, "
+        "trainLabels.csv and pets_train.csv too. One without the column of labels takes the class "
+        "folders' labels, where there are any; else its pictures are for predict, which is said.",
     ),
     Layout(
         "a table with several labels a row",

@@ -1,5 +1,6 @@
 """Folders of pictures with several labels each, and what is wrong with some."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -98,3 +99,49 @@ def test_other_sets_have_one_class_for_each_image(tmp_path: Path):
     assert data.is_multi_label("faces")
     for name in ("mnist", "cifar10", "", str(tmp_path), "./nowhere"):
         assert not data.is_multi_label(name)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["1", "2"], "names 1, which fits a/1.png and b/1.png (1 name more likewise); write there"),
+        (["a/1.png", "b/1.png", "3"], "names 3, which fits a/3.jpg and a/3.png; write there which"),
+    ],
+)
+def test_a_name_that_fits_several_pictures_is_refused(
+    tmp_path: Path, write_picture: Callable, names: list[str], message: str
+):
+    for path in ("a/1.png", "b/1.png", "a/2.png", "b/2.png", "a/3.png", "a/3.jpg"):
+        write_picture(tmp_path / "pets" / path)
+    lines = [f"{name},{('cat', 'dog')[index % 2]}" for index, name in enumerate(names)]
+    (tmp_path / "pets/labels.csv").write_text("\n".join(["file,label", *lines]))
+    with pytest.raises(UsageError, match=re.escape(message)):
+        data.load(tmp_path / "pets", on_error="skip")
+
+
+def test_a_picture_beside_the_table_is_meant_before_those_in_folders(
+    tmp_path: Path, write_picture: Callable
+):
+    for path in (*(f"{i}.png" for i in range(8)), "old/3.png"):
+        write_picture(tmp_path / "pets" / path)
+    lines = [f"{i},{('cat', 'dog')[i % 2]}" for i in range(8)]
+    (tmp_path / "pets/labels.csv").write_text("\n".join(["file,label", *lines]))
+    pets = data.load(tmp_path / "pets")
+    assert pets.account.left == {"old/3.png": "not in labels.csv"}
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "trainLabels.csv"])
+def test_numbers_that_splits_share_are_of_the_one_that_the_table_is_named_for(
+    tmp_path: Path, write_picture: Callable, name: str
+):
+    for split in ("train", "test"):
+        for i in range(8):
+            write_picture(tmp_path / "pets" / split / f"{i}.png")
+    lines = [f"{i},{('cat', 'dog')[i % 2]}" for i in range(8)]
+    (tmp_path / "pets" / name).write_text("\n".join(["id,label", *lines]))
+    if name == "labels.csv":
+        with pytest.raises(UsageError, match="names 0, which fits test/0.png and train/0.png"):
+            data.load(tmp_path / "pets")
+    else:
+        pets = data.load(tmp_path / "pets")
+        assert any("test holds 8 pictures without labels" in note for note in pets.notes)

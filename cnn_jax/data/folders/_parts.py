@@ -210,7 +210,10 @@ def _is_own(reader: Reader, file: File, split: str) -> bool:
 def _read_table(
     reader: Reader, file: File, split: str, folder: Folder, train: Table | None = None
 ) -> Table:
-    folders = [folder, *([reader.base.folder] if folder is not reader.base.folder else [])]
+    folders = [reader.base.folder]
+    # In a table of all splits a name is not sooner that of one than of another.
+    if folder is not reader.base.folder and (file in folder.files or _is_own(reader, file, split)):
+        folders.insert(0, folder)
     labels = reader.options.labels
     if train is not None:
         # What training has is no longer to be asked.

@@ -44,7 +44,7 @@ def split_of(name: str, beside: Set[str] = _BESIDE) -> str | None:
         name: of the folder.
         beside: words that may stand beside the one for a split.
     """
-    words = re.split(r"[^a-z]+", name.casefold())
+    words = _words(name)
     found = [SPLIT_WORDS[word] for word in words if word in SPLIT_WORDS]
     if not found:
         compact = "".join(words)
@@ -54,6 +54,11 @@ def split_of(name: str, beside: Set[str] = _BESIDE) -> str | None:
         return found[0] if found else None
     others = set(words) - SPLIT_WORDS.keys()
     return found[0] if len(found) == 1 and others <= beside else None
+
+
+def _words(name: str) -> list[str]:
+    """The words of a name, as in train_labels and trainLabels."""
+    return re.split(r"[^a-z]+", re.sub("(?<=[a-z])(?=[A-Z])", " ", name).casefold())
 
 
 def splits_of_tables(names: Iterable[str]) -> dict[str, str | None]:
@@ -69,7 +74,7 @@ def splits_of_tables(names: Iterable[str]) -> dict[str, str | None]:
     meant = {name: split_of(stem, _BESIDE_IN_TABLES) for name, stem in stems.items()}
     alike: dict[tuple[str, ...], dict[str, str | None]] = defaultdict(dict)
     for name, stem in stems.items():
-        words = re.split(r"[^a-z]+", stem.casefold())
+        words = _words(stem)
         found = [word for word in words if word in SPLIT_WORDS]
         if len(found) == 1:
             rest = tuple("" if word in SPLIT_WORDS else word for word in words)

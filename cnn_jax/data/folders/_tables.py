@@ -197,9 +197,8 @@ def read_list(root: Path, file: File, folders: Iterable[Folder]) -> tuple[list[F
     """
     header, *rows = read_rows(root / file.path)
     place = _picture_column(header) or 0
-    index = Index(folders)
     named = [row[place] for row in rows if place < len(row)]
-    found = {name: index.find(name) for name in named}
+    found = Index(folders).find(root / file.path, named)
     there = {each.path: each for each in found.values() if each is not None}
     return list(there.values()), [name for name in found if found[name] is None]
 
@@ -237,20 +236,22 @@ def read_table(
     cells = [[shown(row[place].strip()) for place in columns.places] for row in rows[1:]]
     chosen = _class_column(columns.names, column)
     said = _read_cells(path, columns, rows[1:], cells, labels, chosen)
-    return _with_pictures(file, folders, columns, rows[1:], said)
+    return _with_pictures(root, file, folders, columns, rows[1:], said)
 
 
 def _with_pictures(
-    file: File, folders: Iterable[Folder], columns: _Columns, rows: list[list[str]], said: _Said
-) -> Table:
-    index = Index(folders)
+    root: Path, file: File, folders: Iterable[Folder], columns: _Columns, rows: list[list[str]],
+    said: _Said,
+) -> Table:  # fmt: skip
     files, kept, splits, missing, notes = [], [], [], [], list(said.notes)
-    for row, value in zip(rows, said.labels, strict=True):
-        found = index.find(row[columns.picture])
-        if found is None:
-            missing.append(row[columns.picture])
+    names = [row[columns.picture] for row in rows]
+    found = Index(folders).find(root / file.path, names)
+    for row, name, value in zip(rows, names, said.labels, strict=True):
+        picture = found[name]
+        if picture is None:
+            missing.append(name)
             continue
-        files.append(found)
+        files.append(picture)
         kept.append(value)
         splits.append("" if columns.split is None else row[columns.split].strip())
     twice = [path for path, count in Counter(each.path for each in files).items() if count > 1]
