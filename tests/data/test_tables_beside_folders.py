@@ -146,3 +146,42 @@ def test_what_cannot_be_opened_beside_the_data_is_no_traceback(
     animals(folder, write_picture, [f"{name}/{i}.png" for name in ("cat", "dog") for i in range(6)])
     (folder / "old.csv").symlink_to(folder / "gone.csv")
     assert not data.is_multi_label(folder)
+
+
+def _dangling(path: Path) -> None:
+    path.symlink_to("gone.csv")
+
+
+def _closed(path: Path) -> None:
+    path.write_text("file,label\n0.png,a\n")
+    path.chmod(0)
+
+
+def _text_link(path: Path) -> None:
+    path.write_text("../lists/breeds.csv")
+
+
+@pytest.mark.parametrize("place", ["breeds.csv", "pets/labels.csv", "pets/train/train.tsv"])
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (_dangling, "link to nothing"),
+        pytest.param(
+            _closed,
+            "no permission",
+            marks=pytest.mark.skipif(os.geteuid() == 0, reason="nothing is closed to root"),
+        ),
+        (os.mkfifo, "not a file"),
+        (_text_link, "link kept as text"),
+    ],
+)
+def test_a_table_that_cannot_be_opened_is_refused(
+    tmp_path: Path, write_picture: Write, make: Callable[[Path], None], why: str, place: str
+):
+    for split in ("train", "test"):
+        paths = [f"pets/{split}/{name}/{i}.png" for name in ("cat", "dog") for i in range(4)]
+        animals(tmp_path / "set", write_picture, paths)
+    make(tmp_path / "set" / place)
+    with pytest.raises(UsageError, match=rf"{place} may be .* cannot be opened \({why}\)"):
+        data.load(tmp_path / "set", on_error="skip")
+    assert len(data.load(tmp_path / "set", labels="folders", on_error="skip").train) == 8

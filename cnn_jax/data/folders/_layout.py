@@ -11,11 +11,9 @@ from cnn_jax.data.folders._natural import natural
 from cnn_jax.data.folders._parts import Part, read_parts
 from cnn_jax.data.folders._patterns import guess_pattern
 from cnn_jax.data.folders._reader import Reader
-from cnn_jax.data.folders._scan import DANGLING, UNREADABLE_FOLDER, File, Folder, is_text_link
+from cnn_jax.data.folders._scan import PROBLEMS, File, Folder, is_text_link
 from cnn_jax.data.folders._tables import looks_like_table
 from cnn_jax.errors import FIELD, FieldError, UsageError
-
-_PROBLEMS = (DANGLING, UNREADABLE_FOLDER)
 
 Labels = Int32[np.ndarray, "n"] | UInt8[np.ndarray, "n l"]
 
@@ -96,7 +94,7 @@ def _known_bad(reader: Reader) -> dict[str, str]:
     return {
         path: why
         for path, why in reader.scan.left.items()
-        if why in _PROBLEMS
+        if why in PROBLEMS
         and any(not folder or path.startswith(f"{folder}/") for folder in folders)
     }
 

@@ -16,7 +16,7 @@ from cnn_jax.data.folders._parts import train_table
 from cnn_jax.data.folders._pixels import read_header
 from cnn_jax.data.folders._reader import Options, Reader, open_reader
 from cnn_jax.data.folders._reading import read_pictures, refuse_bad
-from cnn_jax.data.folders._scan import EMPTY_FOLDER, Folder, Scan
+from cnn_jax.data.folders._scan import EMPTY_FOLDER, Folder, Scan, above
 from cnn_jax.display import shown
 from cnn_jax.errors import UsageError
 
@@ -143,16 +143,10 @@ def _account(reader: Reader, plan: Plan, unread: Mapping[str, str]) -> Account:
                 else "a table that is not read" if reader.look.is_table(file)
                 else "not a picture"
             )  # fmt: skip
-    inside = {above for path in left for above in _above(path)}
+    inside = {folder for path in left for folder in above(path)}
     empty = (path for path in _empty(reader.scan.top) if path and path not in inside)
     left |= dict.fromkeys(empty, EMPTY_FOLDER)
     return Account(used, left)
-
-
-def _above(path: str) -> Iterable[str]:
-    """The folders that a path lies in."""
-    while path := path.rpartition("/")[0]:
-        yield path
 
 
 def _empty(folder: Folder) -> Iterable[str]:

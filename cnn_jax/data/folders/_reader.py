@@ -1,14 +1,25 @@
 """A scanned folder with where its splits are, which of its files are what, and how to read it."""
 
+import os
 from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
 from cnn_jax.data.dataset import PixelRule
 from cnn_jax.data.folders._pixels import PICTURE_SUFFIXES, is_picture
-from cnn_jax.data.folders._scan import File, Folder, Scan
+from cnn_jax.data.folders._scan import (
+    NO_FILE,
+    PROBLEMS,
+    TEXT_LINK,
+    File,
+    Folder,
+    Scan,
+    above,
+    is_text_link,
+)
 from cnn_jax.data.folders._splits import Base, locate, splits_of_tables
 from cnn_jax.data.folders._tables import is_table, lists_pictures, looks_like_table
+from cnn_jax.errors import FIELD, FieldError
 
 
 class Options(NamedTuple):
@@ -100,6 +111,7 @@ def open_reader(scan: Scan, options: Options) -> Reader:
     lists: dict[str, list[File]] = defaultdict(list)
     # Where classes are asked for by folders or names, no table is.
     if options.labels != "folders" and options.class_pattern is None:
+        _refuse_closed_tables(scan, base)
         files = {file.name: file for file in base.folder.files if looks_like_table(file)}
         for name, split in splits_of_tables(files).items():
             if look.is_table(files[name]):
@@ -107,3 +119,28 @@ def open_reader(scan: Scan, options: Options) -> Reader:
             elif split is not None and lists_pictures(scan.root, files[name]):
                 lists[split].append(files[name])
     return Reader(scan, base, look, options, tables, lists)
+
+
+def _refuse_closed_tables(scan: Scan, base: Base) -> None:
+    """Refuses what may be the table of labels and cannot be opened: all else would go without it.
+
+    Raises:
+        FieldError: naming it.
+    """
+    read = {folder.path for folder in (base.folder, *base.splits.values())}
+    near = read.union(*map(above, read), [""])
+    bad = {path: why for path, why in scan.left.items() if why in (*PROBLEMS, NO_FILE)}
+    for file in (*(File(path, 0, 0) for path in bad), *scan.top.walk()):
+        if file.path.rpartition("/")[0] not in near or not looks_like_table(file):
+            continue
+        path = scan.root / file.path
+        why = bad.get(file.path)
+        if why is None and not os.access(path, os.R_OK):
+            why = "no permission"
+        if why is None and is_text_link(path, file.size):
+            why = TEXT_LINK
+        if why:
+            raise FieldError(
+                f"{path} may be the table of labels, but cannot be opened ({why}); mend it or take "
+                f"it away, or say {FIELD.labels}=folders where folders are the classes"
+            )

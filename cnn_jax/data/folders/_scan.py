@@ -14,6 +14,7 @@ _SYSTEM_FILES = frozenset({"thumbs.db", "desktop.ini", "icon\r"})
 HIDDEN, LOOP, DANGLING = "hidden", "link that leads back", "link to nothing"
 TEXT_LINK, NO_FILE, EMPTY_FOLDER = "link kept as text", "not a file", "empty folder"
 UNREADABLE_FOLDER = "folder that cannot be opened"
+PROBLEMS = (DANGLING, UNREADABLE_FOLDER)
 TOO_DEEP = "folder nested too deeply"
 # No set is nested deeper; Python would end a walk that is.
 _DEEPEST = 100
@@ -98,13 +99,13 @@ def scan(root: Path) -> Scan:
     if root.resolve() == Path(root.resolve().anchor):
         raise UsageError(f"{root} is all that is on this machine; give a folder of pictures")
     try:
-        top = _scan_folder(os.fspath(root), "", _above(root), left)
+        top = _scan_folder(os.fspath(root), "", _inodes_above(root), left)
     except OSError as error:
         raise UsageError(f"cannot open {root}: {error.strerror}") from error
     return Scan(root, top, left)
 
 
-def _above(folder: Path) -> tuple[tuple[int, int], ...]:
+def _inodes_above(folder: Path) -> tuple[tuple[int, int], ...]:
     """Where a folder lies, however deep: a link in it to one of these leads back."""
     found = [os.stat(parent) for parent in folder.resolve().parents]
     return tuple((status.st_dev, status.st_ino) for status in found)
@@ -150,7 +151,7 @@ def _look(
                 left[path] = TOO_DEEP
                 return None
             try:
-                above += _above(Path(entry.path)) if entry.is_symlink() else ()
+                above += _inodes_above(Path(entry.path)) if entry.is_symlink() else ()
                 return _scan_folder(entry.path, path, above, left)
             except OSError:
                 left[path] = UNREADABLE_FOLDER
@@ -177,6 +178,12 @@ def _leave_all(place: str, path: str, left: dict[str, str]) -> None:
             inside = os.path.normpath(os.path.join(folder, name))
             below = os.path.relpath(inside, place).replace(os.sep, "/")
             left[path if below == "." else f"{path}/{below}"] = HIDDEN
+
+
+def above(path: str) -> Iterator[str]:
+    """The folders that a path lies in, without the root."""
+    while path := path.rpartition("/")[0]:
+        yield path
 
 
 def is_text_link(place: str | os.PathLike[str], size: int) -> bool:
