@@ -4,6 +4,7 @@ import gzip
 import io
 import os
 import tarfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -108,3 +109,51 @@ def test_what_a_killed_unpacking_left_is_removed(tmp_path: Path, own_cache: Path
     os.utime(tmp_path / "pets.tar", (0, 0))
     data.load(tmp_path / "pets.tar")
     assert not left.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        ("pets/bird", "cat"),
+        ("pets/bird", "/birds"),
+        ("pets/bird", "../../birds"),
+        ("pets/bird", "bird"),
+        ("pets/cat/99.png", "../dog/99.png"),
+        ("pets/test", "../held_out"),
+    ],
+)
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE])
+def test_links_to_folders_and_to_nothing_in_a_tar_file_are_said(
+    tmp_path: Path, name: str, target: str, kind: bytes
+):
+    path = tmp_path / "pets.tar"
+    path.write_bytes(packed()[0])
+    with tarfile.open(path, "a") as tarred:
+        info = tarfile.TarInfo(name)
+        info.type, info.linkname = kind, target
+        tarred.addfile(info)
+    below = name.removeprefix("pets/")
+    with pytest.raises(UsageError, match=rf"{below} cannot be read \(link kept as text\)"):
+        data.load(path)
+    assert data.load(path, on_error="skip").account.left == {name: "link kept as text"}
+
+
+def test_devices_in_a_tar_file_are_refused(tmp_path: Path):
+    path = tmp_path / "pets.tar"
+    path.write_bytes(packed()[0])
+    with tarfile.open(path, "a") as tarred:
+        info = tarfile.TarInfo("pets/cat/pipe")
+        info.type = tarfile.FIFOTYPE
+        tarred.addfile(info)
+    with pytest.raises(UsageError, match="holds pets/cat/pipe, which is a device"):
+        data.load(path)
+
+
+def test_links_kept_as_text_in_a_zip_file_are_said(tmp_path: Path):
+    path = tmp_path / "pets.zip"
+    with zipfile.ZipFile(path, "w") as zipped:
+        for index in range(24):
+            zipped.writestr(f"pets/{('cat', 'dog')[index % 2]}/{index}.png", picture(index))
+        zipped.writestr("pets/bird", "../birds")
+    with pytest.raises(UsageError, match=r"bird cannot be read \(link kept as text\)"):
+        data.load(path)

@@ -18,12 +18,15 @@ from typing import IO, Any, NamedTuple
 from cnn_jax import storage
 from cnn_jax.data.cache import DAY, default_folder, fingerprint, progress
 from cnn_jax.data.files._growth import most_bytes
+from cnn_jax.data.folders import link_text
 from cnn_jax.errors import UsageError
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _MOST_FILES = 5_000_000
 _CHUNK = 1 << 20
 _LARGEST_READ = 1 << 26
+# Part of every name in the cache: raise it when other files come of an archive.
+_FORMAT = 2
 
 
 class _Member(NamedTuple):
@@ -31,7 +34,7 @@ class _Member(NamedTuple):
 
     path: str
     size: int
-    open: Callable[[], IO[bytes] | None]
+    open: Callable[[], IO[bytes]]
 
 
 def is_archive(name: str) -> bool:
@@ -57,7 +60,7 @@ def unpack(path: Path, cache_dir: str | os.PathLike[str] | None) -> Path:
             than it is.
     """
     status = path.stat()
-    key = fingerprint(str(path.resolve()), status.st_size, status.st_mtime_ns)
+    key = fingerprint(_FORMAT, str(path.resolve()), status.st_size, status.st_mtime_ns)
     cache = Path(os.path.expanduser(cache_dir)) if cache_dir else default_folder()
     folder = cache / "unpacked" / key / stem(path.name)
     if folder.is_dir():
@@ -111,13 +114,10 @@ def _unpack(path: Path, target: Path, packed: int) -> None:
 
 def _write(path: Path, member: _Member, target: Path, most: int) -> int:
     place = target / _safe(path, member.path)
-    source = member.open()
-    if source is None:
-        return 0
     place.parent.mkdir(parents=True, exist_ok=True)
     written = 0
     # What an archive states of sizes need not be true.
-    with source, place.open("wb") as file:
+    with member.open() as source, place.open("wb") as file:
         while chunk := source.read(_CHUNK):
             written += len(chunk)
             if written > most:
@@ -126,12 +126,14 @@ def _write(path: Path, member: _Member, target: Path, most: int) -> int:
     return written
 
 
-def _open_member(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes] | None:
-    """What a member holds; None for a link to what is not in the archive."""
+def _open_member(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
+    """What a member holds; of a link to a folder, or to nothing in the archive, its text."""
     try:
-        return archive.extractfile(info)
-    except KeyError:
-        return None
+        found = archive.extractfile(info)
+    # A link that leads back to itself has no end.
+    except (KeyError, RecursionError):
+        found = None
+    return io.BytesIO(link_text(info.linkname)) if found is None else found
 
 
 def _safe(archive: Path, name: str) -> PurePosixPath:
@@ -164,7 +166,7 @@ def _unpacked(path: Path) -> IO[bytes]:
 
 @contextmanager
 def _members(path: Path) -> Iterator[Iterator[_Member]]:
-    """The files in an archive; links to what is not in it, and devices, are not unpacked."""
+    """The files in an archive."""
     if path.name.lower().endswith(".zip"):
         with zipfile.ZipFile(path) as zipped:
             if any(info.flag_bits & 1 for info in zipped.infolist()):
@@ -184,6 +186,8 @@ def _tar_members(path: Path, content: IO[bytes], tarred: tarfile.TarFile) -> Ite
         # A link is another name of a file in the archive.
         if info.isreg() or info.islnk() or info.issym():
             yield _Member(info.name, info.size, partial(_open_member, tarred, info))
+        elif not info.isdir():
+            raise UsageError(f"{path} holds {info.name}, which is a device; unpack it by hand")
     # tarfile takes a damaged header for the end, which is a block of zeros and nothing behind it.
     content.seek(tarred.offset)
     length = 0

@@ -8,14 +8,14 @@ from cnn_jax.data.folders._pixels import (
     PICTURE_SUFFIXES, Decoded, Range, decode, is_picture, on_ground, open_picture, to_bytes,
 )
 from cnn_jax.data.folders._resize import RESIZE, check_room, resize, resize_dataset
-from cnn_jax.data.folders._scan import File, Folder, Scan, scan
+from cnn_jax.data.folders._scan import File, Folder, Scan, link_text, scan
 from cnn_jax.data.folders._splits import SPLIT_WORDS
 from cnn_jax.data.folders._tables import LABELS
 from cnn_jax.data.folders._natural import natural
 
 __all__ = [
     "LABELS", "PICTURE_SUFFIXES", "RESIZE", "SPLIT_WORDS", "Decoded", "File", "Folder", "Options",
-    "Range", "Scan", "check_room", "decode", "has_several_labels", "is_picture", "load_pictures",
-    "match_classes", "natural", "on_ground", "open_picture", "resize", "resize_dataset",
-    "scan", "to_bytes",
+    "Range", "Scan", "check_room", "decode", "has_several_labels", "is_picture", "link_text",
+    "load_pictures", "match_classes", "natural", "on_ground", "open_picture", "resize",
+    "resize_dataset", "scan", "to_bytes",
 ]

@@ -11,7 +11,8 @@ from cnn_jax.data.folders._natural import natural
 from cnn_jax.data.folders._parts import Part, read_parts
 from cnn_jax.data.folders._patterns import guess_pattern
 from cnn_jax.data.folders._reader import Reader
-from cnn_jax.data.folders._scan import PROBLEMS, File, Folder, is_text_link
+from cnn_jax.data.folders._scan import PROBLEMS, TEXT_LINK, File, Folder, is_text_link
+from cnn_jax.data.folders._splits import split_of
 from cnn_jax.data.folders._tables import looks_like_table
 from cnn_jax.errors import FIELD, FieldError, UsageError
 
@@ -89,14 +90,24 @@ def lay_out(reader: Reader) -> Plan:
 
 
 def _known_bad(reader: Reader) -> dict[str, str]:
-    """What the scan could not look at in the folders that are read."""
-    folders = [folder.path for folder in (reader.base.splits or {"": reader.base.folder}).values()]
-    return {
-        path: why
-        for path, why in reader.scan.left.items()
-        if why in PROBLEMS
-        and any(not folder or path.startswith(f"{folder}/") for folder in folders)
-    }
+    """What could not be looked at in the folders that are read, and what may be a split."""
+    base = reader.base
+    folders = [folder.path for folder in (base.splits or {"": base.folder}).values()]
+
+    def is_read(path: str) -> bool:
+        above, _, name = path.rpartition("/")
+        inside = any(not folder or path.startswith(f"{folder}/") for folder in folders)
+        return inside or (above == base.folder.path and split_of(name) is not None)
+
+    bad = {path: why for path, why in reader.scan.left.items() if why in PROBLEMS and is_read(path)}
+    for file in base.folder.walk():
+        if (
+            is_read(file.path)
+            and not reader.look.is_picture(file)
+            and is_text_link(reader.root / file.path, file.size)
+        ):
+            bad[file.path] = TEXT_LINK
+    return bad
 
 
 def _class_names(reader: Reader, split: str, train: Part) -> tuple[str, ...]:

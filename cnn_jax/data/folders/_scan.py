@@ -20,6 +20,7 @@ TOO_DEEP = "folder nested too deeply"
 _DEEPEST = 100
 # A link that was copied as text is no longer than a path.
 _LONGEST_LINK = 1024
+_LINK_BEGINS = ("../", "./", "/")
 
 
 @dataclass(frozen=True)
@@ -188,10 +189,16 @@ def above(path: str) -> Iterator[str]:
 
 def is_text_link(place: str | os.PathLike[str], size: int) -> bool:
     """Whether a file holds nothing but a path, as git leaves links where it cannot make them."""
-    if not 3 < size < _LONGEST_LINK:
+    if not 2 < size <= _LONGEST_LINK:
         return False
     try:
         text = Path(place).read_bytes().decode()
     except (OSError, UnicodeDecodeError):
         return False
-    return text.startswith(("../", "./", "/")) and "\n" not in text and "\0" not in text
+    return text.startswith(_LINK_BEGINS) and "\n" not in text and "\0" not in text
+
+
+def link_text(target: str) -> bytes:
+    """A link to what is not there, as text that `is_text_link` knows."""
+    text = target if target.startswith(_LINK_BEGINS) else f"./{target}"
+    return os.fsencode(text)[:_LONGEST_LINK]
