@@ -14,7 +14,7 @@ from cnn_jax.data import DATASETS, Dataset
 from cnn_jax.data.arrays import as_dataset
 from cnn_jax.data.registry import MULTI_LABEL
 from cnn_jax.errors import FieldError, UsageError, did_you_mean
-from cnn_jax.extend import EXTENSIONS, ExtensionFile
+from cnn_jax.extend import EXTENSIONS, Extension, ExtensionFile
 from cnn_jax.models import MODELS, NORMALIZATIONS
 from cnn_jax.ops import ACTIVATIONS, LOSSES, PARAMETRIC_ACTIVATIONS, POOLINGS
 from cnn_jax.ops.augment import AUGMENTATIONS
@@ -142,7 +142,24 @@ def _name_of(name: str, value: Any) -> str:
 
 def _augment(value: Any) -> str:
     parts = value if isinstance(value, list | tuple) else [value]
-    return ",".join(_name_of("augment", part) for part in parts)
+    names = [_name_of("augment", part) for part in parts]
+    functions = {name: part for name, part in zip(names, parts, strict=True) if callable(part)}
+    for name, part in zip(names, parts, strict=True):
+        if callable(part) and functions[name] is not part:
+            raise ArgumentError(f"augment: two functions are called {name}; rename one")
+    return ",".join(names)
+
+
+def used_functions(choices: Collection[Mapping[str, Any]]) -> tuple[Extension, ...]:
+    """The functions from outside that runs of these choices call."""
+    names = {
+        (_KINDS[field], name.partition(":")[0].strip())
+        for chosen in choices
+        for field, value in chosen.items()
+        if field in _KINDS
+        for name in (re.split(r"[,+]", value) if field == "augment" else [value])
+    }
+    return tuple(EXTENSIONS[key] for key in EXTENSIONS if key in names)
 
 
 def used_files(choices: Collection[Mapping[str, Any]]) -> list[ExtensionFile]:
@@ -151,15 +168,7 @@ def used_files(choices: Collection[Mapping[str, Any]]) -> list[ExtensionFile]:
     Raises:
         ExtensionError: if a function of this session cannot be written down.
     """
-    names = {
-        (_KINDS[field], name.partition(":")[0].strip())
-        for chosen in choices
-        for field, value in chosen.items()
-        if field in _KINDS
-        for name in (re.split(r"[,+]", value) if field == "augment" else [value])
-    }
-    used = [EXTENSIONS[key] for key in EXTENSIONS if key in names]
-    captured = extend.capture([each for each in used if each.file is None])
+    captured = extend.capture([each for each in used_functions(choices) if each.file is None])
     return [*extend.loaded_files(), *([captured] if captured else [])]
 
 

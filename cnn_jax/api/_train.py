@@ -26,9 +26,10 @@ from cnn_jax.api._arguments import (
     share_devices,
     start_of,
     used_files,
+    used_functions,
 )
 from cnn_jax.api._progress import progress_bar
-from cnn_jax.extend import ExtensionFile, kept_paths
+from cnn_jax.extend import Extension, ExtensionFile, kept_paths, stands
 from cnn_jax.studies.axes import lone_study
 from cnn_jax.studies.choices import every_choice
 from cnn_jax.studies.data_record import write_records
@@ -75,6 +76,7 @@ class TrainedRun:
     history: tuple[Mapping[str, float], ...]
     result: Mapping[str, Any]
     _tested: Tested | None = None
+    _functions: tuple[Extension, ...] = ()
 
     @property
     def accuracy(self) -> float:
@@ -128,8 +130,10 @@ class TrainedRun:
                 list of them, of any size.
 
         Raises:
-            ArgumentError: if they do not fit the network, or a file cannot be read.
+            ArgumentError: if they do not fit the network, a file cannot be read, or a function of
+                the network is another one by now.
         """
+        self._check_functions()
         saved, batch, temperature = self.saved, self._images(images), self.temperature
 
         @compilation.jit
@@ -148,9 +152,10 @@ class TrainedRun:
             images: as `predict` takes them.
 
         Raises:
-            ArgumentError: if they do not fit the network, a file cannot be read, or that is not
-                known of the network: nothing was held out, or it has no named layers.
+            ArgumentError: as `predict` does; or if that is not known of the network: nothing was
+                held out, or it has no named layers.
         """
+        self._check_functions()
         batch = self._images(images)
         known = self.saved.likeness if self._tested is None else self._tested.likeness
         if known is None:
@@ -164,7 +169,8 @@ class TrainedRun:
         """Writes the page of the run.
 
         Raises:
-            ArgumentError: if it cannot be written, or the run has none.
+            ArgumentError: if it cannot be written, the run has none, or a function of the network
+                is another one by now.
         """
         page = self._page()
         try:
@@ -175,6 +181,7 @@ class TrainedRun:
 
     def _page(self) -> str:
         if self._tested is not None:
+            self._check_functions()
             shown = flagfile(self.saved.choices, self.config, self.hyperparameters)
             return self._tested.report(shown, environment(COMMAND))
         stored = self.saved.path / REPORT_FILE
@@ -188,8 +195,9 @@ class TrainedRun:
 
         Raises:
             ArgumentError: if there is something already, or a function of this session cannot be
-                kept.
+                kept, or is another one by now.
         """
+        self._check_functions()
         if self._tested is None or self.saved.path.is_dir():
             raise ArgumentError(f"the run lies in {self.saved.path} already; copy that folder")
         directory, timings = new_directory(workdir), self._tested.timings
@@ -242,6 +250,15 @@ class TrainedRun:
                 f"the run in {self.saved.path} has not ended, and read no test split"
             )
         return self.result[name]
+
+    def _check_functions(self) -> None:
+        """Refuses to go on with functions that are known by their names, which others have now."""
+        for function in self._functions:
+            if not stands(function):
+                raise ArgumentError(
+                    f"{function.kind} {function.name} is another function now than that of this "
+                    "run; give the other one a name of its own, name='...'"
+                )
 
     def _images(self, images: Any) -> np.ndarray:
         shape = self.saved.task.image_shape
@@ -310,6 +327,7 @@ def train(
         given = {**read_choices(choices), "dataset": name}
         directory = None if workdir is None else new_directory(workdir)
         prepared = prepare(lone_study(given), share_devices, init_from=start_of(given))
+        functions = used_functions([given])
         (lone,) = prepared.plans
         (trial,) = lone.cell.trials
         place = Path("not saved") if directory is None else directory.path
@@ -329,7 +347,7 @@ def train(
             tested = read_test_split(run, placed)
             history = run.trial.history
             saved = SavedRun(*parts, tested.state, history[: int(tested.state.epoch)], {})
-            trained = TrainedRun(saved, history, tested.to_json(), tested)
+            trained = TrainedRun(saved, history, tested.to_json(), tested, functions)
             if directory is not None:
                 _end(directory, trained)
         return trained
@@ -359,7 +377,8 @@ def load_run(path: str | Path, *, data: Any = None) -> TrainedRun:
         saved = load_saved_run(folder, {} if data is None else {"dataset": str(data)})
         file = folder / RESULT_FILE
         result = json.loads(storage.read(file)) if storage.is_recorded(file) else {}
-    return TrainedRun(saved, saved.history, result)
+    functions = used_functions([saved.choices])
+    return TrainedRun(saved, saved.history, result, _functions=functions)
 
 
 def _begin(

@@ -13,12 +13,12 @@ from cnn_jax.extend._files import (
 from cnn_jax.extend._kinds import (
     activation, augmentation, dataset, loss, network, normalization, optimizer, pooling, schedule,
 )
-from cnn_jax.extend._registry import EXTENSIONS, Extension, ExtensionError
+from cnn_jax.extend._registry import EXTENSIONS, Extension, ExtensionError, stands
 from cnn_jax.extend._sources import capture
 
 __all__ = [
     "EXTENSIONS", "KEPT", "Extension", "ExtensionError", "ExtensionFile", "activation",
     "augmentation", "capture", "dataset", "forget", "kept_file", "kept_files", "kept_paths",
     "load_file", "loaded_files", "loss", "network", "normalization", "optimizer",
-    "pooling", "schedule",
+    "pooling", "schedule", "stands",
 ]

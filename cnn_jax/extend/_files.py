@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from cnn_jax import storage
 from cnn_jax.errors import UsageError
-from cnn_jax.extend._registry import EXTENSIONS, Extension, ExtensionError, reading
+from cnn_jax.extend._registry import EXTENSIONS, Extension, ExtensionError, reading, stands
 
 # The folder of a run in which the files lie that it was trained with.
 KEPT = "extensions"
@@ -41,11 +41,7 @@ def adopt(file: ExtensionFile, extensions: list[Extension]) -> None:
 
 def _still(sha256: str) -> bool:
     """Whether a file was written down of functions that are still those of this session."""
-    return sha256 in _written and all(
-        (now := EXTENSIONS.get((before.kind, before.name))) is not None
-        and now.function is before.function
-        for before in _written[sha256]
-    )
+    return sha256 in _written and all(map(stands, _written[sha256]))
 
 
 def loaded_files() -> list[ExtensionFile]:

@@ -159,3 +159,9 @@ def require_numbers(function: Callable[..., Any]) -> None:
                 f"its keyword {name}={parameter.default!r} is no number; only numbers can be "
                 "hyperparameters, so fix the others inside"
             )
+
+
+def stands(extension: Extension) -> bool:
+    """Whether a name still is that of the function that was registered by it."""
+    now = EXTENSIONS.get((extension.kind, extension.name))
+    return now is not None and now.function is extension.function

@@ -1,10 +1,12 @@
 """The source of functions that were registered from Python, as a file that a run can keep.
 
 A function of a notebook is written down with what it refers to: modules as imports, plain values as
-they are, other functions and classes of the notebook by their source too.
+they are, other functions and classes of the notebook by their source too. In one file a name means
+one thing: what means two in the session is refused.
 """
 
 import ast
+import builtins
 import hashlib
 import inspect
 import symtable
@@ -21,6 +23,35 @@ from cnn_jax.extend._registry import Extension, ExtensionError, rehearsing
 
 _FILE = "from_python.py"
 _PLAIN = (bool, int, float, str, bytes, type(None))
+# What has a source of its own: two of them are not one for being written alike.
+_BY_IDENTITY = (type, types.FunctionType)
+
+
+class _Lines(dict[str, str]):
+    """The lines of a file by the name that each defines, in their order.
+
+    Attributes:
+        meant: what each name stands for in the session.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(cnn_jax="import cnn_jax")
+        self.meant: dict[str, Any] = {"cnn_jax": sys.modules["cnn_jax"]}
+
+    def has(self, name: str, value: Any) -> bool:
+        """Whether the line of a name is there, or on its way; from now on it is.
+
+        Raises:
+            ValueError: if the name stands for something else there.
+        """
+        if name not in self.meant:
+            self.meant[name] = value
+            return False
+        meant = self.meant[name]
+        alike = type(meant) is type(value) and repr(meant) == repr(value)
+        if meant is not value and (isinstance(value, _BY_IDENTITY) or not alike):
+            raise ValueError(f"{name} is the name of two things that the run needs: rename one")
+        return True
 
 
 def capture(extensions: Iterable[Extension]) -> ExtensionFile | None:
@@ -32,7 +63,7 @@ def capture(extensions: Iterable[Extension]) -> ExtensionFile | None:
     chosen = list(extensions)
     if not chosen:
         return None
-    lines: dict[str, str] = {"cnn_jax": "import cnn_jax"}
+    lines = _Lines()
     calls = []
     for extension in chosen:
         try:
@@ -49,16 +80,18 @@ def capture(extensions: Iterable[Extension]) -> ExtensionFile | None:
     body = [text for text in lines.values() if not text.startswith(("import", "from"))]
     text = "\n".join(head) + "\n\n\n" + "\n\n\n".join([*body, "\n".join(calls)]) + "\n"
     file = ExtensionFile(_FILE, text, hashlib.sha256(text.encode()).hexdigest())
-    _rehearse(file)
+    _rehearse(file, lines.meant)
     adopt(file, chosen)
     return file
 
 
-def _write(function: Any, lines: dict[str, str]) -> str:
+def _write(function: Any, lines: _Lines) -> str:
     """Adds the source of a function or class and of all that it refers to; gives its name."""
     name = function.__name__
     if name == "<lambda>":
         raise ValueError("it is a lambda; give it a name with def")
+    if lines.has(name, function):
+        return name
     if imported := _import_of(function, name):
         lines[name] = imported
         return name
@@ -70,11 +103,10 @@ def _write(function: Any, lines: dict[str, str]) -> str:
     ]
     used = set(_free_names(symtable.symtable(ast.unparse(definition), name, "exec")))
     known = _surroundings(function)
-    lines.setdefault(name, "")
-    for other in sorted(used & known.keys() - {name}):
+    for other in sorted(used - vars(builtins).keys() | used & known.keys()):
+        if other not in known:
+            raise ValueError(f"it refers to {other}, which cannot be found from outside of it")
         _refer(other, known[other], lines)
-    # After all that it refers to.
-    lines.pop(name)
     lines[name] = ast.unparse(definition)
     return name
 
@@ -83,7 +115,7 @@ def _free_names(scope: symtable.SymbolTable) -> Iterator[str]:
     """The names that code takes from around it, those of annotations and defaults too."""
     outside = scope.get_type() == "module"
     for symbol in scope.get_symbols():
-        if symbol.is_global() or (outside and not symbol.is_assigned()):
+        if not symbol.is_assigned() if outside else symbol.is_global():
             yield symbol.get_name()
     for inner in scope.get_children():
         yield from _free_names(inner)
@@ -97,17 +129,21 @@ def _surroundings(function: Any) -> dict[str, Any]:
     return function.__globals__ | dict(held)
 
 
-def _refer(name: str, value: Any, lines: dict[str, str]) -> None:
-    if name in lines or name == "__builtins__":
+def _refer(name: str, value: Any, lines: _Lines) -> None:
+    imported = _import_of(value, name)
+    own = name
+    if imported is None and isinstance(value, _BY_IDENTITY):
+        own = _write(value, lines)
+        if own == name:
+            return
+    if lines.has(name, value):
         return
     if isinstance(value, types.ModuleType):
         lines[name] = f"import {value.__name__}" + _as(value.__name__, name)
-    elif imported := _import_of(value, name):
+    elif imported is not None:
         lines[name] = imported
-    elif inspect.isfunction(value) or inspect.isclass(value):
-        own = _write(value, lines)
-        if own != name:
-            lines[name] = f"{name} = {own}"
+    elif own != name:
+        lines[name] = f"{name} = {own}"
     else:
         try:
             lines[name] = f"{name} = {_expression(value, lines)}"
@@ -115,7 +151,7 @@ def _refer(name: str, value: Any, lines: dict[str, str]) -> None:
             raise ValueError(f"it refers to {name}, {error}") from error
 
 
-def _expression(value: Any, lines: dict[str, str]) -> str:
+def _expression(value: Any, lines: _Lines) -> str:
     """A value as an expression; what that refers to is added."""
 
     def all_of(values: Iterable[Any]) -> str:
@@ -132,7 +168,7 @@ def _expression(value: Any, lines: dict[str, str]) -> str:
         return f"Annotated[{all_of((value.__origin__, *value.__metadata__))}]"
     if getattr(value, "__module__", None) == "builtins":
         return value.__name__
-    if inspect.isfunction(value) or inspect.isclass(value):
+    if isinstance(value, _BY_IDENTITY):
         _refer(value.__name__, value, lines)
         return value.__name__
     if is_dataclass(value):
@@ -159,12 +195,16 @@ def _as(own: str, name: str) -> str:
     return "" if own == name else f" as {name}"
 
 
-def _rehearse(file: ExtensionFile) -> None:
+def _rehearse(file: ExtensionFile, meant: dict[str, Any]) -> None:
     """Runs a file without registering anything, to see that it stands alone."""
     run: Callable[..., Any] = exec
     rehearsing.append(file.name)
+    found: dict[str, Any] = {"__name__": "cnn_jax_rehearsal"}
     try:
-        run(compile(file.text, file.name, "exec"), {"__name__": "cnn_jax_rehearsal"})
+        run(compile(file.text, file.name, "exec"), found)
+        for name, value in meant.items():
+            if _defaults(found[name]) != _defaults(value):
+                raise ValueError(f"a default of {name} is not any more what it was given as")
     except Exception as error:
         raise ExtensionError(
             f"functions of this session cannot be kept with the run: {error}; put them into a "
@@ -172,3 +212,10 @@ def _rehearse(file: ExtensionFile) -> None:
         ) from error
     finally:
         rehearsing.pop()
+
+
+def _defaults(value: Any) -> list[str]:
+    """The plain values that the arguments of a function have where none is given."""
+    plain = getattr(value, "__defaults__", None) or ()
+    named = getattr(value, "__kwdefaults__", None) or {}
+    return [repr(each) for each in (*plain, *named.values()) if isinstance(each, _PLAIN)]
