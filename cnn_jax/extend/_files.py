@@ -22,11 +22,13 @@ class ExtensionFile(NamedTuple):
         name: of the file.
         text: of it.
         sha256: of the text.
+        place: where it lies, or None: it was written down of functions of this session.
     """
 
     name: str
     text: str
     sha256: str
+    place: Path | None = None
 
 
 _loaded: dict[str, ExtensionFile] = {}
@@ -68,8 +70,12 @@ def kept_file(run: Path, name: str) -> Path:
 
 def _own_name(path: Path) -> str:
     """In the folder of a run a number stands before the name."""
-    kept = path.parent.name == KEPT and path.name[:2].isdigit() and path.name[2:3] == "_"
-    return path.name[3:] if kept else path.name
+    numbered = path.name[:2].isdigit() and path.name[2:3] == "_"
+    return path.name[3:] if numbered and _is_kept(path) else path.name
+
+
+def _is_kept(path: Path) -> bool:
+    return path.parent.name == KEPT
 
 
 def read_text(path: Path) -> ExtensionFile:
@@ -79,20 +85,21 @@ def read_text(path: Path) -> ExtensionFile:
         UsageError: if it cannot be read.
     """
     try:
-        kept = path.parent.name == KEPT
-        text = storage.read(path).decode() if kept else path.read_text(encoding="utf-8")
+        text = storage.read(path).decode() if _is_kept(path) else path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UsageError(f"there is no file {path} to extend cnn_jax by") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read {path}: {error}") from error
-    return ExtensionFile(_own_name(path), text, hashlib.sha256(text.encode()).hexdigest())
+    sha256 = hashlib.sha256(text.encode()).hexdigest()
+    return ExtensionFile(_own_name(path), text, sha256, path.resolve())
 
 
 def load_file(path: str | Path) -> ExtensionFile:
     """Runs a Python file, whose decorators add to the registries; a file read before is left.
 
     Args:
-        path: of the file. One that was changed since takes the place of what it was.
+        path: of the file. One that was changed since takes the place of what it was; another one
+            of its name does not, for a run keeps its files by their names.
 
     Returns:
         What was read.
@@ -108,10 +115,12 @@ def load_file(path: str | Path) -> ExtensionFile:
     if _still(file.sha256):
         return file
     same = [other for other in _loaded.values() if other.name == file.name]
-    if same and path.parent.name == KEPT:
-        raise UsageError(
-            f"{path} is another {file.name} than the one in use here; start anew without that one"
-        )
+    for other in same:
+        if other.place != file.place:
+            raise UsageError(
+                f"{path} is another {file.name} than the one in use here, {other.place}; "
+                + ("start anew without that one" if _is_kept(path) else "leave it out or rename it")
+            )
     forget(same)
     before = set(EXTENSIONS)
     reading.append(file.name)

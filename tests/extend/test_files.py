@@ -56,6 +56,16 @@ def test_two_files_cannot_have_one_name(write):
     assert [file.name for file in loaded_files()] == ["ideas.py"]
 
 
+def test_another_file_of_the_name_does_not_take_its_place(write):
+    first = load_file(write(GOOD))
+    other = write(GOOD.replace("my_wave", "my_tide"), "more/ideas.py")
+    with pytest.raises(UsageError, match="is another ideas.py than the one in use here, .*rename"):
+        load_file(other)
+    assert loaded_files() == [first] and "my_wave" in ACTIVATIONS
+    # The same text is the same file, wherever it lies.
+    assert load_file(write(GOOD, "more/ideas.py")) is first
+
+
 def test_a_kept_file_is_not_another_one_in_use(write):
     load_file(write(GOOD))
     kept = write(GOOD + "# changed\n", "extensions/00_ideas.py")
