@@ -4,7 +4,6 @@ Every augmentation with its defaults, or with --augment each one of that text.
 """
 
 import re
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -12,13 +11,13 @@ import numpy as np
 from absl import flags
 
 from cnn_jax import data, storage
-from cnn_jax.errors import UsageError
 from cnn_jax.ops import augment
 from cnn_jax.ops.augment import AUGMENTATIONS, AugmentationCall
 from cnn_jax.studies.choices import read_config, read_dataset
 
 from .flags import options
 from .launch import launch, terminal
+from .output import DRAWINGS, file_for
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(options)
@@ -31,11 +30,7 @@ def main() -> None:
     """Draws the gallery."""
     from cnn_jax.analysis.charts import augmentation_rows
 
-    out = Path(FLAGS.out)
-    if out.suffix not in (".png", ".svg", ".pdf"):
-        raise UsageError(f"--out={out} must end in .png, .svg or .pdf")
-    if not out.absolute().parent.is_dir():
-        raise UsageError(f"--out={out}: there is no folder {out.parent}")
+    out = file_for("out", FLAGS.out, DRAWINGS)
     choices = options.given()
     config = read_config(choices)
     dataset, _ = read_dataset(choices)

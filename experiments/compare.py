@@ -14,6 +14,7 @@ from cnn_jax.studies.overview import compare_runs
 
 from . import command
 from .launch import launch, terminal
+from .output import file_for
 from .runs import saved_run
 
 FLAGS = flags.FLAGS
@@ -29,9 +30,7 @@ def main(paths: list[str]) -> None:
     saved_run.check_flags(main)
     if not 2 <= len(paths) <= _MOST:
         raise UsageError(f"give 2 to {_MOST} runs: {command('compare')} runs/one runs/two")
-    page = Path(FLAGS.out or _PAGE)
-    if not page.absolute().parent.is_dir():
-        raise UsageError(f"--out={page}: there is no folder {page.parent}")
+    page = file_for("out", FLAGS.out or _PAGE)
     runs, pairs = compare_runs(list(map(Path, paths)))
     console = terminal()
     for run in runs:

@@ -32,6 +32,7 @@ from cnn_jax.studies.data_record import Found, find
 from cnn_jax.studies.saved_run import SavedRun
 
 from .launch import launch, terminal
+from .output import file_for
 from .runs import saved_run
 
 FLAGS = flags.FLAGS
@@ -69,6 +70,10 @@ def main() -> None:
     """Evaluates as the flags say."""
     saved_run.check_flags(main)
     saved = saved_run.load()
+    if FLAGS.out and not FLAGS.page:
+        raise UsageError("--out names the page, and --nopage leaves it out; give one of them")
+    if FLAGS.page:
+        path = file_for("out", FLAGS.out or saved.path / f"evaluation-{FLAGS.split}.html")
     if saved.task.multi_label and FLAGS["top"].present:
         raise UsageError(
             f"--top has no effect here: images of {saved.record.name} have several labels"
@@ -82,7 +87,7 @@ def main() -> None:
     found = measure(logits, chosen.examples.labels, names, saved.output, held_out, FLAGS.top)
     found = calibrate(found, logits, saved.output, held_out)
     if FLAGS.page:
-        path = Path(FLAGS.out or saved.path / f"evaluation-{chosen.slug}.html")
+        path = path if FLAGS.out else path.with_stem(f"evaluation-{chosen.slug}")
         facts = {"Images per second": f"{speed:,.0f}", "Epochs trained": str(saved.state.epoch)}
         title = f"{saved.config.architecture.model} of {saved.name}", chosen.name
         saved_run.write_page(

@@ -7,7 +7,6 @@ on. The images are some of the data set (--images, or --count drawn by --seed), 
 """
 
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,6 +32,7 @@ from cnn_jax.studies.saved_run import SavedRun
 
 from .flags import page_weights
 from .launch import launch, terminal
+from .output import file_for
 from .runs import saved_run
 from .runs.picture_files import Skipped, find_pictures, read_fitted, true_class
 
@@ -68,6 +68,7 @@ def main(paths: list[str]) -> None:
     start = time.perf_counter()
     with console.status("reading the run"):
         saved = saved_run.load(*sorted(PLACE))
+    path = file_for("out", FLAGS.out or saved.path / PAGE)
     target = _class_number(FLAGS.target, saved.class_names) if FLAGS.target else None
     train, split, gone = _examples(saved, bool(paths))
     images, truths, names = read_files(paths, saved) if paths else pick(split, saved.class_names)
@@ -94,7 +95,6 @@ def main(paths: list[str]) -> None:
         gone=gone,
     )
     page = _explain(console, saved, subject)
-    path = Path(FLAGS.out or saved.path / PAGE)
     saved_run.write_page(path, page)
     console.print(f"page: {path} ({time.perf_counter() - start:.0f} s)", markup=False)
 

@@ -5,14 +5,12 @@ ONNX runtimes; --to=safetensors the weights by name. The first two take images a
 of any size, and give logits: normalization is inside.
 """
 
-from pathlib import Path
-
 from absl import flags
 
-from cnn_jax.errors import UsageError
 from cnn_jax.studies.exporting import EXPORTERS
 
 from .launch import launch, terminal
+from .output import file_for
 from .runs import saved_run
 
 FLAGS = flags.FLAGS
@@ -37,9 +35,7 @@ def main() -> None:
     """Exports as the flags say."""
     saved_run.check_flags(main)
     saved = saved_run.load()
-    path = Path(FLAGS.out or saved.path / f"model.{FLAGS.to}")
-    if not path.absolute().parent.is_dir():
-        raise UsageError(f"--out={path}: there is no folder {path.parent}")
+    path = file_for("out", FLAGS.out or saved.path / f"model.{FLAGS.to}")
     console = terminal()
     with console.status("exporting"):
         content = EXPORTERS[FLAGS.to](saved)

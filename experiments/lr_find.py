@@ -7,7 +7,6 @@ shows the losses at the end, and between which rates to tune.
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from absl import flags
@@ -28,6 +27,7 @@ from cnn_jax.training.loop import fitting
 from . import as_started, command_line
 from .flags import axes, machine, options
 from .launch import launch, terminal
+from .output import file_for
 from .runs import plan, saved_run, study
 from .runs.progress import MovingBar, move, pace
 
@@ -47,9 +47,7 @@ def main() -> None:
     saved_run.check_flags(main)
     console = terminal()
     machine.check_compiler()
-    page = Path(FLAGS.out or _PAGE)
-    if not page.absolute().parent.is_dir():
-        raise UsageError(f"--out={page}: there is no folder {page.parent}")
+    page = file_for("out", FLAGS.out or _PAGE)
     (cell,) = prepare(read(), machine.shape_for_trials, init_from=study.start()).plans
     tried = try_rates(console, cell)
     _print(console, tried)

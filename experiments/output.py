@@ -1,5 +1,6 @@
-"""Standard output and error that may be closed or full, by one rule for all programs.
+"""Where programs write to, by one rule for all of them: files, standard output and error.
 
+What cannot be written to is refused before the work. Standard output may be closed or full later.
 Training goes on in silence. A program whose product is what it prints stops: with exit status 141,
 as a shell has it, where nobody reads any more; in one line where there is no room. Standard error
 never stops anything.
@@ -8,11 +9,16 @@ never stops anything.
 import io
 import os
 import sys
+from collections.abc import Collection
+from pathlib import Path
 from typing import Any, TextIO
 
+from cnn_jax import storage
 from cnn_jax.errors import UsageError
 
 CLOSED = 141
+# The endings of files that a picture can be drawn to.
+DRAWINGS = (".pdf", ".png", ".svg")
 
 
 class _Output(io.FileIO):
@@ -63,6 +69,22 @@ def silence(descriptor: int) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, descriptor)
     os.close(nowhere)
+
+
+def file_for(flag: str, path: str | Path, endings: Collection[str] = ()) -> Path:
+    """The file that a flag names or leaves to its default, to be written when the work is done.
+
+    Raises:
+        UsageError: if it could not be, or has not one of these endings, small or capital.
+    """
+    path = Path(path)
+    if endings and path.suffix.lower() not in endings:
+        raise UsageError(f"--{flag}={path} must end in {', '.join(endings)}")
+    try:
+        storage.check_writable(path)
+    except storage.WriteError as error:
+        raise UsageError(f"{error}; give another --{flag}") from error
+    return path
 
 
 def _guarded(stream: TextIO | None, descriptor: int, goes_on: bool) -> TextIO:

@@ -32,6 +32,7 @@ from cnn_jax.studies.saved_run import SavedRun
 
 from . import command
 from .launch import launch, terminal
+from .output import DRAWINGS, file_for
 from .runs import saved_run
 from .runs.picture_files import Skipped, find_pictures, read_fitted, true_class
 
@@ -46,7 +47,6 @@ flags.DEFINE_string(
 BATCH = 256
 DRAWN = 24
 _MOST_LABELS = 8
-_DRAWINGS = (".pdf", ".png", ".svg")
 # Up to this many pictures have bars; of more, each has a line.
 _IN_FULL = 20
 _NONE = "no label reaches its threshold"
@@ -85,7 +85,7 @@ def main(paths: list[str]) -> None:
     if FLAGS.json and FLAGS.csv:
         raise UsageError("--json and --csv are two formats; give one of them")
     if FLAGS.picture:
-        _check_drawing(Path(FLAGS.picture))
+        file_for("picture", FLAGS.picture, DRAWINGS)
     if not paths:
         raise UsageError(
             f"give pictures, or folders of pictures: {command('predict')} --run=DIR a.png"
@@ -313,13 +313,6 @@ def _bar(share: float, encoding: str) -> str:
         return ("#" * round(width * share)).ljust(width)
     whole, part = divmod(round(8 * width * share), 8)
     return ("█" * whole + " ▏▎▍▌▋▊▉"[part] * (part > 0)).ljust(width)
-
-
-def _check_drawing(path: Path) -> None:
-    if path.suffix.lower() not in _DRAWINGS:
-        raise UsageError(f"--picture={path} must end in {', '.join(_DRAWINGS)}")
-    if not path.absolute().parent.is_dir():
-        raise UsageError(f"--picture={path}: there is no folder {path.parent}")
 
 
 def draw(

@@ -20,14 +20,15 @@ from cnn_jax.analysis.live import in_page
 from cnn_jax.analysis.pictures import learn_style
 from cnn_jax.analysis.walkthrough import Trained, render_walkthrough
 from cnn_jax.data.faces import LABELS, make_faces
-from cnn_jax.errors import UsageError
 from cnn_jax.models import Architecture, build_abstract, count_parameters
 from cnn_jax.ops import CALIBRATED, OUTPUT_ACTIVATIONS
 from cnn_jax.studies.choices import read_task
+from cnn_jax.studies.saved_run import SavedRun
 from cnn_jax.training.task import normalize
 
 from .flags import page_weights
 from .launch import launch, terminal
+from .output import file_for
 from .runs import saved_run
 
 FLAGS = flags.FLAGS
@@ -56,10 +57,9 @@ def main() -> None:
     page_weights.most_bytes()
     console = terminal()
     start = time.perf_counter()
-    path = Path(FLAGS.out or Path(FLAGS.run or ".") / PAGE)
-    if FLAGS.out and not path.absolute().parent.is_dir():
-        raise UsageError(f"--out={path}: there is no folder {path.parent}")
-    guesser = _of_run() if FLAGS.run else _learn(console, digits(FLAGS.examples), _DIGITS)
+    saved = saved_run.load() if FLAGS.run else None
+    path = file_for("out", FLAGS.out or Path("." if saved is None else saved.path, PAGE))
+    guesser = _learn(console, digits(FLAGS.examples), _DIGITS) if saved is None else _of_run(saved)
     smiles = _learn(console, faces(FLAGS.examples), _FACES)
     with console.status("computing the stations"):
         page = render_walkthrough(_smile_first(smiles), guesser)
@@ -102,9 +102,8 @@ def _learn(console: Console, dataset: data.Dataset, config: training.Config) -> 
     return learned
 
 
-def _of_run() -> Trained:
-    """The run that --run names, and what it says of the test images."""
-    saved = saved_run.load()
+def _of_run(saved: SavedRun) -> Trained:
+    """A trained run, and what it says of the test images."""
     saved.split("test")
     return _trained(saved.config, saved.dataset, saved.task, saved.state, saved.output)
 

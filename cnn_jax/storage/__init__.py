@@ -16,6 +16,7 @@ from cnn_jax.storage._sums import remove as remove
 from cnn_jax.storage._writing import PART as PART
 from cnn_jax.storage._writing import WriteError as WriteError
 from cnn_jax.storage._writing import append as append
+from cnn_jax.storage._writing import check_writable as check_writable
 from cnn_jax.storage._writing import is_part as is_part
 from cnn_jax.storage._writing import make_folder as make_folder
 from cnn_jax.storage._writing import remove_parts as remove_parts
@@ -28,6 +29,7 @@ __all__ = [
     "DamagedError",
     "WriteError",
     "append",
+    "check_writable",
     "holder",
     "is_part",
     "is_recorded",

@@ -55,7 +55,7 @@ def write(
             return
         path = Path(os.path.realpath(path))
         _make_folder(path.parent)
-        part = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}{PART}")
+        part = _part_of(path)
         try:
             with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), "wb") as f:
                 _fill(f, content)
@@ -69,6 +69,26 @@ def write(
             with contextlib.suppress(OSError):
                 os.unlink(part)
             raise
+
+
+def check_writable(path: Path) -> None:
+    """Refuses what `write` could not write to, or only into a new folder; nothing is left there.
+
+    Raises:
+        WriteError: saying why.
+    """
+    with _said(path):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if _is_special(path):
+            if not os.access(path, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            return
+        part = _part_of(Path(os.path.realpath(path)))
+        if not part.parent.is_dir():
+            raise WriteError(path, f"there is no folder {path.parent}")
+        os.close(os.open(part, os.O_WRONLY | os.O_CREAT, 0o666))
+        os.unlink(part)
 
 
 def append(path: Path, text: str) -> None:
@@ -135,6 +155,11 @@ def remove_parts(files: Iterable[Path], seconds: float = 0.0) -> None:
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 os.unlink(path)
+
+
+def _part_of(path: Path) -> Path:
+    """Under what name a file is filled."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}{PART}")
 
 
 def _fill(file: BinaryIO, content: Content) -> None:

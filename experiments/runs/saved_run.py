@@ -62,8 +62,6 @@ def write_page(path: Path, page: str | bytes) -> None:
     Raises:
         UsageError: if it cannot be written there.
     """
-    if not path.absolute().parent.is_dir():
-        raise UsageError(f"cannot write {path}: there is no folder {path.parent}")
     inside = bool(FLAGS.run) and path.resolve().parent == Path(FLAGS.run).resolve()
     try:
         storage.write(path, with_way_back(page) if inside and isinstance(page, str) else page)

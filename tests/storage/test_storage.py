@@ -155,6 +155,27 @@ def test_half_a_line_is_taken_back(tmp_path: Path):
     assert file.read_text() == "one\n"
 
 
+def test_what_cannot_be_written_is_known_before(tmp_path: Path):
+    storage.check_writable(tmp_path / "file")
+    storage.write(tmp_path / "file", b"content")
+    storage.check_writable(tmp_path / "file")
+    storage.check_writable(Path(os.devnull))
+    bad = {
+        tmp_path: "Is a directory",
+        tmp_path / "no" / "file": f"there is no folder {tmp_path / 'no'}",
+        tmp_path / "file" / "file": f"there is no folder {tmp_path / 'file'}",
+        tmp_path / ("x" * 300): "File name too long",
+    }
+    for path, why in bad.items():
+        with pytest.raises(WriteError, match=f"cannot write {path}: {why}"):
+            storage.check_writable(path)
+    for number in (1, 2):
+        with disk(number, errno.EACCES), pytest.raises(WriteError, match="Permission denied"):
+            storage.check_writable(tmp_path / "other")
+            storage.write(tmp_path / "other", b"")
+    assert names(tmp_path) == ["file"] and (tmp_path / "file").read_bytes() == b"content"
+
+
 def test_what_is_no_file_is_written_to_and_not_replaced(tmp_path: Path):
     storage.write(Path(os.devnull), b"content")
     assert Path(os.devnull).is_char_device()
