@@ -13,17 +13,22 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Int, UInt64
+from jaxtyping import Int, PyTree, UInt64
 
 from cnn_jax import data, display, storage
+from cnn_jax.analysis.explain import TrainedNetwork, trained_network
 from cnn_jax.analysis.pictures import Style, learn_style
 from cnn_jax.errors import UsageError
+from cnn_jax.models import Architecture, build_abstract
+from cnn_jax.ops import LOSS_OUTPUT
 from cnn_jax.studies.run_directory import RunDirectory
 from cnn_jax.training import Task
+from cnn_jax.training.task import normalize
 
 DATA_FILE = "data.json"
 EXAMPLES_FILE = "examples.npz"
@@ -85,6 +90,16 @@ class DataRecord:
                 found.update(self.splits[name].hashes.tobytes())
                 found.update(np.ascontiguousarray(self.splits[name].labels).tobytes())
         return found.hexdigest()
+
+    def output(self, loss: str) -> str:
+        """The name of the output activation that a loss goes with."""
+        return "sigmoid" if self.task.multi_label else LOSS_OUTPUT[loss]
+
+    def network(self, architecture: Architecture, weights: PyTree) -> TrainedNetwork:
+        """What pictures of a network trained on these data are drawn from."""
+        task = self.task
+        model = build_abstract(architecture, task.image_shape, task.num_classes)
+        return trained_network(model, weights, partial(normalize, task), self.style)
 
 
 def describe(

@@ -6,7 +6,7 @@ import math
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,11 @@ from jaxtyping import Array, Float
 from cnn_jax import compilation, data, storage, training
 from cnn_jax.analysis import live
 from cnn_jax.analysis.evaluate import choose_thresholds
-from cnn_jax.analysis.explain import TrainedNetwork, trained_network
+from cnn_jax.analysis.explain import TrainedNetwork
 from cnn_jax.analysis.likeness import Likeness
 from cnn_jax.errors import FIELD, FieldError, UsageError
 from cnn_jax.extend import kept_files, load_file
-from cnn_jax.models import build_abstract
-from cnn_jax.ops import CALIBRATED, LOSS_OUTPUT, OUTPUT_ACTIVATIONS
+from cnn_jax.ops import CALIBRATED, OUTPUT_ACTIVATIONS
 from cnn_jax.studies import choices as of_run
 from cnn_jax.studies import data_record
 from cnn_jax.studies.data_record import DataRecord
@@ -41,7 +40,6 @@ from cnn_jax.studies.run_directory import (
 )
 from cnn_jax.studies.sweep_directory import check_no_sweep
 from cnn_jax.training import checkpoints
-from cnn_jax.training.task import normalize
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +86,7 @@ class SavedRun:
     @property
     def output(self) -> str:
         """The name of the output activation that its loss goes with."""
-        return "sigmoid" if self.task.multi_label else LOSS_OUTPUT[self.config.loss]
+        return self.record.output(self.config.loss)
 
     @property
     def calibrated(self) -> bool:
@@ -158,11 +156,7 @@ class SavedRun:
     @property
     def network(self) -> TrainedNetwork:
         """What pictures of the trained network are drawn from, with the weights that predict."""
-        task = self.task
-        model = build_abstract(self.config.architecture, task.image_shape, task.num_classes)
-        return trained_network(
-            model, self.state.weights, partial(normalize, task), self.record.style
-        )
+        return self.record.network(self.config.architecture, self.state.weights)
 
     @cached_property
     def temperature(self) -> float:

@@ -1,7 +1,7 @@
 """Tests a trained run once, and says what came of it."""
 
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -12,16 +12,14 @@ from jaxtyping import Bool, Float
 from cnn_jax import compilation, training
 from cnn_jax.analysis import live, report
 from cnn_jax.analysis.evaluate import EVEN, Evaluation, calibrate, evaluate, labels_json
-from cnn_jax.analysis.explain import TrainedNetwork, trained_network
+from cnn_jax.analysis.explain import TrainedNetwork
 from cnn_jax.analysis.likeness import Likeness, learn_likeness
-from cnn_jax.models import build_abstract
-from cnn_jax.ops import CALIBRATED, LOSS_OUTPUT, OUTPUT_ACTIVATIONS, correct, label_correct
+from cnn_jax.ops import CALIBRATED, OUTPUT_ACTIVATIONS, correct, label_correct
 from cnn_jax.studies.lone_run._training import LoneRun
 from cnn_jax.studies.planning import CellPlan, Placed
 from cnn_jax.studies.run_directory import HELD_OUT_FILE, LIKENESS_FILE, RESULT_FILE, RunDirectory
 from cnn_jax.training.grid import Trial
 from cnn_jax.training.processes import fetch
-from cnn_jax.training.task import normalize
 
 # Which test images are answered right, in the order of the record of the data.
 ANSWERS_FILE = "answers.npz"
@@ -60,8 +58,7 @@ class Tested:
     @property
     def output(self) -> str:
         """The output activation that its loss goes with."""
-        dataset, config = self.lone.loaded.dataset, self.lone.cell.config
-        return "sigmoid" if dataset.multi_label else LOSS_OUTPUT[config.loss]
+        return self.lone.loaded.record.output(self.lone.cell.config.loss)
 
     @property
     def train_seconds(self) -> float:
@@ -71,12 +68,8 @@ class Tested:
     @property
     def network(self) -> TrainedNetwork:
         """What pictures of the trained network are drawn from."""
-        loaded, config = self.lone.loaded, self.lone.cell.config
-        task = loaded.task
-        model = build_abstract(config.architecture, task.image_shape, task.num_classes)
-        return trained_network(
-            model, self.state.weights, partial(normalize, task), loaded.record.style
-        )
+        architecture = self.lone.cell.config.architecture
+        return self.lone.loaded.record.network(architecture, self.state.weights)
 
     def to_json(self) -> dict[str, Any]:
         """What has come of it, as result.json has it."""
@@ -195,14 +188,14 @@ class Tested:
 def read_test_split(run: LoneRun, placed: Placed) -> Tested:
     """Reads the test split, once; all processes together."""
     lone = run.lone
-    config, dataset = lone.cell.config, lone.loaded.dataset
+    dataset = lone.loaded.dataset
     state = run.kept
     predict = compilation.jit(lone.run.predict)
 
     def logits_of(examples: training.Examples) -> np.ndarray:
         return np.asarray(fetch(predict(state, examples.images))[: len(examples)])
 
-    output = "sigmoid" if dataset.multi_label else LOSS_OUTPUT[config.loss]
+    output = lone.loaded.record.output(lone.cell.config.loss)
     logits = logits_of(placed.test)
     hparams = {name: jnp.float32(value) for name, value in run.trial.hparams.items()}
     scores = lone.run.score(jnp.asarray(logits), jnp.asarray(dataset.test.labels), hparams)
