@@ -1,15 +1,22 @@
 """How kernels begin: draws that keep the size of what passes through, by the activation's gain."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
+from types import MappingProxyType
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jaxtyping import Array, Float
 
-from cnn_jax.ops import ACTIVATIONS, PARAMETRIC_ACTIVATIONS
+from cnn_jax.ops import ACTIVATIONS, PARAMETRIC_ACTIVATIONS, Number
+from cnn_jax.ops.hyperparameters import declared
 
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(200)
+# The numbers of the network that is being built.
+_NUMBERS: ContextVar[Mapping[str, Number]] = ContextVar("numbers", default=MappingProxyType({}))
 
 
 def gain(activation: str) -> float:
@@ -20,25 +27,76 @@ def gain(activation: str) -> float:
     (He et al. 2015), 1 for the identity, 1.6 for tanh.
 
     Args:
-        activation: a key of `ACTIVATIONS` or `PARAMETRIC_ACTIVATIONS`, with its initial slope.
+        activation: a key of `ACTIVATIONS` or `PARAMETRIC_ACTIVATIONS`, with its initial slope; its
+            hyperparameters are their defaults.
     """
     with jax.ensure_compile_time_eval():
-        z = jnp.asarray(_NODES, jnp.float32)
-        if activation in PARAMETRIC_ACTIVATIONS:
-            found = PARAMETRIC_ACTIVATIONS[activation]
-            values = found.function(z, jnp.float32(found.initial))
-        else:
-            values = ACTIVATIONS[activation](z)
-        squares = np.asarray(values, float) ** 2
+        squares = np.asarray(_values(activation, {}), float) ** 2
     return float((squares @ _WEIGHTS / _WEIGHTS.sum()) ** -0.5)
 
 
+def relative_gain(activation: str, numbers: Mapping[str, Number]) -> Float[Array, ""]:
+    """The gain of an activation with these hyperparameters, as a multiple of `gain`.
+
+    Args:
+        activation: as in `gain`.
+        numbers: by name, perhaps traced; the activation's defaults are those of the others.
+
+    Returns:
+        Exactly 1 where all of them are the defaults.
+    """
+    defaults = {
+        name: jnp.float32(item.default) for name, item in declared(_function(activation)).items()
+    }
+    given = {name: jnp.float32(numbers.get(name, value)) for name, value in defaults.items()}
+    before, now = (
+        jnp.square(_values(activation, each)) @ jnp.asarray(_WEIGHTS, jnp.float32)
+        for each in (defaults, given)
+    )
+    same = jnp.stack([given[name] == defaults[name] for name in defaults]).all()
+    return jnp.where(same, 1, jnp.sqrt(before / now))
+
+
+@contextlib.contextmanager
+def numbers_of_network(numbers: Mapping[str, Number]) -> Iterator[None]:
+    """Inside, kernels begin by the gain of an activation with these hyperparameters."""
+    token = _NUMBERS.set(numbers)
+    try:
+        yield
+    finally:
+        _NUMBERS.reset(token)
+
+
+def _function(activation: str) -> Callable[..., Array]:
+    found = PARAMETRIC_ACTIVATIONS.get(activation)
+    return ACTIVATIONS[activation] if found is None else found.function
+
+
+def _values(activation: str, numbers: Mapping[str, Array]) -> Float[Array, " nodes"]:
+    """Of an activation, at the nodes of the integral."""
+    z = jnp.asarray(_NODES, jnp.float32)
+    found = PARAMETRIC_ACTIVATIONS.get(activation)
+    learned = () if found is None else (jnp.float32(found.initial),)
+    return _function(activation)(z, *learned, **numbers)
+
+
+def _by_gain(make: Callable[[float], nnx.Initializer], activation: str) -> nnx.Initializer:
+    """Begins by the gain of an activation, with the numbers of the network that is being built."""
+    draw, numbers = make(gain(activation)), _NUMBERS.get()
+    if not declared(_function(activation)).keys() & numbers:
+        return draw
+    # What draws is linear in the gain.
+    return lambda *shaped: draw(*shaped) * relative_gain(activation, numbers)
+
+
+def _auto(gain: float) -> nnx.Initializer:
+    return nnx.initializers.variance_scaling(gain**2, "fan_in", "truncated_normal")
+
+
 INITIALIZATIONS: dict[str, Callable[[str], nnx.Initializer]] = {
-    "auto": lambda activation: nnx.initializers.variance_scaling(
-        gain(activation) ** 2, "fan_in", "truncated_normal"
-    ),
+    "auto": lambda activation: _by_gain(_auto, activation),
     "glorot": lambda activation: nnx.initializers.glorot_normal(),
     "he": lambda activation: nnx.initializers.he_normal(),
     "lecun": lambda activation: nnx.initializers.lecun_normal(),
-    "orthogonal": lambda activation: nnx.initializers.orthogonal(gain(activation)),
+    "orthogonal": lambda activation: _by_gain(nnx.initializers.orthogonal, activation),
 }

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from cnn_jax.errors import UsageError
 from cnn_jax.models.airnet import airnet, whiten
 from cnn_jax.models.architecture import MODELS, Architecture, ImageShape, Model
+from cnn_jax.models.initialization import numbers_of_network
 from cnn_jax.models.layers import EVALUATION, Mode, Sequential, Tap, set_hyperparameters
 from cnn_jax.models.outside import Outside
 from cnn_jax.models.plain import cnn, lenet5, vgg
@@ -81,18 +82,21 @@ def build(
         image_shape: height, width and channels.
         num_classes: number of logits.
         key: of the initial parameters.
-        hyperparameters: by name; those that functions of its layers read are kept in it.
+        hyperparameters: by name, perhaps traced; those that functions of its layers read are kept
+            in it, and kernels begin by the gain of an activation with its own.
 
     Raises:
         UsageError: if the images are too small for it.
     """
     model, rngs = MODELS[architecture.model], nnx.Rngs(key)
+    hyperparameters = hyperparameters or {}
     if model.whole:
         numbers = dict(model.numbers) | dict(architecture.numbers)
         network = Classifier(model.build(image_shape, num_classes, rngs, **numbers))
     else:
-        network = Classifier(model.build(architecture, image_shape, num_classes, rngs))
-    set_hyperparameters(network, hyperparameters or {})
+        with numbers_of_network(hyperparameters):
+            network = Classifier(model.build(architecture, image_shape, num_classes, rngs))
+    set_hyperparameters(network, hyperparameters)
     return network
 
 

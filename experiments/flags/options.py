@@ -140,8 +140,8 @@ _FIELDS = {
     "convolution": "How convolutions are computed: by platform, as matrix products, or as XLA's "
     "convolution.",
     "init": "How kernels begin that an activation follows: he, lecun and glorot by their inputs, "
-    "orthogonal and auto by the activation's gain too, so that every activation keeps the size of "
-    "what passes through.",
+    "orthogonal and auto by the gain of the activation with its numbers too, so that every "
+    "activation keeps the size of what passes through.",
     "tta": "Test-time augmentation: the views of an image whose scores are averaged.",
     "loss": f"What training minimizes; if not given, {MULTI_LABEL_LOSS} where images have several "
     "labels.",

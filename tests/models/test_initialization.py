@@ -7,9 +7,10 @@ import pytest
 from flax import nnx
 from scipy import integrate, stats
 
+import cnn_jax
 from cnn_jax.errors import FieldError
 from cnn_jax.models import Architecture, build
-from cnn_jax.models.initialization import INITIALIZATIONS, gain
+from cnn_jax.models.initialization import INITIALIZATIONS, gain, relative_gain
 from cnn_jax.ops import ACTIVATIONS, PARAMETRIC_ACTIVATIONS
 
 
@@ -69,3 +70,64 @@ def test_gains_are_found_inside_of_a_compiled_program():
     found = jax.jit(lambda key: INITIALIZATIONS["auto"]("mish")(key, (8, 8)))(jax.random.key(0))
     plain = INITIALIZATIONS["auto"]("mish")(jax.random.key(0), (8, 8))
     np.testing.assert_allclose(found, plain, rtol=1e-5)
+
+
+@pytest.fixture
+def leaky(no_extensions) -> str:
+    """An activation with a number; and the same without, at the default of the number."""
+
+    def leak(x, *, negative=0.1):
+        return jnp.where(x > 0, x, negative * x)
+
+    def fixed(x):
+        return leak(x)
+
+    def learned(x, slope, *, scale=1.0):
+        return scale * jnp.where(x > 0, x, slope * x)
+
+    cnn_jax.activation(leak)
+    cnn_jax.activation(fixed)
+    cnn_jax.activation(learned, initial=0.25)
+    return "leak"
+
+
+def kernels(activation: str, init: str, numbers: dict) -> list[np.ndarray]:
+    """Of a network built in a compiled program, to which its numbers are traced."""
+    architecture = Architecture("cnn", activation, filters=(8,), hidden=(16,), init=init)
+
+    @jax.jit
+    def build_from(numbers: dict):
+        return nnx.state(build(architecture, (8, 8, 1), 3, jax.random.key(0), numbers), nnx.Param)
+
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(build_from(numbers)) if leaf.ndim > 1]
+
+
+@pytest.mark.parametrize("init", ["auto", "orthogonal"])
+def test_the_numbers_of_an_activation_are_in_its_gain(leaky: str, init: str):
+    np.testing.assert_allclose(relative_gain(leaky, {"negative": 1.0}) * gain(leaky), 1, rtol=1e-3)
+    scaled = relative_gain("learned", {"scale": 4.0, "negative": 3.0})
+    np.testing.assert_allclose(scaled, 1 / 4, rtol=1e-5)
+    default, other = (kernels(leaky, init, {"negative": number}) for number in (0.1, 1.0))
+    for before, after in zip(default[:-1], other[:-1], strict=True):
+        np.testing.assert_allclose(after * gain(leaky), before, rtol=1e-3)
+    # No activation follows the output.
+    np.testing.assert_array_equal(default[-1], other[-1])
+    default, other = (kernels(leaky, "he", {"negative": number}) for number in (0.1, 1.0))
+    for before, after in zip(default, other, strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+@pytest.mark.parametrize("init", ["auto", "orthogonal"])
+def test_with_the_default_numbers_kernels_are_the_same_bytes(leaky: str, init: str):
+    given, none, fixed = (
+        kernels(leaky, init, {"negative": 0.1, "weight_decay": 0.0}),
+        kernels(leaky, init, {}),
+        kernels("fixed", init, {}),
+    )
+    for one, two, three in zip(given, none, fixed, strict=True):
+        assert one.tobytes() == two.tobytes() == three.tobytes()
+
+
+def test_trials_with_numbers_of_their_own_begin_by_their_own_gains(leaky: str):
+    found = jax.vmap(lambda n: relative_gain(leaky, {"negative": n}))(jnp.float32([0.1, 0.5, 1.0]))
+    assert found[0] == 1 > found[1] > found[2]
