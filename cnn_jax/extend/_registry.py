@@ -1,7 +1,7 @@
 """What was registered from outside, and what a name and its numbers may be."""
 
 import re
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, NamedTuple
 
@@ -62,7 +62,7 @@ def register(
     kind: str,
     function: Callable[..., Any],
     name: str | None,
-    tables: dict[int, tuple[MutableMapping[str, Any], Any]],
+    tables: Sequence[tuple[Any, Any]],
     taken: Callable[[str], bool],
     check: Callable[[], None],
     static_numbers: bool = False,
@@ -94,11 +94,11 @@ def register(
         raise ExtensionError(f"{_label(kind, name, file)}: {error}") from error.__cause__
     if before is not None:
         before.remove()
-    for table, item in tables.values():
+    for table, item in tables:
         table[name] = item
 
     def remove() -> None:
-        for table, _ in tables.values():
+        for table, _ in tables:
             table.pop(name, None)
         EXTENSIONS.pop((kind, name), None)
         skeleton.cache_clear()
