@@ -31,14 +31,15 @@ page is not public. `python tests/test_api.py` writes it from the rooms' `__all_
 
 
 def rooms() -> list[ModuleType]:
-    """The packages that have public names."""
+    """The packages that have public names; one whose own begins with _ is its room's."""
     found = []
     for name in cnn_jax.__all__:
         room = getattr(cnn_jax, name)
         if not inspect.ismodule(room):
             continue
         below = pkgutil.iter_modules(getattr(room, "__path__", ()), f"{room.__name__}.")
-        found += [room, *(importlib.import_module(module.name) for module in below if module.ispkg)]
+        names = [module.name for module in below if module.ispkg and "._" not in module.name]
+        found += [room, *map(importlib.import_module, names)]
     return [room for room in found if public(room)]
 
 
