@@ -159,14 +159,17 @@ def _run(path: Path, file: ExtensionFile) -> None:
     except ExtensionError:
         raise
     except SyntaxError as error:
-        raise UsageError(f"{path}, line {error.lineno}: {error.msg}") from error
+        raise UsageError(f"{_at(path, error.lineno)}: {error.msg}") from error
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
     # A file may end with sys.exit().
     except (Exception, SystemExit) as error:
-        line = _line(path, error)
-        where = f", line {line}" if line else ""
-        raise UsageError(f"{path}{where}: {type(error).__name__}: {error}") from error
+        where = _at(path, _line(path, error))
+        raise UsageError(f"{where}: {type(error).__name__}: {error}") from error
+
+
+def _at(path: Path, line: int | None) -> str:
+    return f"{path}, line {line}" if line else str(path)
 
 
 def _line(path: Path, error: BaseException) -> int | None:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from cnn_jax.errors import UsageError
 from cnn_jax.models import MODELS, Architecture
-from cnn_jax.ops.hyperparameters import is_number, keyword_arguments
+from cnn_jax.ops.hyperparameters import declared, is_number, keyword_arguments
 from cnn_jax.training import Config, known_hyperparameters
 from cnn_jax.training.step import skeleton
 
@@ -19,6 +19,7 @@ _CHOICES = frozenset(
     | {"dataset", "data_dir", "download", "image_size", "train_examples", "validation_fraction"}
     | {"split_seed", "seed", "workdir", "resume", "extend", "run", "resize", "on_error", "labels"}
     | {"class_pattern", "init_seed", "init_from", "keep_epoch", "patience"}
+    | {"learning_rate", "dropout_rate"}
 )
 
 
@@ -139,6 +140,18 @@ def _check_numbers(function: Callable[..., Any], static: bool) -> None:
         found = keyword_arguments(function)
     except (TypeError, ValueError, NameError) as error:
         raise ExtensionError(f"its arguments cannot be read: {error}") from error
+    for name, item in declared(function).items():
+        try:
+            possible = item.default in item.interval
+        except (ValueError, IndexError) as error:
+            text = item.interval.text
+            raise ExtensionError(
+                f"the interval {text!r} of its number {name} is none; write it as '[0, 1)'"
+            ) from error
+        if not possible:
+            raise ExtensionError(
+                f"its number {name}={item.default:g} is by default not {item.interval}"
+            )
     shaping = {name for model in MODELS.values() for name, _ in model.numbers}
     for name in found:
         if name in _CHOICES or name in (known_hyperparameters() if static else shaping):

@@ -13,7 +13,7 @@ from cnn_jax.models.airnet import airnet, whiten
 from cnn_jax.models.architecture import MODELS, Architecture, ImageShape, Model
 from cnn_jax.models.initialization import numbers_of_network
 from cnn_jax.models.layers import EVALUATION, Mode, Sequential, Tap, set_hyperparameters
-from cnn_jax.models.outside import Outside
+from cnn_jax.models.outside import Outside, split_variables
 from cnn_jax.models.plain import cnn, lenet5, vgg
 from cnn_jax.models.residual import resnet, resnet18, wide_resnet
 from cnn_jax.ops import Number
@@ -116,6 +116,8 @@ def check_logits(architecture: Architecture, image_shape: ImageShape, num_classe
     network = build_abstract(architecture, image_shape, num_classes)
     if not MODELS[architecture.model].outside:
         return
+    if not jax.tree.leaves(split_variables(network)[0]):
+        raise UsageError(f"network {architecture.model} has no nnx.Param, so nothing to train")
     images = jax.ShapeDtypeStruct((2, *image_shape), jnp.float32)
     modes = (EVALUATION, Mode(train=True, dropout_key=jax.random.key(0)))
     for mode in modes:
@@ -133,6 +135,11 @@ def check_logits(architecture: Architecture, image_shape: ImageShape, num_classe
                 f"network {architecture.model} returns "
                 + (f"shape {shape}" if shape is not None else type(found).__name__)
                 + f" for 2 images, expected logits of shape {(2, num_classes)}"
+            )
+        if not jnp.issubdtype(found.dtype, jnp.floating):
+            raise UsageError(
+                f"network {architecture.model} returns {found.dtype}, expected logits of "
+                "floating-point numbers"
             )
 
 

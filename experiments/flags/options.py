@@ -196,23 +196,32 @@ def refresh() -> None:
         assert isinstance(parser, flags.EnumParser)
         parser.enum_values = sorted(known)
     for name, item in known_hyperparameters().items():
-        if name not in FLAGS:
+        if _is_new(name):
             meaning = f"Hyperparameter in {item.interval.text}: {item.help or 'from outside'}."
             flags.DEFINE_float(name, None, meaning)
             _share(name)
     for model, entry in MODELS.items():
         for name, default in entry.numbers:
-            if name not in FLAGS:
+            if _is_new(name):
                 meaning = f"{model}: a number of this network, {default} if not given."
                 define = flags.DEFINE_integer if isinstance(default, int) else flags.DEFINE_float
                 define(name, None, meaning)
                 _share(name)
 
 
+def _is_new(name: str) -> bool:
+    """Whether a number has no flag yet.
+
+    Raises:
+        UsageError: if its flag would be that of something else.
+    """
+    if name in FLAGS and FLAGS.find_module_defining_flag(name) != __name__:
+        raise UsageError(f"the number {name} has the name of another flag; rename it")
+    return name not in FLAGS
+
+
 def _share(name: str) -> None:
     """Gives a new flag to every program that has the options of a run."""
-    if FLAGS.find_module_defining_flag(name) != __name__:
-        raise UsageError(f"the number {name} has the name of another flag; rename it")
     for module, keys in list(FLAGS.key_flags_by_module_dict().items()):
         if FLAGS["learning_rate"] in keys and module != __name__:
             FLAGS.register_key_flag_for_module(module, FLAGS[name])

@@ -221,5 +221,9 @@ def test_help_and_errors_know_what_was_added(program, tmp_path: Path, digits: Pa
     refused(
         program(f"--extend={tmp_path / 'bad.py'}"), "bad.py: activation s: its result has shape"
     )
+    (tmp_path / "flag.py").write_text(
+        "import cnn_jax\n@cnn_jax.activation\ndef s(x, *, plan=1.0):\n    return plan * x\n"
+    )
+    refused(program(f"--extend={tmp_path / 'flag.py'}"), "the number plan has the name of another")
     # Without the file its names are gone.
     assert "my_wave" not in program("--help").out

@@ -77,6 +77,7 @@ def test_a_kept_file_is_not_another_one_in_use(write):
 BAD = {
     "no file": (None, "there is no file"),
     "syntax": ("def f(:\n", "line 1: "),
+    "a null byte": ("x = 1\0\n", "ideas.py: source code string cannot contain null bytes"),
     "an error": ("import cnn_jax\n\n1 / 0\n", "line 3: ZeroDivisionError: division by zero"),
     "an import": ("import not_there_at_all\n", "line 1: ModuleNotFoundError: No module named"),
     "nothing": ("x = 1\n", "registers nothing; put @cnn_jax.activation"),

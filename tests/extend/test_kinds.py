@@ -1,5 +1,7 @@
 """What is registered from outside, and the one line that refuses what cannot work."""
 
+from typing import Annotated
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +23,7 @@ from cnn_jax.models import (
     count_parameters,
     split_variables,
 )
-from cnn_jax.ops import ACTIVATIONS, CALIBRATED, LOSSES, PER_LABEL, OneOf
+from cnn_jax.ops import ACTIVATIONS, CALIBRATED, LOSSES, PER_LABEL, Interval, OneOf
 from cnn_jax.training import Config, Task, hyperparameters, known_hyperparameters, make_run
 
 TASK = Task((8, 8, 1), 3, (0.5,), (0.25,))
@@ -86,6 +88,14 @@ def test_a_number_is_kept_in_the_network():
     )
 
 
+def far(x, *, k: Annotated[float, Interval("[0, 1]")] = 3.0):
+    return k * x
+
+
+def unread(x, *, k: Annotated[float, Interval("0..1")] = 0.5):
+    return k * x
+
+
 def softly(logits, targets):
     return -jnp.take_along_axis(jax.nn.log_softmax(logits), targets[:, None], 1)[:, 0]
 
@@ -118,6 +128,9 @@ BAD = {
     "the name of a choice": (
         cnn_jax.activation, lambda x, *, epochs=3: x, "its number epochs has the name of another"
     ),
+    "a default out of range": (cnn_jax.activation, far, "k=3 is by default not a number in [0, 1]"),
+    "no interval": (cnn_jax.activation, unread, "the interval '0..1' of its number k is none"),
+    "an infinite default": (cnn_jax.activation, lambda x, *, k=np.inf: x, "k=inf is by default"),
     "a mean loss": (cnn_jax.loss, lambda z, y: jnp.mean(softly(z, y)), "expected (5,)"),
     "an unlabeled loss": (
         lambda f, name: cnn_jax.loss(f, name=name, per_label=True), softly, "Error"
@@ -130,6 +143,9 @@ BAD = {
     "no transformation": (cnn_jax.optimizer, lambda rate: rate, "expected an optax.Gradient"),
     "a value asked for": (
         cnn_jax.optimizer, lambda r: optax.sgd(r, momentum=0.9 if r > 0 else None), "be traced"
+    ),
+    "a rate below 0": (
+        lambda f, name: cnn_jax.optimizer(f, name=name, learning_rate=-1.0), optax.sgd, "positive"
     ),
     "a changing state": (cnn_jax.optimizer, changing_state, "changes the structure of its state"),
     "a smaller image": (cnn_jax.augmentation, lambda key, image: image[1:], "the image has shape"),
@@ -257,7 +273,7 @@ def test_layers_that_are_stacked_drop_apart():
     assert keys and all(len(np.unique(jax.random.key_data(key), axis=0)) == 3 for key in keys)
 
 
-@pytest.mark.parametrize("name", ["patience", "init_seed", "labels", "resize"])
+@pytest.mark.parametrize("name", ["patience", "init_seed", "labels", "learning_rate"])
 def test_a_number_is_called_as_no_choice_is(name: str):
     namespace: dict = {}
     exec(f"def mine(x, *, {name}=1.0):\n    return x * {name}", namespace)
@@ -306,12 +322,23 @@ def test_layers_by_name_are_a_network_too():
     ]  # fmt: skip
 
 
+class Rounded(nnx.Module):
+    def __init__(self, classes, rngs):
+        self.out = nnx.Linear(64, classes, rngs=rngs)
+
+    def __call__(self, images):
+        return jnp.int32(self.out(images.reshape(len(images), -1)))
+
+
 @pytest.mark.parametrize(
     "build_it, message",
     [
         (lambda s, c, r: Module(c + 1, r), "returns shape (2, 4) for 2 images, expected logits"),
         (lambda s, c, r: 3, "returns int, expected an nnx.Module"),
         (lambda s, c, r: nnx.Linear(9, c, rngs=r), "cannot be called on images of 8x8x1"),
+        (lambda s, c, r: nnx.Dropout(0.5), "has no nnx.Param, so nothing to train"),
+        (lambda s, c, r: Rounded(c, r), "returns int32, expected logits of floating-point"),
+        (lambda architecture, s, c, r: {1: Rounded(c, r)}, "has a layer 1, expected a name"),
         (lambda s, c, r: 1 / 0, "cannot be built for images of 8x8x1: ZeroDivisionError"),
     ],
 )

@@ -159,6 +159,11 @@ def network(function: Callable[..., Any], *, name: str | None = None) -> None:
             ) from error
         if layered and not isinstance(made, dict):
             raise UsageError(f"network {named} returns {type(made).__name__}, expected layers")
+        for key in made if isinstance(made, dict) else ():
+            if not (isinstance(key, str) and key.isidentifier()):
+                raise UsageError(
+                    f"network {named} has a layer {key!r}, expected a name: letters, digits and _"
+                )
         if not isinstance(made, dict | nnx.Module):
             raise UsageError(
                 f"network {named} returns {type(made).__name__}, expected an nnx.Module"

@@ -109,9 +109,15 @@ def optimizer(
         learning_rate: the peak where none is chosen; the default of the function's first argument
             if not given, or else 0.001.
     """
+    peak = learning_rate
+    if peak is None:
+        first = next(iter(inspect.signature(function).parameters.values()), None)
+        peak = first.default if first is not None and is_number(first.default) else 1e-3
 
     def check() -> None:
         require_positional(function, 1, "(learning_rate)")
+        if not 0 < peak < float("inf"):
+            raise ExtensionError(f"its learning_rate must be positive, got {peak:g}")
         params = {"kernel": jnp.ones((3, 3, 2, 4)), "dense": jnp.ones((4, 3)), "bias": jnp.ones(3)}
         params = jax.tree.map(lambda leaf: leaf * 0.3, params)
 
@@ -136,11 +142,7 @@ def optimizer(
             before = after
         require_finite("the parameters after an update", params)
 
-    rate = learning_rate
-    if rate is None:
-        first = next(iter(inspect.signature(function).parameters.values()), None)
-        rate = first.default if first is not None and is_number(first.default) else 1e-3
-    item = Optimizer(function, float(rate))
+    item = Optimizer(function, float(peak))
     register("optimizer", function, name, [(OPTIMIZERS, item)], OPTIMIZERS.__contains__, check)
 
 
