@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from cnn_jax.errors import FIELD, FieldError
+from cnn_jax.errors import FIELD, FieldError, UsageError
 from cnn_jax.models import Architecture, build_abstract, check_logits, split_variables
 from cnn_jax.ops import LOSSES, augment
 from cnn_jax.training.config import Config
@@ -26,17 +26,22 @@ def check(config: Config, task: Task, devices: int, start: Weights | None) -> No
         start: the weights of another run that it starts from, or None.
 
     Raises:
-        UsageError: if the images are too small for the network, have no colors for an augmentation
-            that needs them, or have several labels where the loss chooses one class.
+        UsageError: if JAX computes in 64 bits, the images are too small for the network, have no
+            colors for an augmentation that needs them, or have several labels where the loss
+            chooses one class.
         FieldError: naming the field that asks for what cannot be.
     """
+    if jax.config.read("jax_enable_x64"):
+        raise UsageError(
+            "training computes in 32 bits, and JAX is set to 64: unset JAX_ENABLE_X64, or "
+            "jax_enable_x64 of jax.config"
+        )
     _check_channels(config, task)
     _check_resolutions(config, task)
     check_divides(config, devices)
     check_logits(config.architecture, task.image_shape, task.num_classes)
-    labeling(config.loss, task.multi_label)
+    _check_loss(config, task)
     _check_balance(config, task.multi_label)
-    _check_soft_targets(config, task)
     _check_layers(config, task, start)
 
 
@@ -93,13 +98,24 @@ def _check_balance(config: Config, multi_label: bool) -> None:
             )
 
 
-def _check_soft_targets(config: Config, task: Task) -> None:
-    """Refuses a loss that has none where examples are mixed."""
+def _check_loss(config: Config, task: Task) -> None:
+    """Refuses a loss that is none of so many classes, or of soft targets where there are any."""
+    loss, labels = LOSSES[config.loss], labeling(config.loss, task.multi_label)
+    rows = jax.ShapeDtypeStruct((2, task.num_classes), jnp.float32)
+    kept = jax.ShapeDtypeStruct((2,), jnp.int32)
+    if task.multi_label:
+        kept = jax.ShapeDtypeStruct(rows.shape, jnp.uint8)
+    try:
+        jax.eval_shape(lambda logits, kept: loss(logits, labels.targets(kept)), rows, kept)
+    except Exception as error:
+        raise FieldError(
+            f"{FIELD.loss}={config.loss} cannot be computed of {task.num_classes} classes: "
+            f"{' '.join(str(error).split())}"
+        ) from error
     if not augment.needs_soft_targets(config.augment):
         return
-    rows = jax.ShapeDtypeStruct((2, task.num_classes), jnp.float32)
     try:
-        jax.eval_shape(LOSSES[config.loss], rows, rows)
+        jax.eval_shape(loss, rows, rows)
     except Exception as error:
         raise FieldError(
             f"{FIELD.augment} mixes examples, but {FIELD.loss}={config.loss} takes no soft "

@@ -61,7 +61,6 @@ def environment(command: str) -> dict[str, str]:
         "compiler options": options or "those of XLA",
         "C++ compiler": native.compiler() or "none",
         "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
-        "64 bits": "yes" if jax.config.read("jax_enable_x64") else "no",
         "devices": f"{len(devices)} x {devices[0].device_kind} ({devices[0].platform})"
         + (f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""),
         "command": command,
