@@ -21,7 +21,6 @@ from typing import Annotated, Any, get_origin
 from cnn_jax.extend._files import ExtensionFile, adopt
 from cnn_jax.extend._registry import Extension, ExtensionError, rehearsing
 
-_FILE = "from_python.py"
 _PLAIN = (bool, int, float, str, bytes, type(None))
 # What has a source of its own: two of them are not one for being written alike.
 _BY_IDENTITY = (type, types.FunctionType)
@@ -79,7 +78,9 @@ def capture(extensions: Iterable[Extension]) -> ExtensionFile | None:
     head = [text for text in lines.values() if text.startswith(("import", "from"))]
     body = [text for text in lines.values() if not text.startswith(("import", "from"))]
     text = "\n".join(head) + "\n\n\n" + "\n\n\n".join([*body, "\n".join(calls)]) + "\n"
-    file = ExtensionFile(_FILE, text, hashlib.sha256(text.encode()).hexdigest())
+    sha256 = hashlib.sha256(text.encode()).hexdigest()
+    # Two sessions' files have two names, so that one process can read the runs of both.
+    file = ExtensionFile(f"from_python_{sha256[:8]}.py", text, sha256)
     _rehearse(file, lines.meant)
     adopt(file, chosen)
     return file

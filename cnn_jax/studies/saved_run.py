@@ -233,8 +233,7 @@ def load_run(path: Path, place: Mapping[str, Any] | None = None) -> SavedRun:
         UsageError: if the folder holds no run, or one that cannot be restored.
     """
     check_no_sweep(path)
-    for file in kept_files(path):
-        load_file(file)
+    files = [load_file(file) for file in kept_files(path)]
     choices = read_choices(path)
     best = of_run.value_of(choices, "keep_epoch") == "best"
     folder = path / (BEST if best else CHECKPOINTS)
@@ -246,7 +245,7 @@ def load_run(path: Path, place: Mapping[str, Any] | None = None) -> SavedRun:
         )
     config = of_run.read_config(choices)
     hparams = of_run.read_hparams(config, choices)
-    check_unchanged(path, of_run.every_choice(choices, config, hparams))
+    check_unchanged(path, of_run.every_choice(choices, config, hparams, files))
     record = data_record.read_record(path)
     if record is None:
         record = _remember(choices | dict(place or {}))

@@ -9,7 +9,7 @@ import pytest
 import cnn_jax
 from cnn_jax.api import ArgumentError
 from cnn_jax.api._arguments import used_files
-from cnn_jax.extend import ExtensionError
+from cnn_jax.extend import EXTENSIONS, ExtensionError
 
 pytestmark = pytest.mark.usefixtures("no_extensions")
 SMALL = {"filters": (4,), "hidden": (), "epochs": 1, "batch_size": 16, "progress": False}
@@ -125,6 +125,19 @@ def test_a_run_does_not_take_up_another_function_of_the_name(arrays, tmp_path: P
             use()
     assert not any(tmp_path.iterdir())
     assert before.shape == (4, 3)
+
+
+def test_runs_of_two_sessions_are_read_in_one(arrays, tmp_path: Path):
+    expected = []
+    for function in (twice, shifted):
+        place = tmp_path / function.__name__
+        run = cnn_jax.train(arrays, activation=function, workdir=place, **SMALL)
+        expected.append(run.predict(arrays[0][:4]))
+        # The session ends.
+        EXTENSIONS["activation", function.__name__].remove()
+    runs = [cnn_jax.load_run(tmp_path / name) for name in ("twice", "shifted")]
+    for run, logits in zip(runs, expected, strict=True):
+        np.testing.assert_array_equal(run.predict(arrays[0][:4]), logits)
 
 
 def test_augmentations_of_one_name_are_refused(arrays):
