@@ -138,7 +138,7 @@ def _trained(
         in_page(
             network,
             style,
-            dataset.rule.resize,
+            dataset.rule,
             dataset.class_names,
             output,
             most=page_weights.most_bytes(),

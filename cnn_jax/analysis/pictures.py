@@ -136,33 +136,35 @@ def learn_style(images: UInt8[np.ndarray, "n h w c"]) -> Style:
 
 
 def fit_picture(
-    picture: UInt8[np.ndarray, "h w c"], style: Style, invert: bool | None = None, how: str = "crop"
-) -> Fitted:
+    picture: UInt8[np.ndarray, "h w c"], style: Style, invert: bool | None = None,
+    rule: PixelRule = AS_THEY_ARE,
+) -> Fitted:  # fmt: skip
     """The picture as an image of the training set's size and style.
 
     Where the training images share a frame, the picture's subject is put in the same: its ink is
     cut out, scaled to the size that ink has there, and placed at the same center. A picture that
-    has the size of the training images, and their ground, is taken as it is.
+    has the size of the training images, or of the pictures that were resized to become them, and
+    their ground, is taken as those were.
 
     Args:
         picture: with the channels of the training images.
         style: of the training images.
         invert: whether to exchange light and dark; None: where the border says that light and dark
             are not as in the (gray) training images.
-        how: pictures of another shape become like the training images, as `data.load` did it:
-            "crop", "pad" or "stretch".
+        rule: of the training set, by which pictures of another shape became its images.
     """
     if invert is None:
         invert = style.shape[2] == 1 and _is_negative(picture, style)
     if invert:
         picture = 255 - picture
     height, width, _ = style.shape
-    if style.frame is not None and (invert or picture.shape[:2] != (height, width)):
+    as_trained = picture.shape[:2] == (height, width) or rule.is_of(*picture.shape[:2])
+    if style.frame is not None and (invert or not as_trained):
         placed = _place(picture[..., 0], style.frame, height, width)
         if placed is not None:
             return Fitted(placed[..., None], invert, True)
-    if how != "crop" and height == width:
-        return Fitted(resize(picture, height, how), invert, False)
+    if rule.resize != "crop" and height == width:
+        return Fitted(resize(picture, height, rule.resize), invert, False)
     return Fitted(_cover(picture, height, width), invert, False)
 
 

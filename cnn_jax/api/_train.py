@@ -282,7 +282,7 @@ class TrainedRun:
         style, rule = self.saved.record.style, self.saved.record.rule
         try:
             picture = pictures.read_picture(path, style.shape[2], rule).image
-            return pictures.fit_picture(picture, style, how=rule.resize).image
+            return pictures.fit_picture(picture, style, rule=rule).image
         except ValueError as error:
             raise ArgumentError(f"images: {path}: {error}") from error
 

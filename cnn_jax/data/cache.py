@@ -26,7 +26,7 @@ from cnn_jax.display import shown
 from cnn_jax.errors import UsageError
 
 # Part of every fingerprint: raise it when decoding or the layout of the file changes.
-_FORMAT = 4
+_FORMAT = 5
 # Half-made things that are older, in seconds, are no longer being made.
 DAY = 86_400.0
 

@@ -5,7 +5,7 @@ that occurs counts as a class here, so that every label has its share too, and s
 together.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -24,12 +24,32 @@ class PixelRule(NamedTuple):
         low: the float that becomes 0; None where the set holds no floats.
         high: the float that becomes 255, likewise.
         resize: "crop", "pad" or "stretch" (see `resize`).
+        shortest: side in pixels of the pictures that were so resized; None where none was.
+        longest: likewise.
     """
 
     bits: int = 16
     low: float | None = None
     high: float | None = None
     resize: str = "crop"
+    shortest: int | None = None
+    longest: int | None = None
+
+    def resized(self, sizes: Iterable[Sequence[int]], side: int | None) -> "PixelRule":
+        """The rule of a set whose pictures, of these heights and widths, become squares of a side.
+
+        Args:
+            sizes: of the pictures.
+            side: of the squares; None: they stay as they are.
+        """
+        sides = [each for size in sizes if side and tuple(size) != (side, side) for each in size]
+        return self._replace(shortest=min(sides, default=None), longest=max(sides, default=None))
+
+    def is_of(self, height: int, width: int) -> bool:
+        """Whether a picture is no smaller and no larger than those that were resized."""
+        if self.shortest is None or self.longest is None:
+            return False
+        return self.shortest <= min(height, width) and max(height, width) <= self.longest
 
 
 AS_THEY_ARE = PixelRule()

@@ -250,14 +250,17 @@ def load_tfds(
             "can be trained on it; experiments.evaluate tests a trained run on it"
         )
 
+    sizes: set[tuple[int, int]] = set()
+
     def read_split(split: str) -> Split:
-        return _read_split(builder, split, image_key, label_key, image_size, resize_how)
+        return _read_split(builder, split, image_key, label_key, image_size, resize_how, sizes)
 
     def read() -> Dataset:
         test = read_split(_find_test_split(builder, label_key))
         train = read_split("train") if "train" in builder.info.splits else test[:0]
         notes = repeats({"train": train, "test": test})
-        names, rule = _class_names(builder, label_key), PixelRule(resize=resize_how)
+        names = _class_names(builder, label_key)
+        rule = PixelRule(resize=resize_how).resized(sizes, image_size)
         return Dataset(dataset_name, train, test, names, notes=notes, rule=rule)
 
     return cached(read, name=dataset_name, key=key, cache_dir=cache_dir)
@@ -322,8 +325,10 @@ def _reading(builder: Any, split: str) -> Iterator[None]:
 
 
 def _read_split(
-    builder: Any, split: str, image_key: str, label_key: str, image_size: int | None, how: str
-) -> Split:
+    builder: Any, split: str, image_key: str, label_key: str, image_size: int | None, how: str,
+    sizes: set[tuple[int, int]],
+) -> Split:  # fmt: skip
+    """The examples of a split; the sizes of its pictures are added to `sizes`."""
     with _reading(builder, split):
         source = _source(builder, split, image_key)
         channels = builder.info.features[image_key].shape[-1] or 1
@@ -339,6 +344,7 @@ def _read_split(
                         image = image.swapaxes(0, 1)
                     if index == 0 and image_size:
                         check_room(builder.name, (count, image_size, image_size, image.shape[2]))
+                    sizes.add((image.shape[0], image.shape[1]))
                     image = resize(image, image_size, how)
                     if index == 0:
                         images = np.empty((count, *image.shape), np.uint8)

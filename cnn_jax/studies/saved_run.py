@@ -181,7 +181,7 @@ class SavedRun:
         return live.in_page(
             self.network,
             self.record.style,
-            self.record.rule.resize,
+            self.record.rule,
             self.class_names,
             self.output,
             thresholds=self.thresholds.tolist() if self.task.multi_label else None,

@@ -96,7 +96,7 @@ def read_fitted(path: Path, record: DataRecord) -> pictures.Fitted | str:
     invert = {"auto": None, "yes": True, "no": False}[FLAGS.invert]
     try:
         found = pictures.read_picture(path, record.style.shape[2], record.rule)
-        fitted = pictures.fit_picture(found.image, record.style, invert, record.rule.resize)
+        fitted = pictures.fit_picture(found.image, record.style, invert, record.rule)
         return fitted._replace(truncated=found.truncated)
     except ValueError as error:
         return str(error)

@@ -1,5 +1,7 @@
 """Pictures made like training images: what is learned of those, and what is done to others."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -116,3 +118,29 @@ def test_an_empty_sheet_stays_empty(value: int):
 def test_otsu_parts_two_groups():
     values = np.concatenate([RNG.normal(60, 8, 500), RNG.normal(180, 8, 200)]).reshape(70, 10)
     assert 85 < pictures._otsu(values) < 155
+
+
+@pytest.mark.parametrize("how", data.RESIZE)
+def test_pictures_that_were_resized_for_training_are_read_as_they_were_then(
+    tmp_path: Path, how: str
+):
+    for index, image in enumerate(strokes(20)[..., 0]):
+        folder = tmp_path / "bars" / "ab"[index % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        wide = Image.fromarray(image).resize((44 + index % 3, 40))
+        wide.save(folder / f"{index}.png")
+    bars = data.load(tmp_path / "bars", image_size=20, resize=how, cache_dir=tmp_path / "cache")
+    assert (bars.rule.shortest, bars.rule.longest) == (40, 46)
+    style = pictures.learn_style(bars.train.images)
+    assert style.frame is not None
+    trained = {image.tobytes() for split in bars.splits.values() for image in split.images}
+    for path in (tmp_path / "bars").rglob("*.png"):
+        found = pictures.read_picture(path, 1, bars.rule).image
+        assert pictures.fit_picture(found, style, rule=bars.rule).image.tobytes() in trained
+    large = np.asarray(Image.fromarray(found[..., 0]).resize((90, 90)))[..., None]
+    assert pictures.fit_picture(large, style, rule=bars.rule).centered
+
+
+def test_arrays_that_were_resized_for_training_say_so():
+    assert data.load("mnist", image_size=32).rule[-2:] == (28, 28)
+    assert data.load("mnist", image_size=28).rule[-2:] == (None, None)

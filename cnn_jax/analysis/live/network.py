@@ -16,6 +16,7 @@ from flax import nnx
 
 from cnn_jax.analysis.explain import TrainedNetwork
 from cnn_jax.analysis.pictures import Style
+from cnn_jax.data import PixelRule
 from cnn_jax.models import layers, residual
 from cnn_jax.models.airnet import Whitening
 from cnn_jax.ops import activations, pooling
@@ -45,7 +46,7 @@ class _UnknownLayerError(Exception):
 def in_page(
     trained: TrainedNetwork,
     style: Style,
-    how: str,
+    rule: PixelRule,
     class_names: Sequence[str],
     output: str,
     *,
@@ -59,7 +60,7 @@ def in_page(
     Args:
         trained: the network.
         style: of its training images; with it pictures are prepared.
-        how: pictures of another shape become like them: "crop", "pad" or "stretch".
+        rule: of its training set, by which pictures of another shape become like them.
         class_names: one for each output.
         output: "softmax" or "sigmoid".
         thresholds: of labels: the probability from which on each is said to be there.
@@ -95,7 +96,8 @@ def in_page(
             "temperature": temperature,
             "tta": tta,
             "style": style.to_json(),
-            "resize": how,
+            "resize": rule.resize,
+            "sides": [rule.shortest, rule.longest],
         }
     )
 

@@ -192,18 +192,20 @@ function pad(picture, side) {
 
 function cornersTwice(picture, channel) {
   const [height, width, channels] = picture.shape;
-  const corners = [0, width - 1, (height - 1) * width, height * width - 1];
+  const corners = [0, width - 1, ...(height > 1 ? [(height - 1) * width, height * width - 1] : [])];
   return [...border(picture, channel), ...corners.map(place => picture.data[place * channels + channel])];
 }
 
 // The picture as the network takes it, and what was done to it, as `predict` reports it.
-function prepare(picture, { shape: [height, width, channels], style, resize }) {
+function prepare(picture, { shape: [height, width, channels], style, resize, sides }) {
   const level = median(border(picture));
   const outside = value => Math.max(style.darkest - value, value - style.lightest, 0);
   const inverted = channels === 1 && outside(255 - level) < outside(level);
   if (inverted) picture = { shape: picture.shape, data: picture.data.map(value => 255 - value) };
   const same = picture.shape[0] === height && picture.shape[1] === width;
-  if (style.frame && (inverted || !same)) {
+  const [short, long] = [Math.min(...picture.shape.slice(0, 2)), Math.max(...picture.shape.slice(0, 2))];
+  const asTrained = same || (sides[0] !== null && sides[0] <= short && long <= sides[1]);
+  if (style.frame && (inverted || !asTrained)) {
     const image = placed(picture, style.frame, height, width);
     if (image) return { image, inverted, centered: true, scaled: false };
   }

@@ -67,6 +67,7 @@ def read_pictures(
         unread: dict[int, str] = {}
         if rule is None:
             rule, unread = _learn_rule(name, paths, headers, how)
+            rule = rule.resized((header.size for header in headers.values()), image_size)
         good = [index for index in headers if index not in unread]
         images, decoded, unread_pixels = _decode(
             name, [paths[index] for index in good], [headers[index] for index in good],

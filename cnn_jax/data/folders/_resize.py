@@ -75,7 +75,7 @@ def resize_dataset(dataset: Dataset, size: int | None, how: str = "crop") -> Dat
         train=splits["train"],
         test=splits["test"],
         validation=splits.get("validation"),
-        rule=dataset.rule._replace(resize=how),
+        rule=dataset.rule._replace(resize=how).resized([dataset.image_shape[:2]], size),
     )
 
 

@@ -133,7 +133,7 @@ class Tested:
         return live.in_page(
             self.network,
             kept.style,
-            kept.rule.resize,
+            kept.rule,
             self.lone.loaded.dataset.class_names,
             self.output,
             thresholds=None if thresholds is None else thresholds.tolist(),

@@ -10,7 +10,7 @@ from flax import nnx
 from records import record, report_page
 from scripts import needs_node, run_script
 
-from cnn_jax import compilation, ops
+from cnn_jax import compilation, data, ops
 from cnn_jax.analysis.explain import TrainedNetwork, trained_network
 from cnn_jax.analysis.live import describe, in_page, rounded
 from cnn_jax.analysis.pictures import learn_style
@@ -87,7 +87,7 @@ def as_trained(architecture: Architecture, images: np.ndarray, classes: int = 5)
 
 def live(trained: TrainedNetwork, images: np.ndarray, output: str = "softmax") -> dict:
     names = tuple("abcde")
-    found = in_page(trained, learn_style(images), "crop", names, output, most=10**9)
+    found = in_page(trained, learn_style(images), data.AS_THEY_ARE, names, output, most=10**9)
     assert found.still == ""
     assert found.network is not None
     return found.network
@@ -184,10 +184,10 @@ def test_what_the_page_cannot_run_is_said():
     images = images_of((12, 12, 1), 4)
     trained = as_trained(Architecture(filters=(4,), hidden=()), images)
     style = learn_style(images)
-    said = in_page(trained, style, "crop", "abcde", "softmax", most=1000).still
+    said = in_page(trained, style, data.AS_THEY_ARE, "abcde", "softmax", most=1000).still
     assert "would take 0.0 MB, and --page_weights allows 0.0" in said
     huge = trained._replace(weights=jax.tree.map(lambda leaf: leaf + 1e6, trained.weights))
-    assert "not" in in_page(huge, style, "crop", "abcde", "softmax").still.lower()
+    assert "not" in in_page(huge, style, data.AS_THEY_ARE, "abcde", "softmax").still.lower()
 
     class Own(nnx.Module):
         pass
@@ -203,7 +203,9 @@ def test_a_page_says_that_it_reads_a_picture_once_where_others_read_several_view
 
     def page(tta: str) -> str:
         style = learn_style(images)
-        return report_page(record(live=in_page(trained, style, "crop", names, "softmax", tta=tta)))
+        return report_page(
+            record(live=in_page(trained, style, data.AS_THEY_ARE, names, "softmax", tta=tta))
+        )
 
     assert "<code>--tta=flip_translate</code>" in page("flip_translate")
     assert "--tta" not in page("none")
@@ -215,7 +217,7 @@ def test_the_same_record_is_the_same_bytes():
     names = tuple(f"class{index}" for index in range(4))
 
     def page() -> str:
-        live = in_page(trained, learn_style(images), "crop", names, "softmax")
+        live = in_page(trained, learn_style(images), data.AS_THEY_ARE, names, "softmax")
         return report_page(record(live=live))
 
     assert page() == page()

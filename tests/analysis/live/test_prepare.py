@@ -44,25 +44,29 @@ def drawn_evenly(*shape: int) -> np.ndarray:
 
 
 CASES = {
-    "digits": (digits, [*strokes(True), *strokes(False), *noise(1)], "crop"),
-    "digits, padded": (digits, [*strokes(True), *noise(1)], "pad"),
-    "gray photos": (lambda: drawn_evenly(20, 28, 20, 1), noise(1), "crop"),
-    "color": (lambda: drawn_evenly(20, 32, 32, 3), noise(3), "crop"),
-    "color, padded": (lambda: drawn_evenly(9, 32, 32, 3), noise(3), "pad"),
-    "stretched": (lambda: drawn_evenly(9, 32, 32, 3), noise(3), "stretch"),
+    "digits": (digits, [*strokes(True), *strokes(False), *noise(1)], data.PixelRule(resize="crop")),
+    "digits, padded": (digits, [*strokes(True), *noise(1)], data.PixelRule(resize="pad")),
+    "digits of other sizes": (
+        digits, [*strokes(True), *strokes(False)], data.PixelRule(shortest=17, longest=90)
+    ),
+    "gray photos": (lambda: drawn_evenly(20, 28, 20, 1), noise(1), data.PixelRule(resize="crop")),
+    "color": (lambda: drawn_evenly(20, 32, 32, 3), noise(3), data.PixelRule(resize="crop")),
+    "color, padded": (lambda: drawn_evenly(9, 32, 32, 3), noise(3), data.PixelRule(resize="pad")),
+    "stretched": (lambda: drawn_evenly(9, 32, 32, 3), noise(3), data.PixelRule(resize="stretch")),
 }  # fmt: skip
 
 
 @needs_node
 @pytest.mark.parametrize("name", CASES)
 def test_pictures_are_prepared_as_predict_does(name: str):
-    training, pictures, how = CASES[name]
+    training, pictures, rule = CASES[name]
     style = learn_style(training())
-    network = {"shape": style.shape, "style": style.to_json(), "resize": how}
+    network = {"shape": style.shape, "style": style.to_json(), "resize": rule.resize}
+    network["sides"] = [rule.shortest, rule.longest]
     given = [{"shape": picture.shape, "data": picture.ravel().tolist()} for picture in pictures]
     found = run_script(["prepare.js"], PREPARE, {"pictures": given, "network": network})
     for picture, made in zip(pictures, found, strict=True):
-        expected = fit_picture(picture, style, how=how)
+        expected = fit_picture(picture, style, rule=rule)
         assert (made["inverted"], made["centered"]) == (expected.inverted, expected.centered)
         values = np.reshape(made["data"], style.shape)
         # The two passes of a scaling may be in another order, which rounds differently.
