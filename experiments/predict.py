@@ -161,6 +161,7 @@ def predict(
             advance(len(chosen))
             if not good:
                 continue
+            skipped.note_frames([path for path, _ in good])
             skipped.tell()
             rows = np.asarray(compiled(saved.state, images))[: len(good)]
             far: list[bool | None] = [None] * len(rows)

@@ -119,6 +119,8 @@ def read_picture(path: Path, channels: int, rule: PixelRule = AS_THEY_ARE) -> De
     except FileNotFoundError:
         raise ValueError("there is no such file") from None
     except UnidentifiedImageError:
+        if path.is_file() and not path.stat().st_size:
+            raise ValueError("the file is empty") from None
         raise ValueError("it is not a picture, or of a format that is not known") from None
     # Pillow's decoders raise nearly anything on damaged files.
     except Exception as error:

@@ -8,7 +8,8 @@ from typing import NoReturn
 from absl import flags
 
 from cnn_jax.analysis import pictures
-from cnn_jax.data.folders import PICTURE_SUFFIXES, is_picture, scan
+from cnn_jax.data.files import is_archive
+from cnn_jax.data.folders import PICTURE_SUFFIXES, has_frames, is_picture, scan
 from cnn_jax.display import count, shown
 from cnn_jax.errors import UsageError
 from cnn_jax.studies.data_record import DataRecord
@@ -40,6 +41,13 @@ class Skipped:
         """Notes what is no picture that somebody asked for."""
         self.others.append(what)
 
+    def note_frames(self, paths: list[Path]) -> None:
+        """Notes what is not looked at of pictures with several frames or pages."""
+        found = [path for path in paths if path.is_file() and has_frames(path)]
+        if found:
+            more = f" and {count(len(found) - 1, 'other')}" if len(found) > 1 else ""
+            self.note(f"all frames or pages of {found[0]}{more} but the first")
+
     def tell(self) -> None:
         """Prints what has been noted since the last time."""
         for reason in self.reasons[self.told :]:
@@ -61,15 +69,24 @@ class Skipped:
 
 
 def find_pictures(paths: list[str], skipped: Skipped) -> list[Path]:
-    """The files that are meant: those given, and the pictures in folders."""
+    """The files that are meant: those given, and the pictures in folders.
+
+    Raises:
+        UsageError: a path is empty, which would be this folder.
+    """
     # What Pillow warns of (large files, damaged tags) it then reads, or refuses with a reason.
     warnings.filterwarnings("ignore", module="PIL")
     files = []
-    for path in map(Path, paths):
-        if not path.is_dir():
+    for name in paths:
+        if not name:
+            raise UsageError("the name of a picture is empty; give pictures, or folders of them")
+        path = Path(name)
+        if path.is_dir():
+            files += _in_folder(path, skipped)
+        elif is_archive(path.name) and path.is_file():
+            skipped.add(path, "it is an archive; unpack it and give the folder")
+        else:
             files.append(path)
-            continue
-        files += _in_folder(path, skipped)
     return files
 
 

@@ -230,6 +230,17 @@ def test_bad_files_among_good_ones_are_told_and_left_out(guess, album: Path, tmp
     assert "missing.png: there is no such file" in lines[2]
 
 
+def test_frames_behind_the_first_are_said_to_be_left_out(guess, tmp_path: Path):
+    first, second = pattern(1, 9), pattern(0, 9)
+    for name in ("a.gif", "b.webp"):
+        first.save(tmp_path / name, save_all=True, append_images=[second])
+    first.save(tmp_path / "c.png")
+    outcome = guess(tmp_path / "a.gif", tmp_path / "b.webp", tmp_path / "c.png", "--json")
+    (line,) = outcome.err.splitlines()
+    assert line == f"left out all frames or pages of {tmp_path}/a.gif and 1 other but the first"
+    assert len(json.loads(outcome.out)) == 3
+
+
 def not_a_picture(folder: Path) -> list:
     (folder / "notes.png").write_text("notes")
     return [folder / "notes.png"]
@@ -261,6 +272,15 @@ def floats(folder: Path) -> list:
     return [folder / "floats.tiff"]
 
 
+def archive(folder: Path) -> list:
+    (folder / "set.zip").touch()
+    return [folder / "set.zip"]
+
+
+def empty_name(folder: Path) -> list:
+    return [""]
+
+
 def no_paths(folder: Path) -> list:
     return []
 
@@ -272,7 +292,9 @@ def no_paths(folder: Path) -> list:
         (cut_short, [], "cut.png: it cannot be decoded"),
         (nothing, [], "gone.png: there is no such file"),
         (empty_folder, [], "empty: the folder has no pictures"),
-        (empty_file, [], "void.png: it is not a picture"),
+        (empty_file, [], "void.png: the file is empty"),
+        (archive, [], "set.zip: it is an archive; unpack it and give the folder"),
+        (empty_name, [], "the name of a picture is empty"),
         (floats, [], "floats.tiff: it cannot be decoded: its pixels are 32-bit"),
         (no_paths, [], "give pictures, or folders of pictures"),
         (nothing, ["--json", "--csv"], "--json and --csv are two formats"),

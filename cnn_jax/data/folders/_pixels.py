@@ -159,14 +159,28 @@ def read_header(path: Path) -> Header:
         if 5 <= _orientation(picture) <= 8:
             width, height = height, width
         gray = picture.mode in _GRAY_MODES
-        frames = picture.format != "MPO" and getattr(picture, "n_frames", 1) > 1
         layout = picture.tile[0][3] if picture.tile else ""
         deep = picture.mode in ("RGB", "RGBA") and ";16" in str(layout)
         mode = picture.mode
         if mode in ("P", "PA", "RGBA", "RGBa"):
             # Drawings in black and white are often saved with a palette or an alpha channel.
             gray = _is_gray(on_ground(picture).convert("RGB"))
-        return Header((height, width), gray, mode, frames, deep)
+        return Header((height, width), gray, mode, _has_frames(picture), deep)
+
+
+def _has_frames(picture: Any) -> bool:
+    # The others of an MPO are its depth, or smaller copies.
+    return picture.format != "MPO" and getattr(picture, "n_frames", 1) > 1
+
+
+def has_frames(path: Path) -> bool:
+    """Whether a picture file has frames or pages beside the first, which is read.
+
+    Raises:
+        Exception: nearly anything, where it is no picture.
+    """
+    with open_picture(path, path.name) as picture:
+        return _has_frames(picture)
 
 
 def _is_gray(picture: Any) -> bool:
