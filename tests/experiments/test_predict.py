@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
 from saved_runs import starter, train
 
 from experiments import predict
@@ -79,6 +79,13 @@ def cmyk(label: int) -> Image.Image:
     return colored(label).convert("CMYK")
 
 
+def lab(label: int) -> Image.Image:
+    to_lab = ImageCms.buildTransform(
+        ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB"
+    )
+    return ImageCms.applyTransform(pattern(label, 40).convert("RGB"), to_lab)
+
+
 PICTURES = {
     "same.png": pattern,
     "wide.bmp": wide,
@@ -91,6 +98,7 @@ PICTURES = {
     "alpha.png": gray_and_alpha,
     "tall.webp": tall,
     "cmyk.jpg": cmyk,
+    "lab.tiff": lab,
 }
 
 

@@ -286,6 +286,9 @@ def decode(path: Path, channels: int, rule: PixelRule = AS_THEY_ARE) -> Decoded:
         values, sixteen = _values(picture)
         picture = Image.fromarray(to_bytes(values, rule, sixteen))
     picture, mode = on_ground(picture), "L" if channels == 1 else "RGB"
+    if picture.mode == "LAB":
+        # Pillow knows no other way from it to gray.
+        picture = picture.convert("RGB")
     # Pillow copies a picture that has the mode already.
     pixels = np.asarray(picture if picture.mode == mode else picture.convert(mode))
     return Decoded(pixels.reshape(*pixels.shape[:2], channels), truncated)
