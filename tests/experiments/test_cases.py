@@ -218,7 +218,7 @@ def test_a_folder_to_predict(program: Callable, tmp_path: Path):
     assert paths == ["a0.png", "a1.png", "cmyk.jpg", "noending", "web.jfif"]
     for text in (
         "photo.heic: it cannot be decoded: it is HEIC, which needs: pip install pillow-heif",
-        "zero.jpg: it is not a picture",
+        "zero.jpg: the file is empty",
         "dangling.png: it is not a picture",
         ".ipynb_checkpoints/a0-checkpoint.png and 1 other: hidden",
     ):
