@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
+from operator import index
 from typing import Any, Literal
 
 import jax
@@ -111,6 +112,10 @@ def conv2d(
     if lowering not in LOWERINGS:
         raise ValueError(f"lowering must be one of {', '.join(LOWERINGS)}, got {lowering!r}")
     geometry = _geometry(images, kernel, strides, padding, dilation, groups, precision)
+    if not len(images):
+        return jnp.zeros(
+            (0, geometry.rows.outputs, geometry.columns.outputs, kernel.shape[3]), images.dtype
+        )
     if lowering != "auto":
         return _FORMS[lowering](geometry, images, kernel)
     taken = groups == 1 and images.dtype in (jnp.float32, jnp.bfloat16)
@@ -171,10 +176,13 @@ def output_size(inputs: int, kernel: int, *, stride: int = 1, padding: Padding =
 
 
 def _pair(value: int | Sequence[int]) -> tuple[int, int]:
-    if isinstance(value, int):
-        return value, value
-    first, second = value
-    return int(first), int(second)
+    if hasattr(value, "__index__"):
+        return index(value), index(value)
+    try:
+        first, second = value
+        return index(first), index(second)
+    except (TypeError, ValueError):
+        raise ValueError(f"expected a whole number of pixels or a pair, got {value!r}") from None
 
 
 def _padding(
@@ -184,11 +192,17 @@ def _padding(
         if padding.upper() not in ("SAME", "VALID"):
             raise ValueError(f"padding must be SAME, VALID, a number or two pairs, got {padding!r}")
         rows, columns = lax.padtype_to_pads(sizes, spans, strides, padding.upper())
-    elif isinstance(padding, int):
-        rows = columns = (padding, padding)
+    elif hasattr(padding, "__index__"):
+        rows = columns = _pair(index(padding))
     else:
-        rows, columns = padding
-    low_high = (int(rows[0]), int(rows[1])), (int(columns[0]), int(columns[1]))
+        try:
+            (top, bottom), (left, right) = padding
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"padding must be SAME, VALID, a number or two pairs, got {padding!r}"
+            ) from None
+        rows, columns = (top, bottom), (left, right)
+    low_high = _pair(rows), _pair(columns)
     if min(*low_high[0], *low_high[1]) < 0:
         raise ValueError(f"padding must not be negative, got {padding}")
     return low_high

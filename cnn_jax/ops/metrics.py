@@ -41,7 +41,8 @@ def top_k_accuracy(
 ) -> Float[Array, ""]:
     """Fraction of examples whose label is among the k largest logits, in [0, 1].
 
-    An example with a NaN among its logits counts as wrong; k = 1 is accuracy, ties included.
+    An example with a NaN among its logits, or a label outside 0 .. c-1, counts as wrong; k = 1 is
+    accuracy, ties included.
 
     Raises:
         ValueError: k is not in 1 .. c, or labels are not of the shape of logits less the last axis.
@@ -54,7 +55,8 @@ def top_k_accuracy(
     true_logit = jnp.take_along_axis(logits, label, axis=-1)
     wins_tie = (logits == true_logit) & (jnp.arange(num_classes) < label)
     rank = jnp.sum((logits > true_logit) | wins_tie, axis=-1)
-    return jnp.mean(((rank < k) & _defined(logits)).astype(jnp.float32))
+    known = (labels >= 0) & (labels < num_classes)
+    return jnp.mean(((rank < k) & known & _defined(logits)).astype(jnp.float32))
 
 
 def confusion_matrix(
@@ -208,7 +210,8 @@ def best_thresholds(
     Args:
         scores: higher for surer; logits or probabilities. NaN is never predicted.
         targets: multi-hot, 1 (or True) where the label is there.
-        default: the threshold of a label without positives, or whose best F1 takes in a NaN.
+        default: the threshold of a label without positives (or without examples), or whose best F1
+            takes in a NaN.
 
     Raises:
         ValueError: targets do not have the shape of scores.
@@ -217,6 +220,8 @@ def best_thresholds(
         Lipton, Elkan, Narayanaswamy 2014, arXiv:1402.1892, on what such thresholds do.
     """
     _check_shape("targets", targets, scores.shape)
+    if not len(scores):
+        return jnp.full(scores.shape[1], default, scores.dtype)
     ranked_last = jnp.where(jnp.isnan(scores), -jnp.inf, scores)
     best = jax.vmap(_best_threshold, in_axes=1)(ranked_last, targets > 0)
     usable = jnp.isfinite(best) & jnp.any(targets > 0, axis=0)

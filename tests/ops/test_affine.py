@@ -164,3 +164,7 @@ def test_channels_under_vmap_over_models():
     sums = jax.vmap(channel_sums)(jnp.asarray(maps))
     np.testing.assert_allclose(sums, maps.sum((1, 2, 3)), rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(jax.vmap(add_bias)(maps, bias), maps + bias[:, None, None, None])
+
+
+def test_flattening_an_empty_batch():
+    assert flatten(jnp.ones((0, 3, 2, 4))).shape == (0, 24)

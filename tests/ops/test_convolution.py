@@ -280,3 +280,15 @@ def test_output_size():
     assert output_size(2, 5, padding="VALID") <= 0
     with pytest.raises(ValueError, match="padding must be"):
         output_size(5, 3, padding="FULL")
+
+
+def test_sizes_of_numpy_and_an_empty_batch():
+    images, kernel = jnp.ones((2, 5, 5, 3)), jnp.ones((3, 3, 3, 4))
+    two, one = np.int64(2), np.int64(1)
+    assert conv2d(images, kernel, strides=two, padding=one).shape == (2, 3, 3, 4)
+    assert conv2d(images[:0], kernel).shape == (0, 5, 5, 4)
+    gradient = jax.grad(lambda kernel: conv2d(images[:0], kernel).sum())(kernel)
+    np.testing.assert_array_equal(gradient, jnp.zeros_like(kernel))
+    for wrong in ({"strides": 1.5}, {"strides": (2, 1, 1)}, {"padding": (1, 1)}):
+        with pytest.raises(ValueError, match="got"):
+            conv2d(images, kernel, **wrong)

@@ -221,3 +221,14 @@ def test_average_precision_without_positives_is_zero():
 def test_bad_arguments_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_label_that_is_no_class_is_wrong():
+    logits = jnp.array([[1.0, 2.0, 3.0]] * 2)
+    for k in (1, 2, 3):
+        assert top_k_accuracy(logits, jnp.array([3, -1]), k) == 0
+
+
+def test_thresholds_without_examples():
+    found = best_thresholds(jnp.zeros((0, 2)), jnp.zeros((0, 2)), default=0.25)
+    np.testing.assert_array_equal(found, [0.25, 0.25])
