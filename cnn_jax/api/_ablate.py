@@ -2,19 +2,19 @@
 
 import atexit
 import csv
-import html
 import io
-import re
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnn_jax import storage
+import numpy as np
+
 from cnn_jax.analysis.ablation import (
     SweepRecord,
     markdown_table,
@@ -23,7 +23,6 @@ from cnn_jax.analysis.ablation import (
 )
 from cnn_jax.api._arguments import (
     COMMAND,
-    ArgumentError,
     check_compiler,
     data_by_name,
     named,
@@ -33,8 +32,11 @@ from cnn_jax.api._arguments import (
     share_devices,
     start_of,
     used_files,
+    write_page,
 )
 from cnn_jax.api._progress import progress_bar, say_in_notebook
+from cnn_jax.api._table import Table
+from cnn_jax.api._values import ArgumentError, number, switch, whole
 from cnn_jax.extend import kept_paths, loaded_files
 from cnn_jax.studies.axes import Multiple, Study, make_study
 from cnn_jax.studies.cells import run_cells
@@ -52,57 +54,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from cnn_jax.data import Dataset
-
-
-@dataclass(frozen=True, eq=False)
-class Table:
-    """The rows of a comparison: shows as a table in a notebook, and prints as one.
-
-    Attributes:
-        rows: a mapping for each row, by column.
-        markdown: all of it as text.
-    """
-
-    rows: list[dict[str, Any]]
-    markdown: str
-
-    def to_pandas(self) -> Any:
-        """The rows as a `pandas.DataFrame`.
-
-        Raises:
-            ArgumentError: if there is no pandas.
-        """
-        try:
-            import pandas
-        except ImportError as error:
-            raise ArgumentError("there is no pandas here; pip install pandas") from error
-        return pandas.DataFrame(self.rows)
-
-    def __str__(self) -> str:
-        return self.markdown
-
-    def _repr_html_(self) -> str:
-        return "".join(map(_part, self.markdown.strip().split("\n\n")))
-
-
-def _part(text: str) -> str:
-    """A table or a paragraph of Markdown as HTML."""
-    if not text.startswith("|"):
-        return f"<p>{_inline(text)}</p>"
-    # A bar that is escaped is none.
-    cells = [re.split(r"(?<!\\)\|", line[1:-1]) for line in text.splitlines()]
-    head = "".join(f"<th>{_inline(cell)}</th>" for cell in cells[0])
-    rows = ("".join(f"<td>{_inline(cell)}</td>" for cell in row) for row in cells[2:])
-    return f"<table><tr>{head}</tr>{''.join(f'<tr>{row}</tr>' for row in rows)}</table>"
-
-
-def _inline(text: str) -> str:
-    """Words of the Markdown that `markdown_table` writes as HTML."""
-    words = re.sub(r"(?<!\\)\*\*(.*?)(?<!\\)\*\*", "\0\\1\1", text.strip())
-    words = re.sub(r"<sup>(.*?)</sup>", "\2\\1\3", words)
-    words = html.escape(re.sub(r"\\(.)", r"\1", words))
-    tags = {"\0": "<b>", "\1": "</b>", "\2": "<sup>", "\3": "</sup>"}
-    return "".join(tags.get(letter, letter) for letter in words)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -142,11 +93,7 @@ class Comparison:
         Raises:
             ArgumentError: if it cannot be written.
         """
-        try:
-            storage.write(Path(path), render_ablation_report(self.record))
-        except storage.WriteError as error:
-            raise ArgumentError(f"path: {error}") from error
-        return Path(path)
+        return write_page(path, lambda: render_ablation_report(self.record))
 
     @cached_property
     def _markdown(self) -> str:
@@ -235,14 +182,25 @@ def ablate(
     """
     with data_by_name(data, test, class_names) as name, named():
         check_compiler()
+        for argument, value in {"vary": vary, "baseline": baseline}.items():
+            if value is not None and not isinstance(value, Mapping):
+                raise ArgumentError(f"{argument} must be a dict by option, got {value!r}")
+        if isinstance(tune, str) or not isinstance(tune, Iterable):
+            raise ArgumentError(f"tune must be a list of names, got {tune!r}")
+        if isinstance(sources, str):
+            raise ArgumentError(f"sources must be a list, got {sources!r}")
+        if not isinstance(search, str):
+            raise ArgumentError(f"search must be a text, got {search!r}")
+        seeds, max_seeds = whole("seeds", seeds), whole("max_seeds", max_seeds)
+        tune_seeds = whole("tune_seeds", tune_seeds, 0)
+        prune, equivalent_within = (
+            switch("prune", prune),
+            number("equivalent_within", equivalent_within),
+        )
         axes = [_axis(axis, values) for axis, values in (vary or {}).items()]
         if isinstance(tune, Mapping):
             axes += [_axis(axis, values) for axis, values in tune.items()]
-        if isinstance(tune, str):
-            raise ArgumentError(f"tune must be a list of names, got {tune!r}")
-        if not isinstance(seeds, int) or seeds < 1:
-            raise ArgumentError(f"seeds must be a positive whole number, got {seeds!r}")
-        fixed = {**read_choices(choices), "dataset": name}
+        fixed = {**read_choices(choices, signature(ablate).parameters), "dataset": name}
         if "dataset" in (vary or {}):
             del fixed["dataset"]
         wanted = {axis: _text(axis, value) for axis, value in (baseline or {}).items()}
@@ -343,9 +301,9 @@ def _parsed(name: str, text: str) -> Any:
     with suppress(ValueError):
         if name in known_hyperparameters() and text.startswith("x"):
             return Multiple(float(text[1:]))
-    for number in (int, float):
+    for kind in (int, float):
         with suppress(ValueError):
-            return number(text)
+            return kind(text)
     return text
 
 
@@ -354,7 +312,11 @@ def _text(name: str, item: Any) -> str:
     if isinstance(item, tuple | list):
         return "+".join(map(str, item)) or "none"
     value = item if isinstance(item, str) else read_value(name, item)
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    # What is printed is what is used, in numbers of 32 bits.
+    short = f"{value:g}"
+    return short if np.float32(short) == np.float32(value) else str(np.float32(value))
 
 
 def _chosen(study: Study) -> list[dict[str, Any]]:

@@ -9,16 +9,17 @@ from typing import Any
 import jax
 import jaxlib
 
-from cnn_jax import compilation, extend
+from cnn_jax import compilation, extend, storage
+from cnn_jax.api._values import SEEDS, ArgumentError, list_of, number, path_of, switch, whole
 from cnn_jax.data import DATASETS, Dataset
-from cnn_jax.data.arrays import as_dataset
+from cnn_jax.data.arrays import as_dataset, kind_of, of_splits
+from cnn_jax.data.dataset import check_dataset
 from cnn_jax.data.registry import MULTI_LABEL
 from cnn_jax.errors import FieldError, UsageError, did_you_mean
 from cnn_jax.extend import EXTENSIONS, Extension, ExtensionFile
 from cnn_jax.models import MODELS, NORMALIZATIONS
 from cnn_jax.ops import ACTIVATIONS, LOSSES, PARAMETRIC_ACTIVATIONS, POOLINGS
 from cnn_jax.ops.augment import AUGMENTATIONS
-from cnn_jax.ops.hyperparameters import is_number
 from cnn_jax.studies.choices import DATA, FIELDS, WHOLE, known_choices
 from cnn_jax.studies.run_directory import RunDirectory, is_begun
 from cnn_jax.studies.saved_run import SavedRun, load_run
@@ -51,10 +52,6 @@ _FUNCTIONS: dict[str, tuple[Callable[..., Any], Callable[[], Mapping[str, Any]]]
 _KINDS = {name: name for name in _FUNCTIONS} | {"model": "network", "augment": "augmentation"}
 
 
-class ArgumentError(UsageError):
-    """An argument that cannot be, by its name, and what would be right."""
-
-
 @contextlib.contextmanager
 def named() -> Iterator[None]:
     """Turns what the engine refuses into an error that names arguments, and no flags."""
@@ -68,8 +65,12 @@ def named() -> Iterator[None]:
         raise ArgumentError(re.sub(r"--(?=[a-z])", "", str(error))) from error
 
 
-def read_choices(given: Mapping[str, Any]) -> dict[str, Any]:
+def read_choices(given: Mapping[str, Any], others: Collection[str]) -> dict[str, Any]:
     """Arguments as choices; functions are registered, and stand by their names.
+
+    Args:
+        given: the arguments.
+        others: the names of those beside them, for which one may have been meant.
 
     Raises:
         ArgumentError: if there is no such argument or it cannot have such a value.
@@ -78,8 +79,10 @@ def read_choices(given: Mapping[str, Any]) -> dict[str, Any]:
     _register(given)
     known = known_choices()
     for name, value in given.items():
+        if name == "dataset":
+            raise ArgumentError(f"dataset is the first argument: data={value!r}")
         if name not in known:
-            hint = did_you_mean(name, known)
+            hint = did_you_mean(name, {*known, *others} - {"dataset"})
             raise ArgumentError(f"{name} is not an argument{hint or '; see help(cnn_jax.train)'}")
         if value is not None:
             choices[name] = read_value(name, value)
@@ -102,23 +105,23 @@ def read_value(name: str, value: Any) -> Any:
     if name in _FUNCTIONS:
         return _augment(value) if name == "augment" else _name_of(name, value)
     if name == "init_from":
-        folder = Path(getattr(getattr(value, "saved", None), "path", value))
+        folder = path_of(name, getattr(getattr(value, "saved", None), "path", value))
         if not folder.is_dir():
-            raise ArgumentError(f"init_from must be the folder of a run, or a run in one: {folder}")
+            raise ArgumentError(
+                f"init_from must be the folder of a run, or a run that is in one (save writes it): "
+                f"{folder}"
+            )
         return str(folder)
     default = (DATA | FIELDS).get(name)
     if name in known_hyperparameters() or isinstance(default, float):
-        if not is_number(value) and not hasattr(value, "__float__"):
-            raise ArgumentError(f"{name} must be a number, got {value!r}")
-        return float(value)
-    if isinstance(default, bool | tuple):
-        return value
-    whole = isinstance(default, int) or name in {"seed", *WHOLE}
-    if whole and (not hasattr(value, "__index__") or isinstance(value, bool)):
-        raise ArgumentError(f"{name} must be a whole number, got {value!r}")
-    if whole and int(value) < (0 if name in ("seed", "init_seed", "split_seed") else 1):
-        raise ArgumentError(f"{name} must be positive, got {value!r}")
-    return int(value) if whole else value
+        return number(name, value)
+    if isinstance(default, bool):
+        return switch(name, value)
+    if isinstance(default, tuple):
+        return list_of(name, value)
+    if isinstance(default, int) or name in {"seed", *WHOLE}:
+        return whole(name, value, 0 if name in SEEDS else 1)
+    return value
 
 
 def _name_of(name: str, value: Any) -> str:
@@ -205,24 +208,51 @@ def data_by_name(data: Any, test: Any = None, class_names: Any = None) -> Iterat
 
 def _dataset(data: Any, test: Any, class_names: Any) -> Dataset:
     if isinstance(data, Dataset):
-        return data
+        if test is not None or class_names is not None:
+            raise ArgumentError("test and class_names are for arrays; a Dataset has both")
+        return check_dataset(data)
     if callable(data):
         return as_dataset(ARRAYS, data())
-    if not isinstance(data, tuple | list) or len(data) != 2:
+    for name, pair in {"data": data, "test": test}.items():
+        if (pair is not None or name == "data") and not _is_pair(pair):
+            named = "the name of a data set, a folder, or " if name == "data" else ""
+            raise ArgumentError(f"{name} must be {named}(images, labels), got {kind_of(pair)}")
+    found = of_splits(ARRAYS, tuple(data), test, class_names)
+    if found.multi_label and all(
+        (part.labels.sum(1) == 1).all() for part in (found.train, found.test)
+    ):
         raise ArgumentError(
-            "data must be the name of a data set, a folder, or (images, labels), got "
-            f"{type(data).__name__}"
+            "each row of labels has exactly one 1: one class for each image is "
+            "labels.argmax(axis=1); labels that are there or not are given as a "
+            "cnn_jax.data.Dataset"
         )
-    parts = (*data, class_names) if test is None else (tuple(data), test, class_names)
-    return as_dataset(ARRAYS, parts)
+    return found
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, tuple | list) and len(value) == 2
 
 
 def new_directory(workdir: str | Path) -> RunDirectory:
     """A folder to write to, in which nothing has begun."""
-    path = Path(workdir)
+    path = path_of("workdir", workdir)
     if is_begun(path):
         raise ArgumentError(f"workdir={path} already exists; give a new folder")
     return RunDirectory(path)
+
+
+def write_page(path: Any, render: Callable[[], str]) -> Path:
+    """Writes a page, and says where.
+
+    Raises:
+        ArgumentError: if it cannot be written.
+    """
+    place = path_of("path", path)
+    try:
+        storage.write(place, render())
+    except storage.WriteError as error:
+        raise ArgumentError(f"path: {error}") from error
+    return place
 
 
 def start_of(choices: Mapping[str, Any]) -> SavedRun | None:

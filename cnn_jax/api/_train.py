@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,6 @@ from cnn_jax.analysis import pictures
 from cnn_jax.analysis.likeness import unit_features
 from cnn_jax.api._arguments import (
     COMMAND,
-    ArgumentError,
     check_compiler,
     data_by_name,
     named,
@@ -27,8 +27,11 @@ from cnn_jax.api._arguments import (
     start_of,
     used_files,
     used_functions,
+    write_page,
 )
 from cnn_jax.api._progress import progress_bar
+from cnn_jax.api._values import ArgumentError, path_of
+from cnn_jax.data.arrays import kind_of
 from cnn_jax.extend import Extension, ExtensionFile, kept_paths, stands
 from cnn_jax.studies.axes import lone_study
 from cnn_jax.studies.choices import every_choice
@@ -172,12 +175,7 @@ class TrainedRun:
             ArgumentError: if it cannot be written, the run has none, or a function of the network
                 is another one by now.
         """
-        page = self._page()
-        try:
-            storage.write(Path(path), page)
-        except storage.WriteError as error:
-            raise ArgumentError(f"path: {error}") from error
-        return Path(path)
+        return write_page(path, self._page)
 
     def _page(self) -> str:
         if self._tested is not None:
@@ -264,8 +262,13 @@ class TrainedRun:
         shape = self.saved.task.image_shape
         files = [images] if isinstance(images, str | Path) else images
         if isinstance(files, list | tuple) and files and isinstance(files[0], str | Path):
-            return np.stack([self._picture(Path(file)) for file in files])
-        found = np.asarray(images)
+            return np.stack([self._picture(path_of("images", file)) for file in files])
+        try:
+            found = np.asarray(images)
+        # What an object of another library raises is its own.
+        except Exception as error:
+            reason = " ".join(str(error).split())
+            raise ArgumentError(f"images are no array, and no picture files: {reason}") from error
         if found.shape == shape or (shape[2] == 1 and found.shape == shape[:2]):
             found = found[None]
         if found.ndim == 3 and shape[2] == 1:
@@ -305,8 +308,9 @@ def train(
     The same engine, defaults and seeds as the program `train`, and so the same numbers.
 
     Args:
-        data: a name or a folder, as --dataset takes it; `(images, labels)`, uint8 `n h w c` and
-            whole numbers; or a `cnn_jax.data.Dataset`.
+        data: a name or a folder, as --dataset takes it; `(images, labels)`, uint8 `n h w c` or
+            `n h w`, and whole numbers from 0 or rows of zeros and ones (several labels an image);
+            or a `cnn_jax.data.Dataset`.
         test: `(images, labels)`; of arrays without, a fifth is kept for testing.
         class_names: of arrays; their numbers if not given.
         workdir: a new folder to write the run to; nothing is written if not given.
@@ -324,7 +328,7 @@ def train(
     """
     with data_by_name(data, test, class_names) as name, named():
         check_compiler()
-        given = {**read_choices(choices), "dataset": name}
+        given = {**read_choices(choices, signature(train).parameters), "dataset": name}
         directory = None if workdir is None else new_directory(workdir)
         prepared = prepare(lone_study(given), share_devices, init_from=start_of(given))
         functions = used_functions([given])
@@ -370,7 +374,9 @@ def load_run(path: str | Path, *, data: Any = None) -> TrainedRun:
     Raises:
         ArgumentError: if the folder holds no run, or one that cannot be restored.
     """
-    folder = Path(path)
+    folder = path_of("path", path)
+    if data is not None and not isinstance(data, str | Path):
+        raise ArgumentError(f"data must be the name of a data set or a folder, got {kind_of(data)}")
     if not folder.is_dir():
         raise ArgumentError(f"path={folder} is not a folder; give the folder of a run")
     with named():

@@ -169,9 +169,11 @@ def check_dataset(dataset: Dataset) -> Dataset:
 def _check_split(where: str, split: Split, dataset: Dataset) -> None:
     images, labels = split.images, split.labels
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
+        first = images.ndim == 4 and images.shape[1] in (1, 3)
         raise UsageError(
             f"{where} images are {images.dtype} of shape {images.shape}, "
             "expected uint8 of shape (n, height, width, 1 or 3)"
+            f"{': images.transpose(0, 2, 3, 1)' if first else ''}"
         )
     kind, shape, row = "int32", images.shape[:1], ""
     if dataset.multi_label:

@@ -1,5 +1,6 @@
 """What was registered from outside, and what a name and its numbers may be."""
 
+import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
@@ -11,6 +12,8 @@ from cnn_jax.ops.hyperparameters import declared, is_number, keyword_arguments
 from cnn_jax.training import Config, known_hyperparameters
 from cnn_jax.training.step import skeleton
 
+# What stands for itself where a function is written down.
+PLAIN = (bool, int, float, str, bytes, type(None))
 # Words that mean something else where names are given.
 _RESERVED = frozenset({"none", "help"})
 # What a hyperparameter cannot be called: the choices of a run, and those of its data.
@@ -124,8 +127,8 @@ def _check_name(
 ) -> None:
     if not re.fullmatch(r"[A-Za-z]\w*", name) or name in _RESERVED:
         raise ExtensionError(
-            "its name must be letters, digits and underscores, and none of none and help; give "
-            "name='...'"
+            "its name must be letters, digits and underscores, and none of none and help; give it "
+            "one by def, or name='...' where it is registered"
         )
     if before is None and taken(name):
         raise ExtensionError("its name is taken by one of cnn_jax's own; give it another")
@@ -175,6 +178,23 @@ def require_numbers(function: Callable[..., Any]) -> None:
 
 
 def stands(extension: Extension) -> bool:
-    """Whether a name still is that of the function that was registered by it."""
+    """Whether a name still is that of the function that was registered by it.
+
+    One that is defined again as it was, as when a cell of a notebook is run twice, is the same.
+    """
     now = EXTENSIONS.get((extension.kind, extension.name))
-    return now is not None and now.function is extension.function
+    return now is not None and _alike(now.function, extension.function)
+
+
+def _alike(one: Any, other: Any) -> bool:
+    if one is other:
+        return True
+    if isinstance(one, PLAIN):
+        return type(one) is type(other) and one == other
+    one, other = inspect.unwrap(one), inspect.unwrap(other)
+    if not (inspect.isfunction(one) and inspect.isfunction(other)):
+        return False
+    held = [[cell.cell_contents for cell in each.__closure__ or ()] for each in (one, other)]
+    defaults = [repr((each.__defaults__, each.__kwdefaults__)) for each in (one, other)]
+    # The same code has as many cells.
+    return one.__code__ == other.__code__ and defaults[0] == defaults[1] and all(map(_alike, *held))

@@ -19,9 +19,8 @@ from dataclasses import fields, is_dataclass
 from typing import Annotated, Any, get_origin
 
 from cnn_jax.extend._files import ExtensionFile, adopt
-from cnn_jax.extend._registry import Extension, ExtensionError, rehearsing
+from cnn_jax.extend._registry import PLAIN, Extension, ExtensionError, rehearsing
 
-_PLAIN = (bool, int, float, str, bytes, type(None))
 # What has a source of its own: two of them are not one for being written alike.
 _BY_IDENTITY = (type, types.FunctionType)
 
@@ -91,6 +90,8 @@ def _write(function: Any, lines: _Lines) -> str:
     name = function.__name__
     if name == "<lambda>":
         raise ValueError("it is a lambda; give it a name with def")
+    if inspect.ismethod(function):
+        raise ValueError("it is a method of an object; write a function that calls it")
     if lines.has(name, function):
         return name
     if imported := _import_of(function, name):
@@ -158,7 +159,7 @@ def _expression(value: Any, lines: _Lines) -> str:
     def all_of(values: Iterable[Any]) -> str:
         return ", ".join(_expression(each, lines) for each in values)
 
-    if isinstance(value, _PLAIN):
+    if isinstance(value, PLAIN):
         return repr(value)
     if isinstance(value, list | tuple):
         return f"[{all_of(value)}]" if isinstance(value, list) else f"tuple([{all_of(value)}])"
@@ -219,4 +220,4 @@ def _defaults(value: Any) -> list[str]:
     """The plain values that the arguments of a function have where none is given."""
     plain = getattr(value, "__defaults__", None) or ()
     named = getattr(value, "__kwdefaults__", None) or {}
-    return [repr(each) for each in (*plain, *named.values()) if isinstance(each, _PLAIN)]
+    return [repr(each) for each in (*plain, *named.values()) if isinstance(each, PLAIN)]

@@ -140,7 +140,7 @@ def read_config(choices: Choices) -> Config:
     )
     dropout = bool(choices.get("dropout_rate"))
     given |= {"loss": _loss(choices), "resolutions": _resolutions(choices)}
-    given["freeze"] = tuple(given["freeze"] or ())
+    given["freeze"] = tuple(map(str, given["freeze"] or ()))
     if given["precision"] == AUTO:
         given["precision"] = compilation.fast_precision()
     return Config(
@@ -324,7 +324,7 @@ def _positive_integers(choices: Choices, name: str, at_least: int) -> tuple[int,
 def _resolutions(choices: Choices) -> tuple[tuple[int, int], ...]:
     stages = []
     for stage in value_of(choices, "resolutions") or ():
-        text = stage if isinstance(stage, str) else ":".join(map(str, stage))
+        text = ":".join(map(str, stage)) if isinstance(stage, tuple | list) else str(stage)
         words = text.split(":")
         if len(words) != 2 or not all(word.isdecimal() and int(word) > 0 for word in words):
             raise FieldError(

@@ -282,7 +282,7 @@ def test_a_comparison(arrays, tmp_path: Path):
         ({"tune": ["activation"]}, "tune=activation: only numbers can be tuned"),
         ({}, "nothing varies"),
         ({"vary": {"activation": ["relu"]}, "compare": "some"}, "compare must be baseline or all"),
-        ({"vary": {"activation": ["relu"]}, "seeds": 0}, "seeds must be a positive"),
+        ({"vary": {"activation": ["relu"]}, "seeds": 0}, "seeds must be positive, got 0"),
         ({"vary": {"activation": ["relu"]}, "baseline": {"activation": "tanh"}}, "baseline"),
     ):
         with pytest.raises(ArgumentError) as refused:

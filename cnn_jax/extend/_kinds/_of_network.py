@@ -142,6 +142,11 @@ def network(function: Callable[..., Any], *, name: str | None = None) -> None:
         name: to choose it by; the function's own if not given.
     """
     named = name_of(function, name)
+    if inspect.isclass(function):
+        raise ExtensionError(
+            f"network {named} is a class; give a function that builds one: "
+            f"(image_shape, num_classes, rngs) -> {named}"
+        )
     layered = _layered(function)
     numbers = {} if layered else _static_numbers(function)
 
