@@ -140,6 +140,21 @@ def test_runs_of_two_sessions_are_read_in_one(arrays, tmp_path: Path):
         np.testing.assert_array_equal(run.predict(arrays[0][:4]), logits)
 
 
+def test_a_cell_that_is_run_again_defines_the_same_function(arrays):
+    cell = "def again(x):\n    return 2 * x\n"
+    names = {}
+    exec(compile(cell, "cell", "exec"), names)
+    run = cnn_jax.train(arrays, activation=names["again"], **SMALL)
+    before = run.predict(arrays[0][:4])
+    exec(compile(cell, "cell", "exec"), names)
+    cnn_jax.activation(names["again"])
+    np.testing.assert_array_equal(run.predict(arrays[0][:4]), before)
+    exec(compile(cell.replace("2", "3"), "cell", "exec"), names)
+    cnn_jax.activation(names["again"])
+    with pytest.raises(ArgumentError, match="activation again is another function now"):
+        run.predict(arrays[0][:4])
+
+
 def test_augmentations_of_one_name_are_refused(arrays):
     def lighter():
         def my_fade(key, image):
