@@ -4,6 +4,7 @@
 from cnn_jax.api._values import ArgumentError
 from cnn_jax.api._table import Table
 from cnn_jax.api._ablate import Comparison, ablate
-from cnn_jax.api._train import TrainedRun, load_run, train
+from cnn_jax.api._run import TrainedRun
+from cnn_jax.api._train import load_run, train
 
 __all__ = ["ArgumentError", "Comparison", "Table", "TrainedRun", "ablate", "load_run", "train"]
