@@ -66,6 +66,10 @@ def check_choice(field: str, value: object, choices: Iterable[str]) -> None:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A question for the known word that is most like this one, after a semicolon, or nothing."""
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+    """A question for the known word that is most like this one, after a semicolon, or nothing.
+
+    Small letters and capitals are alike.
+    """
+    words = {each.casefold(): each for each in known}
+    close = difflib.get_close_matches(word.casefold(), words, n=1)
+    return f"; did you mean {words[close[0]]}?" if close else ""

@@ -149,6 +149,7 @@ WRONG = [
     (lambda: Config(resolutions=((8, 9),)), "resolutions are of 9 epochs, and epochs=5 has fewer"),
     (lambda: Architecture(model="lenet"), "wide_resnet; did you mean lenet5?"),
     (lambda: Architecture(activation="rleu"), "did you mean relu?"),
+    (lambda: Architecture(activation="ReLU"), "did you mean relu?"),
     (lambda: Architecture(pooling="mean"), "pooling=mean is not one of average, max"),
     (lambda: Architecture(normalization="layer"), "=layer is not one of batch, group, none"),
     (lambda: Architecture(convolution="fft"), "convolution=fft is not one of"),

@@ -265,6 +265,6 @@ def _parse_value(what: str, text: str, allowed: Allowed) -> float | int | str:
 
 
 def _suggest(name: str, known: Mapping[str, object]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
+    close = difflib.get_close_matches(name.casefold(), known, n=1)
     guess = f": did you mean {close[0]}?" if close else "."
     return f"{guess} Known are {', '.join(sorted(known))}"

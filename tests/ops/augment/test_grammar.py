@@ -126,6 +126,7 @@ def test_parse():
     ("text", "message"),
     [
         ("flp", "unknown augmentation 'flp': did you mean flip? Known are alternating_flip, "),
+        ("MixUp", "unknown augmentation 'MixUp': did you mean mixup? Known are "),
         ("zzz", "unknown augmentation 'zzz'. Known are alternating_flip, blur, "),
         ("flip,,cutout", "a name is missing in 'flip,,cutout'"),
         ("flip, none", "none stands alone"),
