@@ -112,7 +112,7 @@ def conv2d(
     if lowering not in LOWERINGS:
         raise ValueError(f"lowering must be one of {', '.join(LOWERINGS)}, got {lowering!r}")
     geometry = _geometry(images, kernel, strides, padding, dilation, groups, precision)
-    if not len(images):
+    if images.shape[0] == 0:
         return jnp.zeros(
             (0, geometry.rows.outputs, geometry.columns.outputs, kernel.shape[3]), images.dtype
         )

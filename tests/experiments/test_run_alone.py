@@ -251,7 +251,8 @@ def test_pictures_are_read_as_the_training_set_was(
     outcome = program(f"--dataset={scans}", f"--workdir={run}", *SMALL, *read, "--epochs=2")
     assert (outcome.code, outcome.err) == (0, "")
     record = json.loads((run / "data.json").read_text())
-    assert record["rule"] == {"bits": 12, "low": None, "high": None, "resize": "pad"}
+    floats, sides = {"low": None, "high": None}, {"shortest": 8, "longest": 12}
+    assert record["rule"] == {"bits": 12, "resize": "pad", **floats, **sides}
     assert record["own_validation"]
     assert record["examples"] == {"train": 12, "validation": 6, "test": 4}
     assert record["notes"]
