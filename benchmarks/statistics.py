@@ -301,18 +301,22 @@ def simulated(rng: np.random.Generator, tables: int) -> Iterator[Simulated]:
             assert model.covered is not None
             level = kind._replace(accuracies=kind.accuracies[:1].repeat(rows))
             something = draw(level, rng, tables // 2, seeds, EFFECTS[seeds])
-            powers = (float(t(*something).decided.mean()) for t in (by_model, by_paired_tests))
             yield Simulated(
                 *(rows, seeds, name, _mean_coverage(*nothing)),
                 float(model.covered.all(-1).mean()),
                 (_error(model), _error(before)),
-                (next(powers), next(powers)),
+                (_power(by_model(*something)), _power(by_paired_tests(*something))),
             )
 
 
 def _error(found: Tested) -> float:
     """In how many sweeps a difference is found where there is none."""
     return float(found.wrong.any(-1).mean())
+
+
+def _power(found: Tested) -> float:
+    """How many of the differences are found."""
+    return float(found.decided.mean())
 
 
 def again(found: Iterable[Simulated], rng: np.random.Generator, tables: int) -> Iterator[list[str]]:

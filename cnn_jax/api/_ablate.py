@@ -193,10 +193,8 @@ def ablate(
             raise ArgumentError(f"search must be a text, got {search!r}")
         seeds, max_seeds = whole("seeds", seeds), whole("max_seeds", max_seeds)
         tune_seeds = whole("tune_seeds", tune_seeds, 0)
-        prune, equivalent_within = (
-            switch("prune", prune),
-            number("equivalent_within", equivalent_within),
-        )
+        prune = switch("prune", prune)
+        equivalent_within = number("equivalent_within", equivalent_within)
         axes = [_axis(axis, values) for axis, values in (vary or {}).items()]
         if isinstance(tune, Mapping):
             axes += [_axis(axis, values) for axis, values in tune.items()]

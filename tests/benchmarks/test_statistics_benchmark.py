@@ -57,6 +57,13 @@ def test_errors_and_power_are_about_those_of_the_document():
     assert power[0] > 1.8 * power[1]
 
 
+def test_a_kind_of_sweeps_is_a_row_of_the_table():
+    found = next(statistics.simulated(np.random.default_rng(0), 60))
+    assert (found.rows, found.seeds, found.name) == (5, 3, "equal")
+    assert found.powers[0] > found.powers[1] > 0
+    assert len(found.cells) == 10 and found.cells[-1] == f"{found.powers[0] / found.powers[1]:.2f}"
+
+
 def test_what_came_out_above_the_level_is_drawn_again():
     name = "two rows five times"
     found = [
