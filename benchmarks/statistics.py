@@ -14,9 +14,20 @@ from typing import NamedTuple
 
 import numpy as np
 from absl import app, flags
-from jaxtyping import Bool, Float
-from scipy import special
 
+from benchmarks.simulated_sweeps import (
+    EFFECTS,
+    by_model,
+    by_paired_tests,
+    draw,
+    error,
+    harsher,
+    holm,
+    power,
+    spreads,
+    student_p,
+    until_decided,
+)
 from cnn_jax.analysis.statistics import (
     BETTER,
     LEVEL,
@@ -27,9 +38,6 @@ from cnn_jax.analysis.statistics import (
     look_level,
     looks,
     mean_over_seeds,
-    moderate,
-    step_down,
-    two_sided_p,
 )
 from cnn_jax.display import listed
 from cnn_jax.studies.rounds import REPLICATED, UNTIL
@@ -45,177 +53,6 @@ COMMAND = (
     "--learning_rate=0.01 --optimizer=adam --schedule=one_cycle --epochs=4 --seeds=12"
 )
 _TEST_EXAMPLES = 10_000
-# The true difference by the number of seeds, in standard deviations of the paired differences. That
-# of three seeds is the one of mish and relu in the twelve.
-EFFECTS = {3: 1.75, 5: 1.2, 10: 0.8}
-# So many tables at once: every one has hundreds of hypotheses a row.
-_BATCH = 250
-
-
-class Spreads(NamedTuple):
-    """How much the rows of simulated sweeps vary from seed to seed.
-
-    Attributes:
-        accuracies: of each row, the baseline first.
-        deviations: `(generator, tables) -> standard deviations` of each table's rows.
-        shared: how much the rows of either half have in common at a seed, beside what all have.
-    """
-
-    accuracies: Float[np.ndarray, "rows"]
-    deviations: Callable[[np.random.Generator, int], Float[np.ndarray, "tables rows"]]
-    shared: float = 0.0
-
-
-def spreads(rows: int) -> dict[str, Spreads]:
-    """The simulated kinds of sweeps, of so many rows."""
-    same = np.full(rows, 0.97)
-    falling = np.linspace(0.98, 0.9, rows)
-
-    def fixed(*factors: tuple[int | slice, float]) -> Callable:
-        deviations = np.full(rows, 0.001)
-        for place, factor in factors:
-            deviations[place] *= factor
-        return lambda rng, tables: np.broadcast_to(deviations, (tables, rows))
-
-    def scattered(rng: np.random.Generator, tables: int) -> np.ndarray:
-        return 0.001 * np.exp(rng.normal(0.0, 0.6, (tables, rows)))
-
-    trend = 0.04 * falling * (1 - falling)
-    return {
-        "equal": Spreads(same, fixed()),
-        "one row twice": Spreads(same, fixed((1, 2.0))),
-        "one row three times": Spreads(same, fixed((1, 3.0))),
-        "half of the rows three times": Spreads(same, fixed((slice(rows // 2, None), 3.0))),
-        "the baseline twice": Spreads(same, fixed((0, 2.0))),
-        "scattered (log-normal, 0.6)": Spreads(same, scattered),
-        "growing as accuracy falls": Spreads(
-            falling, lambda rng, tables: np.broadcast_to(trend, (tables, rows))
-        ),
-        "two rows five times": Spreads(same, fixed((slice(1, 3), 5.0))),
-        "halves of rows alike": Spreads(same, fixed(), shared=0.001),
-    }
-
-
-def draw(
-    kind: Spreads, rng: np.random.Generator, tables: int, seeds: int, effect: float = 0.0
-) -> tuple[Float[np.ndarray, "tables rows seeds"], Float[np.ndarray, "tables rows"]]:
-    """Accuracies of simulated sweeps, and the true means of their rows.
-
-    Args:
-        kind: of the rows.
-        rng: draws.
-        tables: how many sweeps.
-        seeds: of each.
-        effect: how much better than the baseline every row is, in standard deviations of the
-            paired differences, in addition to the kind's own differences.
-    """
-    deviations = kind.deviations(rng, tables)
-    truth = np.broadcast_to(kind.accuracies, deviations.shape).copy()
-    paired = np.hypot(deviations[:, 1:], deviations[:, :1])
-    truth[:, 1:] += effect * paired
-    blocks = rng.normal(0.0, 0.001, (tables, 1, seeds))
-    errors = rng.normal(size=(tables, len(kind.accuracies), seeds)) * deviations[..., None]
-    halves = kind.shared * rng.normal(size=(tables, 2, seeds))
-    blocks = blocks + halves[:, np.arange(len(kind.accuracies)) * 2 // len(kind.accuracies)]
-    return truth[..., None] + blocks + errors, truth
-
-
-class Tested(NamedTuple):
-    """What a test says of simulated sweeps, against their truth.
-
-    Attributes:
-        decided: which comparisons it finds, of what differs or not.
-        wrong: which it finds if the truth is no difference.
-        covered: which intervals hold the true difference.
-    """
-
-    decided: Bool[np.ndarray, "tables rows"]
-    wrong: Bool[np.ndarray, "tables rows"]
-    covered: Bool[np.ndarray, "tables rows"] | None
-
-
-def by_model(accuracies: np.ndarray, truth: np.ndarray) -> Tested:
-    """The model of the project: that of `compare_to_baseline`, of many tables at once."""
-    parts = [
-        _by_model(accuracies[first : first + _BATCH], truth[first : first + _BATCH])
-        for first in range(0, len(accuracies), _BATCH)
-    ]
-    return Tested(*map(np.concatenate, zip(*parts, strict=True)))
-
-
-def _by_model(accuracies: np.ndarray, truth: np.ndarray) -> Tested:
-    differences = accuracies[:, 1:] - accuracies[:, :1]
-    seeds = np.full(differences.shape[1], differences.shape[2])
-    means = differences.mean(-1)
-    others = list(range(1, accuracies.shape[1]))
-    spread = moderate(accuracies).of_differences(others, [0] * len(others))
-    errors = means - (truth[:, 1:] - truth[:, :1])
-
-    found, levels = step_down(two_sided_p(spread, means, seeds), LEVEL)
-    of_errors = two_sided_p(spread, errors, seeds)
-    wrong, _ = step_down(of_errors, LEVEL)
-    return Tested(found < LEVEL, wrong < LEVEL, of_errors >= levels)
-
-
-def by_paired_tests(accuracies: np.ndarray, truth: np.ndarray) -> Tested:
-    """What came before: paired t-tests, each of its own variance, corrected by Holm."""
-    differences = accuracies[:, 1:] - accuracies[:, :1]
-    seeds = np.full(differences.shape[1], differences.shape[2])
-    means, variances = differences.mean(-1), differences.var(-1, ddof=1)
-    errors = means - (truth[:, 1:] - truth[:, :1])
-    found, wrong = (holm(student_p(variances, of, seeds)) < LEVEL for of in (means, errors))
-    return Tested(found, wrong, None)
-
-
-def student_p(variances: np.ndarray, means: np.ndarray, seeds: np.ndarray) -> np.ndarray:
-    """Two-sided p of paired t-tests, from the moments of the differences."""
-    return 2 * special.stdtr(seeds - 1, -np.abs(means) / np.sqrt(variances / seeds))
-
-
-def holm(p: Float[np.ndarray, "... rows"]) -> Float[np.ndarray, "... rows"]:
-    """P corrected for their number, step down: Holm, Scand. J. Statist. 6, 1979."""
-    order = np.argsort(p, axis=-1, kind="stable")
-    steps = np.arange(p.shape[-1], 0, -1) * np.take_along_axis(p, order, -1)
-    corrected = np.minimum(np.maximum.accumulate(steps, -1), 1.0)
-    return np.take_along_axis(corrected, np.argsort(order, axis=-1), -1)
-
-
-class Looked(NamedTuple):
-    """What comes of adding seeds until rows are decided.
-
-    Attributes:
-        decided: which rows are, as different from the baseline.
-        seeds: of each row at the end.
-    """
-
-    decided: Bool[np.ndarray, "tables rows"]
-    seeds: Float[np.ndarray, "tables rows"]
-
-
-def until_decided(accuracies: np.ndarray, counts: Sequence[int], level: float) -> Looked:
-    """Rows are looked at after so many seeds; those that are decided get no more."""
-    parts = [
-        _until_decided(accuracies[first : first + _BATCH], counts, level)
-        for first in range(0, len(accuracies), _BATCH)
-    ]
-    return Looked(*map(np.concatenate, zip(*parts, strict=True)))
-
-
-def _until_decided(accuracies: np.ndarray, counts: Sequence[int], level: float) -> Looked:
-    others = list(range(1, accuracies.shape[1]))
-    decided = np.zeros((len(accuracies), len(others)), bool)
-    seeds = np.full(decided.shape, float(counts[0]))
-    for count in counts:
-        seeds = np.where(decided, seeds, count)
-        seen = accuracies[..., :count].copy()
-        seen[:, 1:][np.arange(count) >= seeds[..., None]] = np.nan
-        means = np.nanmean(seen[:, 1:] - seen[:, :1], -1)
-        spread = moderate(seen).of_differences(others, [0] * len(others))
-        p = np.where(decided, 0.0, two_sided_p(spread, means, seeds))
-        decided = decided | (step_down(p, level)[0] < level)
-    return Looked(decided, seeds)
-
-
 LOOKS = (3, 30)
 LOOKS_ANEW = (6, 60)
 
@@ -304,19 +141,9 @@ def simulated(rng: np.random.Generator, tables: int) -> Iterator[Simulated]:
             yield Simulated(
                 *(rows, seeds, name, _mean_coverage(*nothing)),
                 float(model.covered.all(-1).mean()),
-                (_error(model), _error(before)),
-                (_power(by_model(*something)), _power(by_paired_tests(*something))),
+                (error(model), error(before)),
+                (power(by_model(*something)), power(by_paired_tests(*something))),
             )
-
-
-def _error(found: Tested) -> float:
-    """In how many sweeps a difference is found where there is none."""
-    return float(found.wrong.any(-1).mean())
-
-
-def _power(found: Tested) -> float:
-    """How many of the differences are found."""
-    return float(found.decided.mean())
 
 
 def again(found: Iterable[Simulated], rng: np.random.Generator, tables: int) -> Iterator[list[str]]:
@@ -324,8 +151,20 @@ def again(found: Iterable[Simulated], rng: np.random.Generator, tables: int) -> 
     for each in found:
         if round(each.errors[0], 3) > LEVEL:
             nothing = draw(spreads(each.rows)[each.name], rng, tables, each.seeds)
-            errors = (_error(test(*nothing)) for test in (by_model, by_paired_tests))
+            errors = (error(test(*nothing)) for test in (by_model, by_paired_tests))
             yield [*each.cells[:3], *map(_percent, errors)]
+
+
+def beyond(rng: np.random.Generator, tables: int) -> Iterator[list[str]]:
+    """Rows of the table of sweeps in which one row's spread says nothing of another's."""
+    for rows, seeds in itertools.product((3, 5), (3, 5, 10)):
+        for name, kind in harsher(rows).items():
+            nothing = draw(kind, rng, tables, seeds)
+            something = draw(kind, rng, tables // 2, seeds, EFFECTS[seeds])
+            tests = by_model, by_paired_tests
+            errors = (error(test(*nothing)) for test in tests)
+            powers = (power(test(*something)) for test in tests)
+            yield [str(rows), str(seeds), name, *map(_percent, (*errors, *powers))]
 
 
 def _mean_coverage(accuracies: np.ndarray, truth: np.ndarray) -> float:
@@ -435,20 +274,20 @@ What it takes from where:
 
 * **How much a row varies from seed to seed** is learned from all rows together: its accuracy at a
   seed is its mean, what the seed does to all rows, and an error of its own. So a difference of two
-  rows has up to twice the degrees of freedom that its own values have (Grubbs 1948), and each
-  row's variance counts as a draw from a scaled inverse chi-squared distribution (Smyth 2004), whose
-  parameters, and the trend with the accuracy, are averaged over a grid by how well they explain
-  the table. Estimating them instead decides too much from few rows. A share of the weight always
-  goes to the hypothesis that rows are not alike, and the more seeds there are, the more the spread
-  is that of the differences themselves, which do not need rows to be independent.
+  rows has up to twice the degrees of freedom that its own values have (Grubbs 1948). Two kinds of
+  hypotheses say what the rows' variances have to do with each other, and all are averaged over by
+  how well they explain the table. By one a variance is a draw from a scaled inverse chi-squared
+  distribution (Smyth 2004), with or without a trend with the accuracy. By the other rows are quiet
+  or noisy, either equally likely: a row that looks quiet beside a noisy one may still be noisy, and
+  the ratio of the two says how likely that is. Estimating parameters instead decides too much from
+  few rows. A share of the weight always goes to the hypothesis that rows are not alike, and the
+  more seeds there are, the more the spread is that of the differences themselves, which do not need
+  rows to be independent.
 * **The family** is corrected for by Dunnett's test against a baseline, step down, and by Tukey's
   for all pairs. Rows that are identical to another leave it.
 * **Two seeds decide nothing**: that they agree says little, and one that differs much.
 * **Verdicts are read off the intervals.** A row is equivalent where its interval lies within the
   margin.
-
-The price of an error of 5% where two of five rows vary five times as much as the others, which
-three seeds can hardly show, is that less is gained there than elsewhere.
 """,
     """## Simulated sweeps
 
@@ -462,6 +301,12 @@ less, and what is above is the chance of so many tables: ±{chance:.1f} points.
 """,
     """Of so many kinds some come out above 5% by chance. These again, in {tables:,} other tables
 (±{chance:.1f} points):
+""",
+    """## Harsher spreads
+
+What is gained above is paid for where one row varies several times as much as all others, or no two
+rows alike: by chance three seeds of such a row agree as well as another's, and then too much is
+made of them. {tables:,} tables for each row, and differences as above.
 """,
     """## Seeds until decided
 
@@ -515,18 +360,21 @@ def document(seed: int, tables: int) -> Iterator[str]:
     yield _TEXT[2].format(tables=more, chance=_chance(more))
     yield from _table((*kinds, *errors), again(found, np.random.default_rng([seed, 1]), more))
     yield ""
+    yield _TEXT[3].format(tables=tables)
+    yield from _table((*kinds, *errors, *powers), beyond(np.random.default_rng([seed, 2]), tables))
+    yield ""
     counts, fewer = listed(map(str, looks(*LOOKS))), max(1, tables // 2)
-    yield _TEXT[3].format(counts=counts, tables=fewer, effect=EFFECTS[10])
+    yield _TEXT[4].format(counts=counts, tables=fewer, effect=EFFECTS[10])
     yield from _table(
         ("rows", "spread", "error", "error, naive", "power", "seeds of a row"),
         sequential(rng, fewer),
     )
     yield ""
     counts, fewer = listed(map(str, looks(*LOOKS_ANEW))), max(1, tables // 100)
-    yield _TEXT[4].format(counts=counts, tables=fewer, effect=EFFECTS[10])
+    yield _TEXT[5].format(counts=counts, tables=fewer, effect=EFFECTS[10])
     yield from _table(("until", "settled", "seeds of a row", "the same anew"), anew(rng, fewer))
     yield ""
-    yield _TEXT[5].format(command=COMMAND)
+    yield _TEXT[6].format(command=COMMAND)
     yield from _table(
         (
             *("seeds", "row", "verdict of twelve"),
@@ -536,7 +384,7 @@ def document(seed: int, tables: int) -> Iterator[str]:
         itertools.chain.from_iterable(map(replicated, (3, 5, 8))),
     )
     yield ""
-    yield _TEXT[6]
+    yield _TEXT[7]
     yield from _table(("seeds", model, before), of_chance(np.random.default_rng(seed), tables))
 
 

@@ -138,48 +138,75 @@ def test_steps_down_by_the_definition():
             decided += expected < LEVEL
 
 
-def bound_of(values, worth, common, shape, precision, block, spread_of_block):
-    """The evidence of a hypothesis, bounded from below, by SciPy's densities and entropies."""
-    n = values.shape[1] - 1
-    # Orthonormal contrasts take each row's mean away.
-    contrasts = values @ linalg.helmert(n + 1).T
-    found = stats.norm(scale=math.sqrt(spread_of_block)).entropy() * n
-    for row, (contrast, mean) in enumerate(zip(contrasts, precision, strict=True)):
-        rate, form = worth * common * shape[row] / 2, (worth + n) / 2
-        log_mean = special.digamma(form) - math.log(form / mean)
-        squares = ((contrast - block) ** 2).sum() + n * spread_of_block
-        found += n / 2 * (log_mean - math.log(2 * math.pi)) - mean * squares / 2
-        found += worth / 2 * math.log(rate) - special.gammaln(worth / 2)
-        found += (worth / 2 - 1) * log_mean - rate * mean
-        found += stats.gamma(form, scale=mean / form).entropy()
-    return found
+def bound_of(contrasts, spread_of_block, worth, common, mean):
+    """A row's part of the evidence, bounded from below, by SciPy's densities and entropies.
+
+    Args:
+        contrasts: the row's, less what seeds do to all rows.
+        spread_of_block: the variance of either of these.
+        worth: degrees of freedom of the common variance.
+        common: variance.
+        mean: of the row's precision.
+    """
+    n = len(contrasts)
+    rate, form = worth * common / 2, (worth + n) / 2
+    log_mean = special.digamma(form) - math.log(form / mean)
+    squares = (contrasts**2).sum() + n * spread_of_block
+    found = n / 2 * (log_mean - math.log(2 * math.pi)) - mean * squares / 2
+    found += worth / 2 * math.log(rate) - special.gammaln(worth / 2)
+    found += (worth / 2 - 1) * log_mean - rate * mean
+    return found + stats.gamma(form, scale=mean / form).entropy()
+
+
+def hypotheses():
+    """Power of the accuracy, worth, prior, and the common variance of each kind of rows."""
+    for log in np.linspace(-4.0, 2.0, 9):
+        for worth, trend in itertools.product((0.25, 1.0, 4.0, 16.0), (0.0, 0.5, 1.0)):
+            yield trend, worth, 4 / (4 + worth), [math.exp(log)]
+        for ratio in (6.0, 16.0, 50.0):
+            root = math.sqrt(ratio)
+            yield 0.0, 16.0, 16.0, [math.exp(log) / root, math.exp(log) * root]
 
 
 def brute_force(values):
-    """Weights, freedom and variance of every hypothesis for rows without a gap, one at a time."""
+    """Weights, freedom and variances of pairs of states of the first two rows, without a gap."""
     rows, n = values.shape[0], values.shape[1] - 1
+    # Orthonormal contrasts take each row's mean away.
     contrasts = values @ linalg.helmert(n + 1).T
     unit = ((contrasts - contrasts.mean(0)) ** 2).sum() / n / (rows - 1)
     means, found = values.mean(1), []
-    for worth, trend, log in itertools.product(
-        (0.25, 1.0, 4.0, 16.0), (0.0, 0.5, 1.0), np.linspace(-4.0, 2.0, 9)
-    ):
+    for trend, worth, prior, commons in hypotheses():
         shape = (means * (1 - means)) ** (2 * trend)
         shape = shape / stats.gmean(shape)
-        prior, precision = worth * math.exp(log) * unit * shape, np.full(rows, 1 / unit)
+        common = np.outer(commons, unit * shape)
+        precisions, shares = np.full(common.shape, 1 / unit), np.full(common.shape, 1 / len(common))
         for _ in range(15):
+            precision = (shares * precisions).sum(0)
             spread = 1 / precision.sum()
             block = spread * precision @ contrasts
             squares = ((contrasts - block) ** 2).sum(1) + n * spread
-            precision = (worth + n) / (prior + squares)
-        evidence = bound_of(values, worth, math.exp(log) * unit, shape, precision, block, spread)
-        evidence -= math.log1p(worth / 4)
-        freedom = np.full(rows, worth + n * max(0.5, (rows - 1) / (rows + 1)))
-        found.append((worth, evidence, freedom, 1 / precision))
-    worth, evidence, freedom, variance = map(np.array, zip(*found, strict=True))
+            precisions = (worth + n) / (worth * common + squares)
+            bounds = np.array([
+                [
+                    bound_of(row - block, spread, worth, one, mean)
+                    for row, one, mean in zip(contrasts, *of_rows, strict=True)
+                ]
+                for of_rows in zip(common, precisions, strict=True)
+            ])  # fmt: skip
+            shares = special.softmax(bounds, axis=0)
+        evidence = stats.norm(scale=math.sqrt(spread)).entropy() * n + math.log(prior)
+        evidence += special.logsumexp(bounds - math.log(len(common)), axis=0).sum()
+        found.append((worth, evidence, shares, 1 / precisions))
+    worths, evidence = (np.array(each) for each in list(zip(*found, strict=True))[:2])
     odds = np.exp(evidence - evidence.max())
-    own = odds * (worth == 0.25)
-    return 0.85 * odds / odds.sum() + 0.15 * own / own.sum(), freedom, variance
+    own = odds * (worths == 0.25)
+    weights = 0.95 * odds / odds.sum() + 0.05 * own / own.sum()
+    left = n * max(0.5, (rows - 1) / (rows + 1))
+    return [
+        (weight * shares[i, 0] * shares[j, 1], worth + left, variances[i, 0], variances[j, 1])
+        for weight, (worth, _, shares, variances) in zip(weights, found, strict=True)
+        for i, j in itertools.product(range(len(shares)), repeat=2)
+    ]
 
 
 @pytest.mark.parametrize(("rows", "seeds"), [(2, 3), (4, 3), (6, 8)])
@@ -187,15 +214,14 @@ def test_moderated_tests_by_brute_force(rows, seeds):
     rng = np.random.default_rng(rows)
     values = rng.uniform(0.9, 0.98, (rows, 1)) + 0.001 * rng.normal(size=(rows, seeds))
     values += 0.002 * rng.normal(size=seeds)
-    weights, freedom, variance = brute_force(values)
     spread = moderate(values).of_differences([1], [0])
     means = np.array([0.0015])
     own = np.var(values[1] - values[0], ddof=1)
-    share, n = (seeds - 1) / (seeds + 3), seeds - 1
+    share, n = (seeds - 1) / (seeds + 2), seeds - 1
     expected = 0.0
-    for weight, free, one in zip(weights, freedom, variance, strict=True):
-        both = one[0] + one[1]
-        welch = max(n, both**2 / (one[0] ** 2 / free[0] + one[1] ** 2 / free[1]))
+    for weight, freedom, one, other in brute_force(values):
+        both = one + other
+        welch = max(n, both**2 / (one**2 / freedom + other**2 / freedom))
         welch = 1 / (1 / welch + share**2 * max(0.0, 1 / n - 1 / welch))
         error = math.sqrt(((1 - share) * both + share * own) / seeds)
         expected += weight * 2 * stats.t.sf(means[0] / error, welch)
@@ -212,12 +238,11 @@ def test_rows_may_lack_seeds():
     values[1, 5:] = np.nan
     values[3, [0, 7]] = np.nan
     rows = moderate(values)
-    variance = rows.weights @ rows.variance
-    np.testing.assert_allclose(variance[[0, 3]], 1e-6, rtol=0.6)
-    np.testing.assert_allclose(variance[2], 5e-6, rtol=0.6)
+    np.testing.assert_allclose(rows.of_differences([3], [0]).mean, 2e-6, rtol=0.6)
+    np.testing.assert_allclose(rows.of_differences([2], [0]).mean, 6e-6, rtol=0.6)
     pair = rows.of_differences([3], [0])
     common = (values[3] - values[0])[~np.isnan(values[3])]
-    np.testing.assert_allclose(pair.weights @ pair.variance, common.var(ddof=1), rtol=0.3)
+    np.testing.assert_allclose(pair.mean, common.var(ddof=1), rtol=0.3)
 
 
 def test_with_many_seeds_the_test_is_the_paired_t_test():

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from benchmarks import statistics
+from benchmarks import simulated_sweeps, statistics
 from cnn_jax.analysis.statistics import (
     LEVEL,
     UNDECIDED,
@@ -13,9 +13,9 @@ from cnn_jax.analysis.statistics import (
 
 
 def test_many_tables_at_once_are_judged_as_one_by_one():
-    kind = statistics.spreads(4)["growing as accuracy falls"]
-    accuracies, truth = statistics.draw(kind, np.random.default_rng(0), 12, 4, effect=2.0)
-    found = statistics.by_model(accuracies, truth)
+    kind = simulated_sweeps.spreads(4)["growing as accuracy falls"]
+    accuracies, truth = simulated_sweeps.draw(kind, np.random.default_rng(0), 12, 4, effect=2.0)
+    found = simulated_sweeps.by_model(accuracies, truth)
     for table, means, decided, covered in zip(
         accuracies, truth, found.decided, found.covered, strict=True
     ):
@@ -28,10 +28,14 @@ def test_many_tables_at_once_are_judged_as_one_by_one():
 def test_many_tables_until_decided_are_judged_as_one_by_one():
     counts = (3, 5, 8)
     level = look_level(counts, 3)
-    accuracies, _ = statistics.draw(
-        statistics.spreads(4)["halves of rows alike"], np.random.default_rng(0), 12, 8, effect=1.5
+    accuracies, _ = simulated_sweeps.draw(
+        simulated_sweeps.spreads(4)["halves of rows alike"],
+        np.random.default_rng(0),
+        12,
+        8,
+        effect=1.5,
     )
-    found = statistics.until_decided(accuracies, counts, level)
+    found = simulated_sweeps.until_decided(accuracies, counts, level)
     assert 0 < found.decided.mean() < 1
     for table, decided, seeds in zip(accuracies, found.decided, found.seeds, strict=True):
         groups = [dict(enumerate(row)) for row in table]
@@ -44,15 +48,15 @@ def test_many_tables_until_decided_are_judged_as_one_by_one():
 
 def test_errors_and_power_are_about_those_of_the_document():
     rng = np.random.default_rng(0)
-    kind = statistics.spreads(5)["equal"]
-    nothing = statistics.draw(kind, rng, 400, 3)
-    found = statistics.by_model(*nothing)
+    kind = simulated_sweeps.spreads(5)["equal"]
+    nothing = simulated_sweeps.draw(kind, rng, 400, 3)
+    found = simulated_sweeps.by_model(*nothing)
     assert found.wrong.any(-1).mean() < 0.06
     assert found.covered.all(-1).mean() > 0.93
-    something = statistics.draw(kind, rng, 200, 3, statistics.EFFECTS[3])
+    something = simulated_sweeps.draw(kind, rng, 200, 3, simulated_sweeps.EFFECTS[3])
     power = [
         test(*something).decided.mean()
-        for test in (statistics.by_model, statistics.by_paired_tests)
+        for test in (simulated_sweeps.by_model, simulated_sweeps.by_paired_tests)
     ]
     assert power[0] > 1.8 * power[1]
 
@@ -73,6 +77,13 @@ def test_what_came_out_above_the_level_is_drawn_again():
     (row,) = statistics.again(found, np.random.default_rng(0), 400)
     assert row[:3] == ["5", "3", name]
     assert all(0 < float(share.rstrip("%")) < 10 for share in row[3:])
+
+
+def test_harsher_sweeps_are_rows_of_their_table():
+    rows = list(statistics.beyond(np.random.default_rng(0), 8))
+    assert len(rows) == 18 and {len(row) for row in rows} == {7}
+    last = simulated_sweeps.harsher(3)["each row three times the one before"]
+    np.testing.assert_allclose(last.deviations(None, 2), 2 * [[0.001, 0.003, 0.009]])
 
 
 def test_twelve_seeds_are_five_rows_of_counts():
