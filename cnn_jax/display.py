@@ -45,6 +45,11 @@ def _is_number(text: str) -> bool:
     return True
 
 
+def p_value(p: float) -> str:
+    """A p-value to three digits; the small ones are only said to be small."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def count(number: int, what: str) -> str:
     """The number with its noun: "1 seed", "3 seeds"."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -109,6 +109,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "heartbeat_timeout",
     ),
 }
+# What absl adds to the help of a flag that may be repeated, which ours say themselves.
+_MAY_BE_REPEATED = ";\n    repeat this option"
 _HELP = {"--help", "-help", "-h", "--helpshort", "-helpshort"}
 
 
@@ -334,7 +336,7 @@ def _group(name: str) -> str:
 
 def _describe_flag(flag: flags.Flag) -> list[str]:
     choices = _choices(flag)
-    text = flag.help
+    text = flag.help.partition(_MAY_BE_REPEATED)[0]
     if choices:
         text = f"{text.partition('>: ')[2]} One of {', '.join(choices)}."
     text = f"{text} Default: {_default(flag)}."

@@ -9,6 +9,7 @@ from pathlib import Path
 from absl import flags
 
 from cnn_jax.analysis.compare import render_comparison
+from cnn_jax.display import p_value
 from cnn_jax.errors import UsageError
 from cnn_jax.studies.overview import compare_runs
 
@@ -43,7 +44,7 @@ def main(paths: list[str]) -> None:
             console.print(
                 f"{pair.second} less {pair.first}: {100 * found.difference:+.2f} points (95% "
                 f"interval {100 * found.low:+.2f} to {100 * found.high:+.2f}, McNemar p "
-                f"{found.p:.3g}, {found.examples:,} images)",
+                f"{p_value(found.p)}, {found.examples:,} images)",
                 markup=False,
             )
     saved_run.write_page(page, render_comparison(runs, pairs))

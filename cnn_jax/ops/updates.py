@@ -167,7 +167,8 @@ def normalized_muon(
 
     V_new = momentum * V_old + dLoss/dW,
     W_new = sqrt(f) W_old / |W_old| - alpha * orthogonalize(dLoss/dW + momentum * V_new),
-    where a kernel is a matrix of one row per filter. The size of the gradient does not matter.
+    where a kernel is a matrix of one row per filter, and one of zeros has no norm to keep. The size
+    of the gradient does not matter.
 
     Args:
         grads: the gradient of the loss, of the structure and shapes of params.
@@ -187,7 +188,8 @@ def normalized_muon(
     def move(kernel: Array, grad: Array, velocity: Array) -> Array:
         filters = kernel.shape[-1]
         direction = (grad + momentum * velocity).reshape(-1, filters)
-        rescaled = kernel * (jnp.sqrt(filters) / jnp.linalg.norm(kernel))
+        norm = jnp.linalg.norm(kernel)
+        rescaled = kernel * (jnp.sqrt(filters) / jnp.where(norm > 0, norm, 1.0))
         step = learning_rate * orthogonalize(direction.T).T.reshape(kernel.shape)
         return rescaled - kernel - step
 

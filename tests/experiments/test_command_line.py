@@ -131,6 +131,7 @@ def test_help_of_a_sweep_begins_with_what_it_adds():
     text = command_line.help_text(ablation.__name__)
     assert text.index("\nsweep:\n") < text.index("\ndata:\n")
     assert "python -m experiments.ablation" in text
+    assert "May be repeated. Default: not given." in " ".join(text.split())
 
 
 def test_installed_a_command_is_named_as_typed(monkeypatch: pytest.MonkeyPatch):

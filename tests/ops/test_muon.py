@@ -43,3 +43,12 @@ def test_steps_are_those_of_the_recipe():
             values = 3.4445 * values - 4.7750 * values**3 + 2.0315 * values**5
         expected = expected * np.sqrt(5) / np.linalg.norm(expected) - 0.3 * (left * values) @ right
     np.testing.assert_allclose(ours["kernel"].reshape(-1, 5).T, expected, atol=1e-4)
+
+
+def test_a_kernel_of_zeros_moves_by_the_step_alone():
+    rng = np.random.default_rng(0)
+    grad, zeros = rng.normal(size=(3, 3, 2, 4)).astype(np.float32), np.zeros((3, 3, 2, 4))
+    updates, _ = normalized_muon(grad, zeros, zeros, learning_rate=0.3)
+    rows = (grad + 0.6 * grad).reshape(-1, 4).T
+    expected = -0.3 * np.asarray(orthogonalize(rows)).T
+    np.testing.assert_allclose(np.asarray(updates).reshape(-1, 4), expected, atol=1e-5)

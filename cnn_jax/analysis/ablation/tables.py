@@ -19,7 +19,7 @@ from cnn_jax.analysis.ablation.notes import marked, marks, warnings
 from cnn_jax.analysis.ablation.records import DATASET, NOT_READ, SweepRecord
 from cnn_jax.analysis.ablation.summaries import VariantSummary, compare_pairs, mean_text, summarize
 from cnn_jax.analysis.statistics import MOST_SEEDS, UNDECIDED, Comparison
-from cnn_jax.display import count, shown
+from cnn_jax.display import count, p_value, shown
 
 _BASELINE = "baseline"
 PAIRS = "Every pair of rows, with intervals that hold for all of them at once (Tukey)."
@@ -160,10 +160,8 @@ def points(difference: float) -> str:
 
 
 def p_text(p: float | None) -> str:
-    """A p-value to three digits; a dash where there is none."""
-    if p is None:
-        return NOT_READ
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+    """A p-value; a dash where there is none."""
+    return NOT_READ if p is None else p_value(p)
 
 
 def sizes_differ(record: SweepRecord) -> bool:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from cnn_jax.analysis.compare.paired import Paired
 from cnn_jax.analysis.figures import PALETTE, empty_figure, legend, tidy, to_svg
 from cnn_jax.analysis.pages import page_template
+from cnn_jax.display import p_value
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -75,4 +76,5 @@ def render_comparison(runs: Sequence[ComparedRun], pairs: Sequence[Pair]) -> str
         pairs=pairs,
         names=list(dict.fromkeys(name for run in runs for name in run.differing)),
         curves_svg=to_svg(overlaid_curves(runs), "curves"),
+        p_value=p_value,
     )
