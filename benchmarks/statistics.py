@@ -9,8 +9,9 @@ t-tests, each of its own variance, corrected by Holm.
 import csv
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from absl import app, flags
@@ -42,6 +43,7 @@ from cnn_jax.analysis.statistics import (
 from cnn_jax.display import listed
 from cnn_jax.studies.rounds import REPLICATED, UNTIL
 
+T = TypeVar("T")
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("tables", 10_000, "Simulated sweeps for each number.", lower_bound=1)
 flags.DEFINE_integer("random_seed", 0, "Of the draws.")
@@ -57,47 +59,44 @@ LOOKS = (3, 30)
 LOOKS_ANEW = (6, 60)
 
 
-def sequential(rng: np.random.Generator, tables: int) -> Iterator[list[str]]:
-    """Rows of the table of simulated sweeps whose seeds are added until rows are decided."""
+def sequential(name: str, rng: np.random.Generator, tables: int) -> list[str]:
+    """The row of the table of simulated sweeps whose seeds are added until rows are decided."""
     counts, rows = looks(*LOOKS), 5
-    level = look_level(counts, rows - 1)
-    for name, kind in spreads(rows).items():
-        nothing, _ = draw(kind, rng, tables, counts[-1])
-        even = kind._replace(accuracies=kind.accuracies[:1].repeat(rows))
-        nothing -= (kind.accuracies - even.accuracies)[:, None]
-        something, _ = draw(even, rng, tables // 2, counts[-1], EFFECTS[10])
-        found = until_decided(something, counts, level)
-        yield [
-            *(str(rows), name),
-            _percent(until_decided(nothing, counts, level).decided.any(-1).mean()),
-            _percent(until_decided(nothing, counts, LEVEL).decided.any(-1).mean()),
-            _percent(found.decided.mean()),
-            f"{found.seeds.mean():.1f}",
-        ]
+    level, kind = look_level(counts, rows - 1), spreads(rows)[name]
+    nothing, _ = draw(kind, rng, tables, counts[-1])
+    even = kind._replace(accuracies=kind.accuracies[:1].repeat(rows))
+    nothing -= (kind.accuracies - even.accuracies)[:, None]
+    something, _ = draw(even, rng, tables // 2, counts[-1], EFFECTS[10])
+    found = until_decided(something, counts, level)
+    return [
+        *(str(rows), name),
+        _percent(until_decided(nothing, counts, level).decided.any(-1).mean()),
+        _percent(until_decided(nothing, counts, LEVEL).decided.any(-1).mean()),
+        _percent(found.decided.mean()),
+        f"{found.seeds.mean():.1f}",
+    ]
 
 
-def anew(rng: np.random.Generator, tables: int) -> Iterator[list[str]]:
-    """Rows of the table of what a new study says of rows whose seeds were added."""
+def anew(until: str, rng: np.random.Generator, tables: int) -> list[str]:
+    """The row of the table of what a new study says of rows whose seeds were added."""
     counts, rows = looks(*LOOKS_ANEW), 5
-    kind = spreads(rows)["equal"]
-    drawn, _ = draw(kind, rng, tables, 2 * counts[-1], EFFECTS[10])
-    for until in UNTIL:
-        same, used, settled = [], [], 0
-        for table in drawn:
-            study, other = (
-                [dict(enumerate(row)) for row in half] for half in np.split(table, 2, axis=-1)
-            )
-            found = compare_sequentially(study, 0, counts, replicated=until == REPLICATED)
-            settled += rows - 1 - len(found.open)
-            for row, pair in enumerate(found.pairs):
-                if pair is None or row in found.open:
-                    continue
-                again = [{seed: values[seed] for seed in range(pair.n)} for values in other]
-                new = compare_to_baseline(again, 0, sign_flips=False)[row]
-                same.append(new is not None and new.verdict == pair.verdict)
-                used.append(pair.n)
-        share = settled / (len(drawn) * (rows - 1))
-        yield [until, _percent(share), f"{np.mean(used):.1f}", _percent(float(np.mean(same)))]
+    drawn, _ = draw(spreads(rows)["equal"], rng, tables, 2 * counts[-1], EFFECTS[10])
+    same, used, settled = [], [], 0
+    for table in drawn:
+        study, other = (
+            [dict(enumerate(row)) for row in half] for half in np.split(table, 2, axis=-1)
+        )
+        found = compare_sequentially(study, 0, counts, replicated=until == REPLICATED)
+        settled += rows - 1 - len(found.open)
+        for row, pair in enumerate(found.pairs):
+            if pair is None or row in found.open:
+                continue
+            again = [{seed: values[seed] for seed in range(pair.n)} for values in other]
+            new = compare_to_baseline(again, 0, sign_flips=False)[row]
+            same.append(new is not None and new.verdict == pair.verdict)
+            used.append(pair.n)
+    share = settled / (len(drawn) * (rows - 1))
+    return [until, _percent(share), f"{np.mean(used):.1f}", _percent(float(np.mean(same)))]
 
 
 class Simulated(NamedTuple):
@@ -129,42 +128,37 @@ class Simulated(NamedTuple):
         return [str(self.rows), str(self.seeds), self.name, *shares, f"{ratio:.2f}"]
 
 
-def simulated(rng: np.random.Generator, tables: int) -> Iterator[Simulated]:
-    """Sweeps of every kind."""
-    for rows, seeds in itertools.product((5, 14), (3, 5, 10)):
-        for name, kind in spreads(rows).items():
-            nothing = draw(kind, rng, tables, seeds)
-            model, before = by_model(*nothing), by_paired_tests(*nothing)
-            assert model.covered is not None
-            level = kind._replace(accuracies=kind.accuracies[:1].repeat(rows))
-            something = draw(level, rng, tables // 2, seeds, EFFECTS[seeds])
-            yield Simulated(
-                *(rows, seeds, name, _mean_coverage(*nothing)),
-                float(model.covered.all(-1).mean()),
-                (error(model), error(before)),
-                (power(by_model(*something)), power(by_paired_tests(*something))),
-            )
+def simulated(rows: int, seeds: int, name: str, rng: np.random.Generator, tables: int) -> Simulated:
+    """Sweeps of one kind."""
+    kind = spreads(rows)[name]
+    nothing = draw(kind, rng, tables, seeds)
+    model, before = by_model(*nothing), by_paired_tests(*nothing)
+    assert model.covered is not None
+    level = kind._replace(accuracies=kind.accuracies[:1].repeat(rows))
+    something = draw(level, rng, tables // 2, seeds, EFFECTS[seeds])
+    return Simulated(
+        *(rows, seeds, name, _mean_coverage(*nothing)),
+        float(model.covered.all(-1).mean()),
+        (error(model), error(before)),
+        (power(by_model(*something)), power(by_paired_tests(*something))),
+    )
 
 
-def again(found: Iterable[Simulated], rng: np.random.Generator, tables: int) -> Iterator[list[str]]:
-    """The errors that came out above the level, in other and more tables."""
-    for each in found:
-        if round(each.errors[0], 3) > LEVEL:
-            nothing = draw(spreads(each.rows)[each.name], rng, tables, each.seeds)
-            errors = (error(test(*nothing)) for test in (by_model, by_paired_tests))
-            yield [*each.cells[:3], *map(_percent, errors)]
+def again(found: Simulated, rng: np.random.Generator, tables: int) -> list[str]:
+    """The row of what came out above the level, in other and more tables."""
+    nothing = draw(spreads(found.rows)[found.name], rng, tables, found.seeds)
+    errors = (error(test(*nothing)) for test in (by_model, by_paired_tests))
+    return [*found.cells[:3], *map(_percent, errors)]
 
 
-def beyond(rng: np.random.Generator, tables: int) -> Iterator[list[str]]:
-    """Rows of the table of sweeps in which one row's spread says nothing of another's."""
-    for rows, seeds in itertools.product((3, 5), (3, 5, 10)):
-        for name, kind in harsher(rows).items():
-            nothing = draw(kind, rng, tables, seeds)
-            something = draw(kind, rng, tables // 2, seeds, EFFECTS[seeds])
-            tests = by_model, by_paired_tests
-            errors = (error(test(*nothing)) for test in tests)
-            powers = (power(test(*something)) for test in tests)
-            yield [str(rows), str(seeds), name, *map(_percent, (*errors, *powers))]
+def beyond(rows: int, seeds: int, name: str, rng: np.random.Generator, tables: int) -> list[str]:
+    """The row of sweeps of one kind in which one row's spread says nothing of another's."""
+    kind, tests = harsher(rows)[name], (by_model, by_paired_tests)
+    nothing = draw(kind, rng, tables, seeds)
+    something = draw(kind, rng, tables // 2, seeds, EFFECTS[seeds])
+    errors = [error(test(*nothing)) for test in tests]
+    powers = [power(test(*something)) for test in tests]
+    return [str(rows), str(seeds), name, *map(_percent, (*errors, *powers))]
 
 
 def _mean_coverage(accuracies: np.ndarray, truth: np.ndarray) -> float:
@@ -216,41 +210,39 @@ def subsets(seeds: int) -> Iterator[list[dict[int, float]]]:
         yield [{seed: row[seed] for seed in chosen} for row in groups]
 
 
-def replicated(seeds: int) -> Iterator[list[str]]:
+def replicated(seeds: int) -> list[list[str]]:
     """What so many seeds say of each row, against what twelve say."""
     names, truth = list(twelve_seeds())[1:], model_verdicts(list(twelve_seeds().values()))
     of_both = [
         np.array([say(g) for g in subsets(seeds)]) for say in (model_verdicts, paired_verdicts)
     ]
+    table = []
     for row, (name, verdict) in enumerate(zip(names, truth, strict=True)):
         said = [verdicts[:, row] for verdicts in of_both]
         contradicted = [(verdicts != verdict) & (verdicts != UNDECIDED) for verdicts in said]
-        yield [
-            *(str(seeds), name, verdict),
-            *(_percent((verdicts == verdict).mean()) for verdicts in said),
-            *(_percent(found.mean()) for found in contradicted),
-        ]
+        shares = [(verdicts == verdict).mean() for verdicts in said]
+        shares += [found.mean() for found in contradicted]
+        table.append([str(seeds), name, verdict, *map(_percent, shares)])
     differ = np.isin(truth, (BETTER, WORSE))
     means = [(said == np.array(truth))[:, differ].mean() for said in of_both]
-    yield [
+    table.append([
         *(str(seeds), "those that differ", f"{means[0] / means[1]:.2f} times as often"),
         *map(_percent, means),
         *("", ""),
-    ]
+    ])  # fmt: skip
+    return table
 
 
-def of_chance(rng: np.random.Generator, tables: int) -> Iterator[list[str]]:
-    """The twelve seeds with their rows' means taken away, and whole rows of errors exchanged."""
+def of_chance(seeds: int, rng: np.random.Generator, tables: int) -> list[str]:
+    """The row of so many seeds less their rows' means, whole rows of errors exchanged."""
     accuracies = np.array([list(row.values()) for row in twelve_seeds().values()])
     errors = accuracies - accuracies.mean(-1, keepdims=True)
-    for seeds in (3, 5, 10):
-        drawn = np.stack([
-            rng.permuted(errors[:, rng.choice(12, seeds, replace=False)], axis=0)
-            for _ in range(tables)
-        ])  # fmt: skip
-        nothing = 0.97 + drawn, np.full(drawn.shape[:2], 0.97)
-        wrong = [test(*nothing).wrong.any(-1).mean() for test in (by_model, by_paired_tests)]
-        yield [str(seeds), *map(_percent, wrong)]
+    drawn = np.stack([
+        rng.permuted(errors[:, rng.choice(12, seeds, replace=False)], axis=0)
+        for _ in range(tables)
+    ])  # fmt: skip
+    nothing = 0.97 + drawn, np.full(drawn.shape[:2], 0.97)
+    return [str(seeds), *(_percent(error(test(*nothing))) for test in (by_model, by_paired_tests))]
 
 
 def _percent(share: float) -> str:
@@ -342,50 +334,69 @@ def _chance(tables: int) -> float:
 
 
 def document(seed: int, tables: int) -> Iterator[str]:
-    """docs/statistics.md, line by line."""
-    rng = np.random.default_rng(seed)
+    """docs/statistics.md, line by line; the cores share the rows of its tables."""
     effects = " / ".join(f"{effect:g}" for effect in EFFECTS.values())
     model, before = "model", "before"
-    yield _TEXT[0]
-    yield _TEXT[1].format(tables=tables, effects=effects, chance=_chance(tables))
-    kinds, errors = ("rows", "seeds", "spread"), [f"error, {test}" for test in (model, before)]
-    found = list(simulated(rng, tables))
-    powers = [f"power, {test}" for test in (model, before)]
-    yield from _table(
-        (*kinds, "coverage of means", "of all differences", *errors, *powers, "ratio"),
-        (each.cells for each in found),
+    kinds = ("rows", "seeds", "spread")
+    errors, powers = (
+        [f"{what}, {test}" for test in (model, before)] for what in ("error", "power")
     )
-    yield ""
-    more = 4 * tables
-    yield _TEXT[2].format(tables=more, chance=_chance(more))
-    yield from _table((*kinds, *errors), again(found, np.random.default_rng([seed, 1]), more))
-    yield ""
-    yield _TEXT[3].format(tables=tables)
-    yield from _table((*kinds, *errors, *powers), beyond(np.random.default_rng([seed, 2]), tables))
-    yield ""
-    counts, fewer = listed(map(str, looks(*LOOKS))), max(1, tables // 2)
-    yield _TEXT[4].format(counts=counts, tables=fewer, effect=EFFECTS[10])
-    yield from _table(
-        ("rows", "spread", "error", "error, naive", "power", "seeds of a row"),
-        sequential(rng, fewer),
-    )
-    yield ""
-    counts, fewer = listed(map(str, looks(*LOOKS_ANEW))), max(1, tables // 100)
-    yield _TEXT[5].format(counts=counts, tables=fewer, effect=EFFECTS[10])
-    yield from _table(("until", "settled", "seeds of a row", "the same anew"), anew(rng, fewer))
-    yield ""
-    yield _TEXT[6].format(command=COMMAND)
-    yield from _table(
-        (
-            *("seeds", "row", "verdict of twelve"),
-            *(f"the same, {test}" for test in (model, before)),
-            *(f"contradictions, {test}" for test in (model, before)),
-        ),
-        itertools.chain.from_iterable(map(replicated, (3, 5, 8))),
-    )
-    yield ""
-    yield _TEXT[7]
-    yield from _table(("seeds", model, before), of_chance(np.random.default_rng(seed), tables))
+    more, half, few = 4 * tables, max(1, tables // 2), max(1, tables // 100)
+    with ProcessPoolExecutor() as pool:
+        parts = itertools.count()
+
+        def rows_of(row: Callable[..., T], cases: Iterable[tuple], tables: int) -> list[T]:
+            """Every row draws from a stream of its own."""
+            part = next(parts)
+            return list(pool.map(_row, *zip(*(
+                (row, case, [seed, part, index], tables) for index, case in enumerate(cases)
+            ), strict=True)))  # fmt: skip
+
+        yield _TEXT[0]
+        yield _TEXT[1].format(tables=tables, effects=effects, chance=_chance(tables))
+        found = rows_of(simulated, itertools.product((5, 14), (3, 5, 10), spreads(5)), tables)
+        yield from _table(
+            (*kinds, "coverage of means", "of all differences", *errors, *powers, "ratio"),
+            (each.cells for each in found),
+        )
+        yield ""
+        yield _TEXT[2].format(tables=more, chance=_chance(more))
+        above = [(each,) for each in found if round(each.errors[0], 3) > LEVEL]
+        yield from _table((*kinds, *errors), rows_of(again, above, more))
+        yield ""
+        yield _TEXT[3].format(tables=tables)
+        cases = itertools.product((3, 5), (3, 5, 10), harsher(3))
+        yield from _table((*kinds, *errors, *powers), rows_of(beyond, cases, tables))
+        yield ""
+        counts = listed(map(str, looks(*LOOKS)))
+        yield _TEXT[4].format(counts=counts, tables=half, effect=EFFECTS[10])
+        yield from _table(
+            ("rows", "spread", "error", "error, naive", "power", "seeds of a row"),
+            rows_of(sequential, zip(spreads(5)), half),
+        )
+        yield ""
+        counts = listed(map(str, looks(*LOOKS_ANEW)))
+        yield _TEXT[5].format(counts=counts, tables=few, effect=EFFECTS[10])
+        yield from _table(
+            ("until", "settled", "seeds of a row", "the same anew"), rows_of(anew, zip(UNTIL), few)
+        )
+        yield ""
+        yield _TEXT[6].format(command=COMMAND)
+        yield from _table(
+            (
+                *("seeds", "row", "verdict of twelve"),
+                *(f"the same, {test}" for test in (model, before)),
+                *(f"contradictions, {test}" for test in (model, before)),
+            ),
+            itertools.chain.from_iterable(pool.map(replicated, (3, 5, 8))),
+        )
+        yield ""
+        yield _TEXT[7]
+        yield from _table(("seeds", model, before), rows_of(of_chance, zip((3, 5, 10)), tables))
+
+
+def _row(row: Callable[..., T], case: tuple, seed: list[int], tables: int) -> T:
+    return row(*case, np.random.default_rng(seed), tables)
 
 
 def main(arguments: list[str]) -> None:

@@ -62,28 +62,32 @@ def test_errors_and_power_are_about_those_of_the_document():
 
 
 def test_a_kind_of_sweeps_is_a_row_of_the_table():
-    found = next(statistics.simulated(np.random.default_rng(0), 60))
+    found = statistics.simulated(5, 3, "equal", np.random.default_rng(0), 60)
     assert (found.rows, found.seeds, found.name) == (5, 3, "equal")
     assert found.powers[0] > found.powers[1] > 0
     assert len(found.cells) == 10 and found.cells[-1] == f"{found.powers[0] / found.powers[1]:.2f}"
 
 
 def test_what_came_out_above_the_level_is_drawn_again():
-    name = "two rows five times"
-    found = [
-        statistics.Simulated(5, 3, name, 0.95, 0.95, (error, 0.05), (0.2, 0.1))
-        for error in (0.0504, 0.0506, 0.04)
-    ]
-    (row,) = statistics.again(found, np.random.default_rng(0), 400)
-    assert row[:3] == ["5", "3", name]
+    found = statistics.Simulated(
+        5, 3, "two rows five times", 0.95, 0.95, (0.0506, 0.05), (0.2, 0.1)
+    )
+    row = statistics.again(found, np.random.default_rng(0), 400)
+    assert row[:3] == ["5", "3", "two rows five times"]
     assert all(0 < float(share.rstrip("%")) < 10 for share in row[3:])
 
 
 def test_harsher_sweeps_are_rows_of_their_table():
-    rows = list(statistics.beyond(np.random.default_rng(0), 8))
-    assert len(rows) == 18 and {len(row) for row in rows} == {7}
-    last = simulated_sweeps.harsher(3)["each row three times the one before"]
+    (name, *others) = simulated_sweeps.harsher(3)
+    row = statistics.beyond(3, 5, name, np.random.default_rng(0), 40)
+    assert row[:3] == ["3", "5", name] and len(row) == 7
+    last = simulated_sweeps.harsher(3)[others[-1]]
     np.testing.assert_allclose(last.deviations(None, 2), 2 * [[0.001, 0.003, 0.009]])
+
+
+def test_of_chance_no_row_differs():
+    seeds, model, before = statistics.of_chance(3, np.random.default_rng(0), 200)
+    assert seeds == "3" and max(float(share.rstrip("%")) for share in (model, before)) < 12
 
 
 def test_twelve_seeds_are_five_rows_of_counts():
