@@ -1,8 +1,4 @@
-"""Simulated sweeps of which the truth is known, and what is found in them.
-
-Beside the model of the project stands the test that came before it: paired t-tests, each of its own
-variance, corrected by Holm.
-"""
+"""Simulated sweeps of which the truth is known, and what two tests find in them."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -18,6 +14,10 @@ from cnn_jax.analysis.statistics import LEVEL, moderate, step_down, two_sided_p
 EFFECTS = {3: 1.75, 5: 1.2, 10: 0.8}
 # So many tables at once: every one has hundreds of hypotheses a row.
 _BATCH = 250
+
+
+# What an accuracy usually varies by, as a share of 1: a tenth of a point.
+_DEVIATION = 0.001
 
 
 class Spreads(NamedTuple):
@@ -36,47 +36,46 @@ class Spreads(NamedTuple):
 
 def spreads(rows: int) -> dict[str, Spreads]:
     """The simulated kinds of sweeps, of so many rows."""
-    same = np.full(rows, 0.97)
     falling = np.linspace(0.98, 0.9, rows)
 
-    def fixed(*factors: tuple[int | slice, float]) -> Callable:
-        deviations = np.full(rows, 0.001)
-        for place, factor in factors:
-            deviations[place] *= factor
-        return lambda rng, tables: np.broadcast_to(deviations, (tables, rows))
-
     def scattered(rng: np.random.Generator, tables: int) -> np.ndarray:
-        return 0.001 * np.exp(rng.normal(0.0, 0.6, (tables, rows)))
+        return _DEVIATION * np.exp(rng.normal(0.0, 0.6, (tables, rows)))
 
-    trend = 0.04 * falling * (1 - falling)
+    even = _fixed(np.ones(rows))
     return {
-        "equal": Spreads(same, fixed()),
-        "one row twice": Spreads(same, fixed((1, 2.0))),
-        "one row three times": Spreads(same, fixed((1, 3.0))),
-        "half of the rows three times": Spreads(same, fixed((slice(rows // 2, None), 3.0))),
-        "the baseline twice": Spreads(same, fixed((0, 2.0))),
-        "scattered (log-normal, 0.6)": Spreads(same, scattered),
-        "growing as accuracy falls": Spreads(
-            falling, lambda rng, tables: np.broadcast_to(trend, (tables, rows))
-        ),
-        "two rows five times": Spreads(same, fixed((slice(1, 3), 5.0))),
-        "halves of rows alike": Spreads(same, fixed(), shared=0.001),
+        "equal": even,
+        "one row twice": _fixed(_times(rows, 1, 2)),
+        "one row three times": _fixed(_times(rows, 1, 3)),
+        "half of the rows three times": _fixed(_times(rows, slice(rows // 2, None), 3)),
+        "the baseline twice": _fixed(_times(rows, 0, 2)),
+        "scattered (log-normal, 0.6)": even._replace(deviations=scattered),
+        "growing as accuracy falls": _fixed(40 * falling * (1 - falling), falling),
+        "two rows five times": _fixed(_times(rows, slice(1, 3), 5)),
+        "halves of rows alike": even._replace(shared=_DEVIATION),
     }
 
 
 def harsher(rows: int) -> dict[str, Spreads]:
-    """Kinds of sweeps in which one row's spread says nothing of another's."""
-    same = np.full(rows, 0.97)
-
-    def fixed(deviations: np.ndarray) -> Spreads:
-        return Spreads(same, lambda rng, tables: np.broadcast_to(deviations, (tables, rows)))
-
-    baseline, second = (0.001 * np.eye(rows)[row] for row in (0, 1))
+    """Kinds in which one row varies several times as much as all others, or no two rows alike."""
     return {
-        "the baseline five times": fixed(0.001 + 4 * baseline),
-        "one row ten times": fixed(0.001 + 9 * second),
-        "each row three times the one before": fixed(0.001 * 3.0 ** np.arange(rows)),
+        "the baseline five times": _fixed(_times(rows, 0, 5)),
+        "one row ten times": _fixed(_times(rows, 1, 10)),
+        "each row three times the one before": _fixed(3.0 ** np.arange(rows)),
     }
+
+
+def _times(rows: int, which: int | slice, factor: float) -> np.ndarray:
+    factors = np.ones(rows)
+    factors[which] = factor
+    return factors
+
+
+def _fixed(factors: np.ndarray, accuracies: np.ndarray | None = None) -> Spreads:
+    """Rows that vary by these multiples of the usual."""
+    return Spreads(
+        np.full(len(factors), 0.97) if accuracies is None else accuracies,
+        lambda rng, tables: np.broadcast_to(_DEVIATION * factors, (tables, len(factors))),
+    )
 
 
 def draw(
@@ -96,7 +95,7 @@ def draw(
     truth = np.broadcast_to(kind.accuracies, deviations.shape).copy()
     paired = np.hypot(deviations[:, 1:], deviations[:, :1])
     truth[:, 1:] += effect * paired
-    blocks = rng.normal(0.0, 0.001, (tables, 1, seeds))
+    blocks = rng.normal(0.0, _DEVIATION, (tables, 1, seeds))
     errors = rng.normal(size=(tables, len(kind.accuracies), seeds)) * deviations[..., None]
     halves = kind.shared * rng.normal(size=(tables, 2, seeds))
     blocks = blocks + halves[:, np.arange(len(kind.accuracies)) * 2 // len(kind.accuracies)]

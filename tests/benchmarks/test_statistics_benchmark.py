@@ -69,20 +69,31 @@ def test_a_kind_of_sweeps_is_a_row_of_the_table():
 
 
 def test_what_came_out_above_the_level_is_drawn_again():
-    found = statistics.Simulated(
-        5, 3, "two rows five times", 0.95, 0.95, (0.0506, 0.05), (0.2, 0.1)
-    )
-    row = statistics.again(found, np.random.default_rng(0), 400)
-    assert row[:3] == ["5", "3", "two rows five times"]
+    name = "two rows five times"
+    found = [
+        statistics.Simulated(5, 3, name, 0.95, 0.95, (error, 0.05), (0.2, 0.1))
+        for error in (0.0504, 0.0506, 0.04)
+    ]
+    (high,) = statistics.above(found)
+    assert high.errors[0] == 0.0506
+    row = statistics.again(high, np.random.default_rng(0), 400)
+    assert row[:3] == ["5", "3", name]
     assert all(0 < float(share.rstrip("%")) < 10 for share in row[3:])
 
 
 def test_harsher_sweeps_are_rows_of_their_table():
     (name, *others) = simulated_sweeps.harsher(3)
-    row = statistics.beyond(3, 5, name, np.random.default_rng(0), 40)
+    row = statistics.harsher_row(3, 5, name, np.random.default_rng(0), 40)
     assert row[:3] == ["3", "5", name] and len(row) == 7
     last = simulated_sweeps.harsher(3)[others[-1]]
     np.testing.assert_allclose(last.deviations(None, 2), 2 * [[0.001, 0.003, 0.009]])
+
+
+def test_sweeps_with_added_seeds_are_rows_of_their_tables():
+    row = statistics.sequential("equal", np.random.default_rng(0), 8)
+    assert row[:2] == ["5", "equal"] and 3 <= float(row[-1]) <= 30
+    rows = list(statistics.anew(np.random.default_rng(0), 1))
+    assert [row[0] for row in rows] == ["decided", "replicated"]
 
 
 def test_of_chance_no_row_differs():

@@ -30,7 +30,7 @@ def seeds_to_decide(
     """
     from scipy import special
 
-    variance = spread.mean
+    variance = float(spread.mean[0])
     difference = abs(difference)
 
     def enough(n: int) -> bool:
@@ -50,7 +50,7 @@ def seeds_to_show(spread: Spread, difference: float, level: float) -> int | None
         difference: that there is.
         level: of its test.
     """
-    variance = spread.mean
+    variance = float(spread.mean[0])
     return _fewest(lambda n: _power(variance, difference, n, level) >= POWER, FEWEST_SEEDS)
 
 

@@ -15,30 +15,34 @@ Machine Learning", 2006, section 10.1), which gives the evidence for each hypoth
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from cnn_jax.analysis.statistics._hypotheses import grid
 
 _GRID = grid()
 # So much of the weight goes to the hypotheses by which rows have least in common, whatever the rows
 # say: where most are alike, a few may still not be.
-_OWN = 0.05
+_OWN = 0.02
+# Mean-field variational Bayes is surer of variances than it may be (Bishop 2006, section 10.1.2):
+# by so much p comes out too small (`python -m benchmarks.statistics`).
+_TOO_SURE = 1.05
 # Accuracies nearer to 0 or 1 than this have no smaller scale.
 _NEAREST = 1e-3
 # The degrees of freedom that the model of independent rows counts for, beside those of the paired
-# differences.
-_MODEL = 3.0
-# By then nine variances of ten change by less than a hundredth.
+# differences: half of one for each pair of rows without the first, up to so many.
+_MOST_OF_MODEL = 3.0
+# By then nine variances of ten change by less than a hundredth from one step to the next, of five
+# rows or more.
 _STEPS = 15
 
 
 class Rows(NamedTuple):
-    """What the rows together say of the variance of each; `states` are those of the grid.
+    """What the rows together say of the variance of each, by hypothesis and kind of row.
 
     Attributes:
         values: that it was learned from.
         weights: of the hypotheses; they add up to 1.
-        shares: of each row's states; those of a hypothesis add up to 1.
+        shares: the probability of each state for a row, given the hypothesis.
         freedom: degrees of freedom of each row's variance in each state.
         variance: the row's variance in it, in the unit of the values squared.
     """
@@ -54,46 +58,50 @@ class Rows(NamedTuple):
 
         Their degrees of freedom are Satterthwaite's (Biometrics Bulletin 2, 1946). The more seeds
         there are, the more the variance is that of the differences themselves, which does not need
-        rows to be independent given the seed.
+        rows to be independent given the seed. Of two rows it is nothing else: the paired t-test.
         """
-        weights = self.weights[..., _GRID.of[_GRID.pairs[0]], None]
-        variance, both = np.zeros(1), np.zeros(1)
-        for states, rows in zip(_GRID.pairs, (first, second), strict=True):
-            share, freedom, own = (
-                each[..., states, :][..., rows]
-                for each in (self.shares, self.freedom, self.variance)
-            )
-            weights, variance, both = weights * share, variance + own, both + own**2 / freedom
+
+        def of(states: Int[np.ndarray, "state_pairs"], rows: list[int]) -> list[np.ndarray]:
+            each = (self.shares, self.freedom, self.variance)
+            return [values[..., states, :][..., rows] for values in each]
+
+        share, freedom, one = of(_GRID.state_pairs[0], first)
+        other_share, other_freedom, other = of(_GRID.state_pairs[1], second)
+        weights = self.weights[..., _GRID.hypothesis[_GRID.state_pairs[0]], None]
+        variance, uncertainty = one + other, one**2 / freedom + other**2 / other_freedom
         seen, count = (
             each[..., None, :]
             for each in _variances(self.values[..., first, :] - self.values[..., second, :])
         )
         # Never fewer than the differences alone have.
-        freedom = np.maximum(variance**2 / both, count)
-        paired = count / (count + _MODEL)
+        freedom = np.maximum(variance**2 / uncertainty, count)
+        rows = self.values.shape[-2]
+        paired = count / (count + min((rows - 1) * (rows - 2) / 4, _MOST_OF_MODEL))
         noise = np.maximum(1 / count - 1 / freedom, 0.0)
         return Spread(
-            weights, 1 / (1 / freedom + paired**2 * noise), (1 - paired) * variance + paired * seen
+            weights * share * other_share,
+            1 / (1 / freedom + paired**2 * noise),
+            (1 - paired) * variance + paired * seen,
         )
 
 
 class Spread(NamedTuple):
-    """The variance of differences between rows in each state that both may have.
+    """The variance of differences between rows, by hypothesis and kind of either row.
 
     Attributes:
-        weights: of the states; those of a pair add up to 1.
+        weights: of the pairs of states; those of a difference add up to 1.
         freedom: the variance's degrees of freedom.
         variance: of one seed's difference.
     """
 
-    weights: Float[np.ndarray, "... states pairs"]
-    freedom: Float[np.ndarray, "... states pairs"]
-    variance: Float[np.ndarray, "... states pairs"]
+    weights: Float[np.ndarray, "... state_pairs pairs"]
+    freedom: Float[np.ndarray, "... state_pairs pairs"]
+    variance: Float[np.ndarray, "... state_pairs pairs"]
 
     @property
-    def mean(self) -> float:
-        """The mean variance, of one difference."""
-        return float((self.weights * self.variance).sum())
+    def mean(self) -> Float[np.ndarray, "... pairs"]:
+        """The mean variance of each difference."""
+        return (self.weights * self.variance).sum(-2)
 
     def pair(self, index: int) -> "Spread":
         """That of one of them."""
@@ -132,9 +140,9 @@ def moderate(values: Float[np.ndarray, "... rows seeds"]) -> Rows:
     unit = _mean_variance(centered, known)[..., None, None]
     shape = scale(means)[..., None, :] ** (2 * _GRID.trend[:, None])
     shape = shape / np.exp(np.log(shape).mean(-1, keepdims=True))
-    worth, freedom = _GRID.worth[_GRID.of, None], (counts - 1)[..., None, :]
-    prior = worth * _GRID.common[:, None] * shape[..., _GRID.of, :]
-    fit = _fit(centered / np.sqrt(unit), known, prior, worth + freedom)
+    worth, freedom = _GRID.worth[_GRID.hypothesis, None], (counts - 1)[..., None, :]
+    prior = worth * _GRID.common[:, None] * shape[..., _GRID.hypothesis, :]
+    fit = _fit(centered / np.sqrt(unit), known, worth, prior)
     rows = values.shape[-2]
     # What the seeds do is learned from the same values: so much is left of the variances' freedom,
     # for rows that vary alike by Grubbs' estimates (JASA 43, 1948).
@@ -149,10 +157,10 @@ def moderate(values: Float[np.ndarray, "... rows seeds"]) -> Rows:
 
 
 def _weights(evidence: Float[np.ndarray, "... hypotheses"]) -> Float[np.ndarray, "... hypotheses"]:
-    odds = np.exp(evidence - evidence.max(-1, keepdims=True))
-    own = odds * (_GRID.worth == _GRID.worth.min())
-    shares = [part / part.sum(-1, keepdims=True) for part in (odds, own)]
-    return (1 - _OWN) * shares[0] + _OWN * shares[1]
+    from scipy import special
+
+    own = np.where(_GRID.worth == _GRID.worth.min(), evidence, -np.inf)
+    return (1 - _OWN) * special.softmax(evidence, axis=-1) + _OWN * special.softmax(own, axis=-1)
 
 
 def _mean_variance(
@@ -181,46 +189,46 @@ class _Fit(NamedTuple):
 def _fit(
     centered: Float[np.ndarray, "... rows seeds"],
     known: Bool[np.ndarray, "... rows seeds"],
+    worth: Float[np.ndarray, "states 1"],
     prior: Float[np.ndarray, "... states rows"],
-    freedom: Float[np.ndarray, "... states rows"],
 ) -> _Fit:
     """The rows' variances and what the seeds do, found by turns.
 
     Args:
         centered: the values of each row about its mean, 0 where there is none.
         known: where there is one.
+        worth: degrees of freedom that the common variance is worth.
         prior: what is added to a sum of squares, for the rows' common variance.
-        freedom: of each row's variance, the prior's included.
     """
     from scipy import special
 
     mask = known.astype(float)
     rows, counts = mask.swapaxes(-1, -2), mask.sum(-1)[..., None, :]
-    own = (centered**2).sum(-1)[..., None, :]
-    worth = _GRID.worth[_GRID.of, None]
-    before = (
+    own_squares, freedom = (centered**2).sum(-1)[..., None, :], worth + counts - 1
+    constant = (
         worth / 2 * np.log(prior / 2) - special.gammaln(worth / 2)
         + special.gammaln(freedom / 2) + _GRID.log_share[:, None]
     )  # fmt: skip
     shares, variance, shift = np.exp(_GRID.log_share)[:, None], np.ones_like(prior), 0.0
     for _ in range(_STEPS):
-        precision = np.add.reduceat(shares / variance, _GRID.first, axis=-2)
+        precision = np.add.reduceat(shares / variance, _GRID.first_state, axis=-2)
         total = precision @ mask
         # A seed that no row has does nothing.
         inverse = 1 / np.where(total > 0, total, 1.0)
         block = (precision @ centered - (precision * shift) @ mask) * inverse
         at_rows = block @ rows
         shift = -at_rows / counts
-        squares = own - 2 * block @ centered.swapaxes(-1, -2) + block**2 @ rows + at_rows * shift
+        squares = own_squares - 2 * block @ centered.swapaxes(-1, -2)
+        squares += block**2 @ rows + at_rows * shift
         squares = np.maximum(squares, 0.0) + (counts - 1) / counts * (inverse @ rows)
-        sums = prior + squares[..., _GRID.of, :]
+        sums = prior + squares[..., _GRID.hypothesis, :]
         variance = sums / freedom
-        log_odds = before - freedom / 2 * np.log(sums / 2)
-        of_rows = np.logaddexp.reduceat(log_odds, _GRID.first, axis=-2)
-        shares = np.exp(log_odds - of_rows[..., _GRID.of, :])
+        of_states = constant - freedom / 2 * np.log(sums / 2)
+        of_rows = np.logaddexp.reduceat(of_states, _GRID.first_state, axis=-2)
+        shares = np.exp(of_states - of_rows[..., _GRID.hypothesis, :])
     seeds = known.shape[-1]
-    block_evidence = 0.5 * (1 - 1 / seeds) * np.log(inverse).sum(-1)
-    return _Fit(of_rows.sum(-1) + block_evidence, shares, variance)
+    of_block = 0.5 * (1 - 1 / seeds) * np.log(inverse).sum(-1)
+    return _Fit(of_rows.sum(-1) + of_block, shares, variance)
 
 
 def two_sided_p(
@@ -239,7 +247,7 @@ def two_sided_p(
 
     t = np.abs(differences)[..., None, :] / np.sqrt(spread.variance / seeds[..., None, :])
     tails = 2 * special.stdtr(spread.freedom, -t)
-    return (spread.weights * tails).sum(-2)
+    return np.minimum(_TOO_SURE * (spread.weights * tails).sum(-2), 1.0)
 
 
 def half_width(spread: Spread, seeds: int, level: float) -> float:
@@ -256,5 +264,5 @@ def half_width(spread: Spread, seeds: int, level: float) -> float:
         width = np.array([np.exp(log_width)])
         return float(two_sided_p(spread, width, np.array([seeds]))[0]) - level
 
-    middle = 0.5 * float(np.log(spread.mean / seeds))
+    middle = 0.5 * float(np.log(spread.mean[0] / seeds))
     return float(np.exp(optimize.brentq(surplus, middle - 20, middle + 40, xtol=1e-10)))
