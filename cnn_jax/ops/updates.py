@@ -167,8 +167,8 @@ def normalized_muon(
 
     V_new = momentum * V_old + dLoss/dW,
     W_new = sqrt(f) W_old / |W_old| - alpha * orthogonalize(dLoss/dW + momentum * V_new),
-    where a kernel is a matrix of one row per filter, and one of zeros has no norm to keep. The size
-    of the gradient does not matter.
+    where a kernel is a matrix of one row per filter; one of zeros is not rescaled. The size of the
+    gradient does not matter.
 
     Args:
         grads: the gradient of the loss, of the structure and shapes of params.

@@ -177,12 +177,13 @@ def _comparison_words(record: SweepRecord, summaries: Sequence[VariantSummary]) 
     test = "Šidák 1967" if DATASET in record.axes else "Dunnett 1955, step down"
     return (
         f"Differences to {baseline_words(record)} are paired, seed by seed, in one model: "
-        "how much a difference varies is learned from all rows together, as far as they are alike "
-        f"(Smyth 2004). Their intervals hold for all {count(tested, 'comparison')} at once with "
-        f"95% ({test}). “{BETTER}” and “{WORSE}” mean an interval that excludes "
-        f"0, and so a corrected p below {LEVEL:g}; “{EQUIVALENT}” one within ±{margin} points; "
-        f"“{UNDECIDED}” neither: it does not mean that there is no difference. The number of seeds "
-        "beside it would decide in four cases of five, were difference and spread those seen here. "
+        "how much a difference varies is learned from all rows together, as far as they are alike, "
+        "or of two kinds, quiet and noisy (after Smyth 2004). Their intervals hold for all "
+        f"{count(tested, 'comparison')} at once with 95% ({test}). “{BETTER}” and “{WORSE}” "
+        f"mean an interval that excludes 0, and so a corrected p below {LEVEL:g}; "
+        f"“{EQUIVALENT}” one within ±{margin} points; “{UNDECIDED}” neither: it does not mean that "
+        "there is no difference. The number of seeds beside it would decide in four cases of five, "
+        "were difference and spread those seen here. "
         "p of sign flips is of a test that assumes no distribution, and not corrected."
     )
 
