@@ -309,7 +309,8 @@ Three say little more, and gain less.
 
 What is gained above is paid for where one row varies several times as much as all others, or no two
 rows alike: by chance three seeds of such a row agree as well as another's, and then too much is
-made of them. {tables:,} tables for each row, and differences as above.
+made of them. More seeds mend that; where no two rows are alike less is found than before.
+{tables:,} tables for each row, and differences as above.
 """,
     """## Seeds until decided
 
