@@ -174,11 +174,16 @@ def _comparison_words(record: SweepRecord, summaries: Sequence[VariantSummary]) 
     if not tested:
         return "Differences are paired seed by seed; there are too few seeds for a test."
     margin = f"{100 * record.equivalent_within:g}"
+    model = (
+        "in one model: how much a difference varies is learned from all rows together, as far as "
+        "they are alike, or of two kinds, quiet and noisy (after Smyth 2004)"
+        if tested > 1
+        else "and tested by a paired t-test"
+    )
     test = "Šidák 1967" if DATASET in record.axes else "Dunnett 1955, step down"
     return (
-        f"Differences to {baseline_words(record)} are paired, seed by seed, in one model: "
-        "how much a difference varies is learned from all rows together, as far as they are alike, "
-        "or of two kinds, quiet and noisy (after Smyth 2004). Their intervals hold for all "
+        f"Differences to {baseline_words(record)} are paired, seed by seed, {model}. Their "
+        "intervals hold for all "
         f"{count(tested, 'comparison')} at once with 95% ({test}). “{BETTER}” and “{WORSE}” "
         f"mean an interval that excludes 0, and so a corrected p below {LEVEL:g}; "
         f"“{EQUIVALENT}” one within ±{margin} points; “{UNDECIDED}” neither: it does not mean that "
@@ -199,9 +204,12 @@ def baseline_words(record: SweepRecord) -> str:
     return f"{' · '.join(rest)} on the same data set"
 
 
-def correction(record: SweepRecord) -> str:
+def family_words(record: SweepRecord, comparisons: int) -> str:
     """By which test intervals hold for all comparisons with the baseline at once."""
-    return "Šidák" if DATASET in record.axes else "Dunnett, step down"
+    if comparisons == 1:
+        return "a paired t-test"
+    test = "Šidák" if DATASET in record.axes else "Dunnett, step down"
+    return f"{test}; the spread is moderated over the rows"
 
 
 def tested_comparisons(summaries: Sequence[VariantSummary]) -> int:

@@ -129,8 +129,9 @@ def _verdict_warnings(record: SweepRecord, summaries: Sequence[VariantSummary]) 
         found.append(
             _about(
                 few,
-                f"Decided by taking the seeds' differences for normally distributed, with what "
-                f"the other rows say of their spread: {_names(few)}. With {count(least, 'seed')} a "
+                "Decided by taking the seeds' differences for normally distributed"
+                f"{', with what the other rows say of their spread' if len(compared) > 1 else ''}: "
+                f"{_names(few)}. With {count(least, 'seed')} a "
                 f"test without that assumption cannot get p below {smallest_exact_p(least):g}, "
                 "whatever the data.",
             )

@@ -10,8 +10,8 @@ from typing import NamedTuple
 from cnn_jax.analysis.ablation.method import (
     baseline_words,
     choice_words,
-    correction,
     coverage,
+    family_words,
     looks_words,
     tested_comparisons,
 )
@@ -230,7 +230,7 @@ def caption(record: SweepRecord) -> str:
         words.append(
             f"Differences to {baseline_words(record)} are paired by seed, in percentage "
             f"points with simultaneous 95% intervals over {count(tested, 'comparison')} "
-            f"({correction(record)}; the spread is moderated over the rows). Equivalent: within "
+            f"({family_words(record, tested)}). Equivalent: within "
             f"±{100 * record.equivalent_within:g} points."
         )
     words.append(looks_words(record).strip())

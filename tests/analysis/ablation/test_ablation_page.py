@@ -253,6 +253,15 @@ def test_few_seeds_are_said_to_say_little():
     assert "cannot get p below 0.25, whatever the data" in three
 
 
+def test_two_rows_are_compared_by_a_paired_t_test_and_so_it_is_said():
+    names = ("relu", "gelu")
+    variants = [{"activation": name} for name in names]
+    record = sweeps.sweep({"activation": names}, variants, [0.985, 0.9895], range(4))
+    assert "for normally distributed: gelu" in said(record)
+    for table in (markdown_table(record), latex_table(record)):
+        assert "over 1 comparison (a paired t-test)" in " ".join(table.split())
+
+
 def test_enough_seeds_are_not():
     assert "whatever the data" not in said(sweeps.few(seeds=range(6)))
 
