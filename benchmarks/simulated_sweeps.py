@@ -14,8 +14,6 @@ from cnn_jax.analysis.statistics import LEVEL, moderate, step_down, two_sided_p
 EFFECTS = {3: 1.75, 5: 1.2, 10: 0.8}
 # So many tables at once: every one has hundreds of hypotheses a row.
 _BATCH = 250
-
-
 # What an accuracy usually varies by, as a share of 1: a tenth of a point.
 _DEVIATION = 0.001
 
@@ -116,15 +114,6 @@ class Tested(NamedTuple):
     covered: Bool[np.ndarray, "tables rows"] | None
 
 
-def by_model(accuracies: np.ndarray, truth: np.ndarray) -> Tested:
-    """The model of the project: that of `compare_to_baseline`, of many tables at once."""
-    parts = [
-        _by_model(accuracies[first : first + _BATCH], truth[first : first + _BATCH])
-        for first in range(0, len(accuracies), _BATCH)
-    ]
-    return Tested(*map(np.concatenate, zip(*parts, strict=True)))
-
-
 def error(found: Tested) -> float:
     """In how many sweeps a difference is found where there is none."""
     return float(found.wrong.any(-1).mean())
@@ -133,6 +122,15 @@ def error(found: Tested) -> float:
 def power(found: Tested) -> float:
     """How many of the differences are found."""
     return float(found.decided.mean())
+
+
+def by_model(accuracies: np.ndarray, truth: np.ndarray) -> Tested:
+    """The model of the project: that of `compare_to_baseline`, of many tables at once."""
+    parts = [
+        _by_model(accuracies[first : first + _BATCH], truth[first : first + _BATCH])
+        for first in range(0, len(accuracies), _BATCH)
+    ]
+    return Tested(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 def _by_model(accuracies: np.ndarray, truth: np.ndarray) -> Tested:
