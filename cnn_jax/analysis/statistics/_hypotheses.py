@@ -2,7 +2,7 @@
 
 By one part of the grid rows are of one kind: their variances scatter about a common one, as draws
 from a scaled inverse chi-squared distribution, and standard deviations may go with the accuracy.
-By the other, rows are quiet or noisy, either equally likely, and scatter about their kind's
+By the other, rows are quiet or noisy, the noisy twice as likely, and scatter about their kind's
 variance. It matters most with three seeds: a row that looks quiet beside a noisy one may be noisy
 itself, its seeds alike by chance, and how likely that is follows from the ratio of the two
 (`python -m benchmarks.statistics`).
@@ -20,12 +20,13 @@ _WORTHS = {worth: 1 / (1 + worth / 4) for worth in (0.25, 1.0, 4.0, 16.0)}
 # The standard deviation goes with this power of accuracy * (1 - accuracy): 0 the same in all rows,
 # 1/2 as guesses that are right by chance, 1 the same in log odds.
 _TRENDS = (0.0, 0.5, 1.0)
-# The ratio of the variances of noisy and quiet rows, what either is worth, and the prior: seven
-# eighths of the weight are on two kinds, so that no more than 5% of tables err where two rows of
-# five vary five times as much as the others.
+# The ratio of the variances of noisy and quiet rows, what either is worth, the prior, and how
+# likely a row is to be noisy: seven eighths of the weight are on two kinds, so that no more than 5%
+# of tables err where two rows of five vary five times as much as the others.
 _RATIOS = (6.0, 16.0, 50.0)
-_WORTH_OF_KINDS = 16.0
+_WORTH_OF_KINDS = 4.0
 _PRIOR_OF_KINDS = 16.0
+_NOISY = 2 / 3
 # The common variance, of two kinds their geometric mean, as the logarithm of its ratio to the rows'
 # mean variance.
 _LOG_COMMON = np.linspace(-4.0, 2.0, 9)
@@ -58,17 +59,21 @@ class Hypotheses(NamedTuple):
 def grid() -> Hypotheses:
     """All hypotheses and their states."""
     one_kind = [
-        (trend, worth, prior, (common,))
+        (trend, worth, prior, ((common, 1.0),))
         for trend, (worth, prior), common in itertools.product(
             _TRENDS, _WORTHS.items(), np.exp(_LOG_COMMON)
         )
     ]
     two_kinds = [
-        (0.0, _WORTH_OF_KINDS, _PRIOR_OF_KINDS, (common / ratio**0.5, common * ratio**0.5))
+        (
+            0.0, _WORTH_OF_KINDS, _PRIOR_OF_KINDS,
+            ((common / ratio**0.5, 1 - _NOISY), (common * ratio**0.5, _NOISY)),
+        )
         for ratio, common in itertools.product(_RATIOS, np.exp(_LOG_COMMON))
-    ]
-    trend, worth, prior, commons = zip(*one_kind, *two_kinds, strict=True)
-    kinds = np.array([len(each) for each in commons])
+    ]  # fmt: skip
+    trend, worth, prior, states = zip(*one_kind, *two_kinds, strict=True)
+    kinds = np.array([len(each) for each in states])
+    common, share = np.concatenate(states).T
     first_state = np.cumsum(kinds) - kinds
     hypothesis = np.repeat(np.arange(len(kinds)), kinds)
     state_pairs = [
@@ -82,7 +87,7 @@ def grid() -> Hypotheses:
         log_prior=np.log(prior),
         first_state=first_state,
         hypothesis=hypothesis,
-        log_share=-np.log(kinds[hypothesis]),
-        common=np.concatenate(commons),
+        log_share=np.log(share),
+        common=common,
         state_pairs=np.array(state_pairs).T,
     )

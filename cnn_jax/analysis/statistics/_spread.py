@@ -24,8 +24,9 @@ _GRID = grid()
 # say: where most are alike, a few may still not be.
 _OWN = 0.02
 # Mean-field variational Bayes is surer of variances than it may be (Bishop 2006, section 10.1.2):
-# by so much p comes out too small (`python -m benchmarks.statistics`).
-_TOO_SURE = 1.05
+# by so much of it p would come out too small if it rested on the model alone
+# (`python -m benchmarks.statistics`).
+_TOO_SURE = 0.1
 # Accuracies nearer to 0 or 1 than this have no smaller scale.
 _NEAREST = 1e-3
 # The degrees of freedom that the model of independent rows counts for, beside those of the paired
@@ -82,6 +83,7 @@ class Rows(NamedTuple):
             weights * share * other_share,
             1 / (1 / freedom + paired**2 * noise),
             (1 - paired) * variance + paired * seen,
+            1 + _TOO_SURE * (1 - paired[..., 0, :]),
         )
 
 
@@ -92,11 +94,13 @@ class Spread(NamedTuple):
         weights: of the pairs of states; those of a difference add up to 1.
         freedom: the variance's degrees of freedom.
         variance: of one seed's difference.
+        caution: what p is multiplied by.
     """
 
     weights: Float[np.ndarray, "... state_pairs pairs"]
     freedom: Float[np.ndarray, "... state_pairs pairs"]
     variance: Float[np.ndarray, "... state_pairs pairs"]
+    caution: Float[np.ndarray, "... pairs"]
 
     @property
     def mean(self) -> Float[np.ndarray, "... pairs"]:
@@ -247,7 +251,7 @@ def two_sided_p(
 
     t = np.abs(differences)[..., None, :] / np.sqrt(spread.variance / seeds[..., None, :])
     tails = 2 * special.stdtr(spread.freedom, -t)
-    return np.minimum(_TOO_SURE * (spread.weights * tails).sum(-2), 1.0)
+    return np.minimum(spread.caution * (spread.weights * tails).sum(-2), 1.0)
 
 
 def half_width(spread: Spread, seeds: int, level: float) -> float:

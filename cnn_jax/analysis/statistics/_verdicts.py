@@ -337,6 +337,6 @@ def spread_to_baseline(
     tested = sorted(key for key, pair in pairs.items() if pair.testable)
     if not any(pairs[key].variance > 0 for key in tested):
         none = np.zeros((1, 0))
-        return Spread(none, none, none), [], LEVEL
+        return Spread(none, none, none, none[0]), [], LEVEL
     level = dunnett_level(LEVEL, len(tested))
     return _spread(groups, tested, {}), [row for row, _ in tested], level
