@@ -22,7 +22,7 @@ from cnn_jax.analysis.statistics import (
     seeds_to_detect,
     smallest_exact_p,
 )
-from cnn_jax.display import count, listed
+from cnn_jax.display import count, listed, p_value
 
 
 class Remark(NamedTuple):
@@ -304,7 +304,7 @@ def effect_words(record: SweepRecord) -> list[str]:
     """What every value of every axis does under the others, and which axes interact."""
     return [effect.words for effect in effects(record)] + [
         f"{' × '.join(item.axes)}: F({item.between}, {item.within}) = {item.f:.2f}, "
-        f"p = {item.p:.3g}: what one does "
+        f"p {p_value(item.p)}: what one does "
         f"{'depends' if item.p < LEVEL else 'is not shown to depend'} on the other"
         for item in interactions(record)
     ]
@@ -316,7 +316,7 @@ def block_words(found: Blocks) -> str:
         return "Friedman’s test needs three rows and two data sets."
     shown = "are not all alike" if found.friedman_p < LEVEL else "are not shown to differ"
     return (
-        f"By Friedman’s test (p = {found.friedman_p:.3g}) the {len(found.rows)} rows {shown} over "
-        f"{len(found.datasets)} data sets; two mean ranks are shown to differ from "
+        f"By Friedman’s test (p {p_value(found.friedman_p)}) the {len(found.rows)} rows {shown} "
+        f"over {len(found.datasets)} data sets; two mean ranks are shown to differ from "
         f"{found.critical:.2f} on (Nemenyi)."
     )
