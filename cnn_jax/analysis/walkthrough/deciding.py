@@ -135,7 +135,7 @@ def _soft_targets(p: np.ndarray) -> str:
         logits = two_class_logits(p)
         targets = jnp.broadcast_to(jnp.array([_SOFT_TARGET, 1 - _SOFT_TARGET]), logits.shape)
         return {
-            "categorical cross-entropy": losses.cross_entropy(logits, targets),
+            "cross-entropy": losses.cross_entropy(logits, targets),
             "KL divergence": losses.kl_divergence(logits, targets),
         }
 
