@@ -1,6 +1,6 @@
 """Simulated sweeps of which the truth is known, and what two tests find in them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -126,11 +126,18 @@ def power(found: Tested) -> float:
 
 def by_model(accuracies: np.ndarray, truth: np.ndarray) -> Tested:
     """The model of the project: that of `compare_to_baseline`, of many tables at once."""
+    return Tested(*_in_batches(_by_model, accuracies, truth))
+
+
+def _in_batches(
+    function: Callable[..., tuple[np.ndarray | None, ...]], *of_tables: np.ndarray
+) -> Iterator[np.ndarray]:
+    """What a function of tables returns, called with so many of them at a time."""
     parts = [
-        _by_model(accuracies[first : first + _BATCH], truth[first : first + _BATCH])
-        for first in range(0, len(accuracies), _BATCH)
+        function(*(each[first : first + _BATCH] for each in of_tables))
+        for first in range(0, len(of_tables[0]), _BATCH)
     ]
-    return Tested(*map(np.concatenate, zip(*parts, strict=True)))
+    return map(np.concatenate, zip(*parts, strict=True))
 
 
 def _by_model(accuracies: np.ndarray, truth: np.ndarray) -> Tested:
@@ -185,11 +192,7 @@ class Looked(NamedTuple):
 
 def until_decided(accuracies: np.ndarray, counts: Sequence[int], level: float) -> Looked:
     """Rows are looked at after so many seeds; those that are decided get no more."""
-    parts = [
-        _until_decided(accuracies[first : first + _BATCH], counts, level)
-        for first in range(0, len(accuracies), _BATCH)
-    ]
-    return Looked(*map(np.concatenate, zip(*parts, strict=True)))
+    return Looked(*_in_batches(lambda some: _until_decided(some, counts, level), accuracies))
 
 
 def _until_decided(accuracies: np.ndarray, counts: Sequence[int], level: float) -> Looked:
