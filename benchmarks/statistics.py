@@ -77,27 +77,26 @@ def sequential(name: str, rng: np.random.Generator, tables: int) -> list[str]:
     ]
 
 
-def anew(rng: np.random.Generator, tables: int) -> Iterator[list[str]]:
-    """Rows of the table of what a new study says of rows whose seeds were added."""
+def anew(until: str, rng: np.random.Generator, tables: int) -> list[str]:
+    """The row of what a new study says of rows to which seeds were added until then."""
     counts, rows = looks(*LOOKS_ANEW), 5
     drawn, _ = draw(spreads(rows)["equal"], rng, tables, 2 * counts[-1], EFFECTS[10])
-    for until in UNTIL:
-        same, used, settled = [], [], 0
-        for table in drawn:
-            study, other = (
-                [dict(enumerate(row)) for row in half] for half in np.split(table, 2, axis=-1)
-            )
-            found = compare_sequentially(study, 0, counts, replicated=until == REPLICATED)
-            settled += rows - 1 - len(found.open)
-            for row, pair in enumerate(found.pairs):
-                if pair is None or row in found.open:
-                    continue
-                again = [{seed: values[seed] for seed in range(pair.n)} for values in other]
-                new = compare_to_baseline(again, 0, sign_flips=False)[row]
-                same.append(new is not None and new.verdict == pair.verdict)
-                used.append(pair.n)
-        share = settled / (len(drawn) * (rows - 1))
-        yield [until, _percent(share), f"{np.mean(used):.1f}", _percent(float(np.mean(same)))]
+    same, used, settled = [], [], 0
+    for table in drawn:
+        study, other = (
+            [dict(enumerate(row)) for row in half] for half in np.split(table, 2, axis=-1)
+        )
+        found = compare_sequentially(study, 0, counts, replicated=until == REPLICATED)
+        settled += rows - 1 - len(found.open)
+        for row, pair in enumerate(found.pairs):
+            if pair is None or row in found.open:
+                continue
+            again = [{seed: values[seed] for seed in range(pair.n)} for values in other]
+            new = compare_to_baseline(again, 0, sign_flips=False)[row]
+            same.append(new is not None and new.verdict == pair.verdict)
+            used.append(pair.n)
+    share = settled / (len(drawn) * (rows - 1))
+    return [until, _percent(share), f"{np.mean(used):.1f}", _percent(float(np.mean(same)))]
 
 
 class Simulated(NamedTuple):
@@ -359,26 +358,32 @@ def document(seed: int, tables: int) -> Iterator[str]:
 
         def rows_of(
             part: int, row: Callable[..., T], cases: Iterable[Iterable], tables: int
-        ) -> list[T]:
+        ) -> Iterator[T]:
             """What `row` gives for each case, which draws from a stream of its own."""
             futures = [
                 pool.submit(row, *case, np.random.default_rng([seed, part, index]), tables)
                 for index, case in enumerate(cases)
             ]
-            return [future.result() for future in futures]
+            return (future.result() for future in futures)
 
+        def of_sweeps(part: int, rows: Sequence[int]) -> Iterator[str]:
+            """The tables of simulated sweeps of so many rows, and of those above the level."""
+            cases = itertools.product(rows, EFFECTS, spreads(rows[0]))
+            found = list(rows_of(part, simulated, cases, tables))
+            yield from _table(all_shares, (each.cells for each in found))
+            yield ""
+            if high := above(found):
+                yield _TEXT[2].format(tables=more, chance=_chance(more))
+                yield from _table((*kinds, *errors), rows_of(part + 1, again, zip(high), more))
+                yield ""
+
+        # It takes longest.
+        replicating = rows_of(4, anew, zip(UNTIL), few)
         yield _TEXT[0]
         yield _TEXT[1].format(tables=tables, effects=effects, chance=_chance(tables))
-        found = rows_of(0, simulated, itertools.product((5, 14), EFFECTS, spreads(5)), tables)
-        yield from _table(all_shares, (each.cells for each in found))
-        yield ""
-        yield _TEXT[2].format(tables=more, chance=_chance(more))
-        yield from _table((*kinds, *errors), rows_of(1, again, zip(above(found)), more))
-        yield ""
+        yield from of_sweeps(0, (5, 14))
         yield _TEXT[3]
-        found = rows_of(6, simulated, itertools.product((3,), EFFECTS, spreads(3)), tables)
-        yield from _table(all_shares, (each.cells for each in found))
-        yield ""
+        yield from of_sweeps(6, (3,))
         yield _TEXT[4].format(tables=tables)
         cases = itertools.product((3, 5), EFFECTS, harsher(3))
         yield from _table((*kinds, *errors, *powers), rows_of(2, harsher_row, cases, tables))
@@ -392,10 +397,7 @@ def document(seed: int, tables: int) -> Iterator[str]:
         yield ""
         counts = listed(map(str, looks(*LOOKS_ANEW)))
         yield _TEXT[6].format(counts=counts, tables=few, effect=EFFECTS[10])
-        yield from _table(
-            ("until", "settled", "seeds of a row", "the same anew"),
-            anew(np.random.default_rng([seed, 4]), few),
-        )
+        yield from _table(("until", "settled", "seeds of a row", "the same anew"), replicating)
         yield ""
         yield _TEXT[7].format(command=COMMAND)
         yield from _table(

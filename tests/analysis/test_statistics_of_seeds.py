@@ -165,7 +165,7 @@ def hypotheses():
             yield trend, worth, 4 / (4 + worth), {math.exp(log): 1.0}
         for ratio in (6.0, 16.0, 50.0):
             root = math.sqrt(ratio)
-            yield 0.0, 4.0, 16.0, {math.exp(log) / root: 1 / 3, math.exp(log) * root: 2 / 3}
+            yield 0.0, 4.0, 40.0, {math.exp(log) / root: 1 / 3, math.exp(log) * root: 2 / 3}
 
 
 def brute_force(values):
@@ -200,7 +200,7 @@ def brute_force(values):
     worths, evidence = (np.array(each) for each in list(zip(*found, strict=True))[:2])
     odds = np.exp(evidence - evidence.max())
     own = odds * (worths == 0.25)
-    weights = 0.98 * odds / odds.sum() + 0.02 * own / own.sum()
+    weights = 0.99 * odds / odds.sum() + 0.01 * own / own.sum()
     left = n * max(0.5, (rows - 1) / (rows + 1))
     return [
         (weight * shares[i, 0] * shares[j, 1], worth + left, variances[i, 0], variances[j, 1])
@@ -217,7 +217,7 @@ def test_moderated_tests_by_brute_force(rows, seeds):
     spread = moderate(values).of_differences([1], [0])
     means = np.array([0.0015])
     own = np.var(values[1] - values[0], ddof=1)
-    share, n = (seeds - 1) / (seeds - 1 + {2: 0, 4: 1.5, 6: 3}[rows]), seeds - 1
+    share, n = (seeds - 1) / (seeds - 1 + {2: 0, 4: 1.5, 6: 2.75}[rows]), seeds - 1
     expected = 0.0
     for weight, freedom, one, other in brute_force(values):
         both = one + other

@@ -21,11 +21,11 @@ _WORTHS = {worth: 1 / (1 + worth / 4) for worth in (0.25, 1.0, 4.0, 16.0)}
 # 1/2 as guesses that are right by chance, 1 the same in log odds.
 _TRENDS = (0.0, 0.5, 1.0)
 # The ratio of the variances of noisy and quiet rows, what either is worth, the prior, and how
-# likely a row is to be noisy: seven eighths of the weight are on two kinds, so that no more than 5%
-# of tables err where two rows of five vary five times as much as the others.
+# likely a row is to be noisy: 94% of the weight are on two kinds, so that no more than 5% of tables
+# err where two rows vary five times as much as the others.
 _RATIOS = (6.0, 16.0, 50.0)
 _WORTH_OF_KINDS = 4.0
-_PRIOR_OF_KINDS = 16.0
+_PRIOR_OF_KINDS = 40.0
 _NOISY = 2 / 3
 # The common variance, of two kinds their geometric mean, as the logarithm of its ratio to the rows'
 # mean variance.

@@ -22,7 +22,7 @@ from cnn_jax.analysis.statistics._hypotheses import grid
 _GRID = grid()
 # So much of the weight goes to the hypotheses by which rows have least in common, whatever the rows
 # say: where most are alike, a few may still not be.
-_OWN = 0.02
+_OWN = 0.01
 # Mean-field variational Bayes is surer of variances than it may be (Bishop 2006, section 10.1.2):
 # by so much of it p would come out too small if it rested on the model alone
 # (`python -m benchmarks.statistics`).
@@ -31,7 +31,7 @@ _TOO_SURE = 0.1
 _NEAREST = 1e-3
 # The degrees of freedom that the model of independent rows counts for, beside those of the paired
 # differences: half of one for each pair of rows without the first, up to so many.
-_MOST_OF_MODEL = 3.0
+_MOST_OF_MODEL = 2.75
 # By then nine variances of ten change by less than a hundredth from one step to the next, of five
 # rows or more.
 _STEPS = 15
