@@ -217,7 +217,7 @@ def test_moderated_tests_by_brute_force(rows, seeds):
     spread = moderate(values).of_differences([1], [0])
     means = np.array([0.0015])
     own = np.var(values[1] - values[0], ddof=1)
-    share, n = (seeds - 1) / (seeds - 1 + {2: 0, 4: 1.5, 6: 2.75}[rows]), seeds - 1
+    share, n = (seeds - 1) / (seeds - 1 + {2: 0, 4: 4 / 3, 6: 2.75}[rows]), seeds - 1
     expected = 0.0
     for weight, freedom, one, other in brute_force(values):
         both = one + other
@@ -225,7 +225,7 @@ def test_moderated_tests_by_brute_force(rows, seeds):
         welch = 1 / (1 / welch + share**2 * max(0.0, 1 / n - 1 / welch))
         error = math.sqrt(((1 - share) * both + share * own) / seeds)
         expected += weight * 2 * stats.t.sf(means[0] / error, welch)
-    expected *= 1.1 - 0.1 * share
+    expected *= 1 + 0.076 * math.sqrt(1 - share)
     np.testing.assert_allclose(two_sided_p(spread, means, np.array([seeds])), expected, rtol=1e-5)
     width = half_width(spread.pair(0), seeds, 0.02)
     one = two_sided_p(spread.pair(0), np.array([width]), np.array([seeds]))

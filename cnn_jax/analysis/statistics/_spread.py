@@ -24,13 +24,13 @@ _GRID = grid()
 # say: where most are alike, a few may still not be.
 _OWN = 0.01
 # Mean-field variational Bayes is surer of variances than it may be (Bishop 2006, section 10.1.2):
-# by so much of it p would come out too small if it rested on the model alone
+# p is taken larger by so much of it, times the root of the share that the model has in the variance
 # (`python -m benchmarks.statistics`).
-_TOO_SURE = 0.1
+_TOO_SURE = 0.076
 # Accuracies nearer to 0 or 1 than this have no smaller scale.
 _NEAREST = 1e-3
 # The degrees of freedom that the model of independent rows counts for, beside those of the paired
-# differences: half of one for each pair of rows without the first, up to so many.
+# differences: a third of the square of the number of rows beyond two, up to so many.
 _MOST_OF_MODEL = 2.75
 # By then nine variances of ten change by less than a hundredth from one step to the next, of five
 # rows or more.
@@ -77,13 +77,13 @@ class Rows(NamedTuple):
         # Never fewer than the differences alone have.
         freedom = np.maximum(variance**2 / uncertainty, count)
         rows = self.values.shape[-2]
-        paired = count / (count + min((rows - 1) * (rows - 2) / 4, _MOST_OF_MODEL))
+        paired = count / (count + min((rows - 2) ** 2 / 3, _MOST_OF_MODEL))
         noise = np.maximum(1 / count - 1 / freedom, 0.0)
         return Spread(
             weights * share * other_share,
             1 / (1 / freedom + paired**2 * noise),
             (1 - paired) * variance + paired * seen,
-            1 + _TOO_SURE * (1 - paired[..., 0, :]),
+            1 + _TOO_SURE * np.sqrt(1 - paired[..., 0, :]),
         )
 
 
