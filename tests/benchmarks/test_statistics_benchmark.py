@@ -92,8 +92,9 @@ def test_harsher_sweeps_are_rows_of_their_table():
 def test_sweeps_with_added_seeds_are_rows_of_their_tables():
     row = statistics.sequential("equal", np.random.default_rng(0), 8)
     assert row[:2] == ["5", "equal"] and 3 <= float(row[-1]) <= 30
-    row = statistics.anew("replicated", np.random.default_rng(0), 1)
-    assert row[0] == "replicated" and 6 <= float(row[2]) <= 60
+    rows = [statistics.anew(until, np.random.default_rng(0), 1) for until in statistics.UNTIL]
+    assert [row[0] for row in rows] == ["decided", "replicated"]
+    assert all(6 <= float(row[2]) <= 60 for row in rows)
 
 
 def test_of_chance_no_row_differs():
