@@ -21,7 +21,7 @@ from cnn_jax.models.layers import (
     require_size,
     scaled,
 )
-from cnn_jax.ops import Lowering, add_bias, conv2d
+from cnn_jax.ops import Lowering, conv2d
 
 
 def patch_covariance(images: Float[Array, "n h w c"], size: int) -> Float[Array, "k k"]:
@@ -120,8 +120,10 @@ class Whitening(Layer):
 
     def __call__(self, x: Float[Array, "n h w c"], mode: Mode) -> Float[Array, "n oh ow f"]:
         kernel = self.kernel[...].astype(x.dtype)
-        maps = conv2d(x, kernel, padding="VALID", lowering=self.lowering)
-        return add_bias(maps, self.bias[...], split=mode.split_batch)
+        return conv2d(
+            x, kernel, self.bias[...], padding="VALID", lowering=self.lowering,
+            split=mode.split_batch,
+        )  # fmt: skip
 
     def formula(self) -> tuple[str, int]:
         (filters,) = self.bias.shape

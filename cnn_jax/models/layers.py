@@ -21,9 +21,8 @@ from cnn_jax.ops import (
     Number,
     Padding,
     activations,
-    add_bias,
     batch_norm,
-    batch_statistics,
+    batch_norm_in_training,
     conv2d,
     dense,
     dropout,
@@ -142,10 +141,8 @@ class Convolution(Layer):
         )
 
     def __call__(self, x: Float[Array, "n h w c"], mode: Mode) -> Float[Array, "n oh ow f"]:
-        maps = self.convolve(x, self.conv.kernel[...])
-        if self.conv.bias is None:
-            return maps
-        return add_bias(maps, self.conv.bias[...], split=mode.split_batch)
+        bias = None if self.conv.bias is None else self.conv.bias[...]
+        return self.convolve(x, self.conv.kernel[...], bias, split=mode.split_batch)
 
     def formula(self) -> tuple[str, int]:
         height, width, channels, filters = self.conv.kernel_shape
@@ -222,17 +219,16 @@ class Normalization(Layer):
         if isinstance(norm, nnx.GroupNorm):
             normed = norm(x)
         else:
-            mean, variance = norm.mean[...], norm.var[...]
-            if mode.train and not self.frozen:
-                mean, variance = batch_statistics(x, split=mode.split_batch)
-                for kept, new in ((norm.mean, mean), (norm.var, variance)):
-                    kept[...] = norm.momentum * kept[...] + (1 - norm.momentum) * new
             vectors = (
                 None if vector is None else vector[...] for vector in (norm.scale, norm.bias)
             )
-            normed = batch_norm(
-                x, mean, variance, *vectors, epsilon=norm.epsilon, split=mode.split_batch
-            )
+            how: Any = {"epsilon": norm.epsilon, "split": mode.split_batch}
+            if mode.train and not self.frozen:
+                normed, *found = batch_norm_in_training(x, *vectors, **how)
+                for kept, new in zip((norm.mean, norm.var), found, strict=True):
+                    kept[...] = norm.momentum * kept[...] + (1 - norm.momentum) * new
+            else:
+                normed = batch_norm(x, norm.mean[...], norm.var[...], *vectors, **how)
         # Statistics are float32, and so would be all that follows.
         return normed.astype(x.dtype)
 

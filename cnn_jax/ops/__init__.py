@@ -6,8 +6,9 @@
 
 from cnn_jax.ops import augment
 from cnn_jax.ops._affine import (
-    DROPOUT_RATE, add_bias, batch_norm, batch_statistics, channel_sums, dense, dropout, flatten,
+    DROPOUT_RATE, add_bias, channel_sums, dense, dropout, flatten,
 )
+from cnn_jax.ops._batch_norm import batch_norm, batch_norm_in_training, batch_statistics
 from cnn_jax.ops._direct import register_direct, unregister_direct
 from cnn_jax.ops.activations import (
     ACTIVATIONS, OUTPUT_ACTIVATIONS, PARAMETRIC_ACTIVATIONS, ParametricActivation, elu, gelu,
@@ -40,10 +41,11 @@ __all__ = [
     "OUTPUT_ACTIVATIONS", "PARAMETRIC_ACTIVATIONS", "PER_LABEL", "POOLINGS", "ClassScores",
     "Hyperparameter", "Interval", "Lowering", "Number", "OneOf", "Padding", "ParametricActivation",
     "Targets", "Whole", "absolute_error", "accuracy", "add_bias", "apply_updates", "augment",
-    "average_precision", "avg_pool", "batch_norm", "batch_statistics", "best_thresholds",
-    "binary_cross_entropy", "channel_sums", "confusion_matrix", "conv2d", "conv_general_dilated",
-    "correct", "crammer_singer", "cross_entropy", "dense", "dropout", "elu", "error",
-    "expected_calibration_error", "flatten", "focal", "gelu", "global_avg_pool", "gradient_descent",
+    "average_precision", "avg_pool", "batch_norm", "batch_norm_in_training", "batch_statistics",
+    "best_thresholds", "binary_cross_entropy", "channel_sums", "confusion_matrix", "conv2d",
+    "conv_general_dilated", "correct", "crammer_singer", "cross_entropy", "dense", "dropout", "elu",
+    "error", "expected_calibration_error", "flatten", "focal", "gelu", "global_avg_pool",
+    "gradient_descent",
     "hard_swish", "hinge", "identity", "init_velocity", "kl_divergence", "label_accuracy",
     "label_confusion", "label_correct", "label_f1", "leaky_relu", "log_loss",
     "lowering_on_accelerators", "lowering_on_cpu", "max_pool", "mish", "momentum", "nesterov",

@@ -1,4 +1,4 @@
-"""What follows a convolution: bias, batch normalization, and on to scores: flatten, dense, dropout.
+"""What follows a convolution: bias, and on to scores: flatten, dense, dropout.
 
 Biases and statistics belong to channels, so they, or their gradients, are sums over all examples
 and places. XLA on CPU, without YNNPACK's reductions, sums the few channels of a batch in narrow
@@ -45,53 +45,7 @@ def add_bias(
         bias: the number of each channel.
         split: as in `channel_sums`, for the gradient.
     """
-    return maps + _spread(bias, maps.shape, split)
-
-
-def batch_statistics(
-    maps: Float[Array, "n h w c"], *, split: bool = False
-) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
-    """Mean and variance (of the population) of every channel over examples and places.
-
-    In float32 or wider. The variance is the mean of the squares less the square of the mean, and
-    never negative.
-
-    Args:
-        maps: a batch of feature maps.
-        split: as in `channel_sums`.
-    """
-    maps = maps.astype(jnp.promote_types(maps.dtype, jnp.float32))
-    count = maps.size // maps.shape[-1]
-    mean = channel_sums(maps, split=split) / count
-    squares = channel_sums(maps * maps, split=split) / count
-    return mean, jnp.maximum(0.0, squares - mean * mean)
-
-
-def batch_norm(
-    maps: Float[Array, "n h w c"],
-    mean: Float[Array, " c"],
-    variance: Float[Array, " c"],
-    scale: Float[Array, " c"] | None = None,
-    bias: Float[Array, " c"] | None = None,
-    *,
-    epsilon: float = 1e-5,
-    split: bool = False,
-) -> Float[Array, "n h w c"]:
-    """Batch normalization (Ioffe and Szegedy 2015): (x - mean) / sqrt(variance + epsilon).
-
-    Args:
-        maps: a batch of feature maps.
-        mean: of every channel: of this batch (`batch_statistics`), or a running average.
-        variance: likewise.
-        scale: what is multiplied; 1 without.
-        bias: what is added; 0 without.
-        epsilon: keeps the division finite, positive.
-        split: as in `channel_sums`, for the gradients.
-    """
-    factor = lax.rsqrt(variance + epsilon)
-    factor = factor if scale is None else factor * scale
-    normed = (maps - _spread(mean, maps.shape, split)) * _spread(factor, maps.shape, split)
-    return normed if bias is None else add_bias(normed, bias, split=split)
+    return maps + spread(bias, maps.shape, split)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1, 2))
@@ -112,17 +66,17 @@ def _sums(maps: Array, shape: tuple[int, ...], split: bool) -> Array:
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1, 2))
-def _spread(vector: Array, shape: tuple[int, ...], split: bool) -> Array:
+def spread(vector: Array, shape: tuple[int, ...], split: bool) -> Array:
     """A number for each channel at every place: the transpose of the sums."""
     return jnp.broadcast_to(vector, shape)
 
 
 _sums.defvjp(
     lambda maps, shape, split: (_sums(maps, shape, split), None),
-    lambda shape, split, _, dsums: (_spread(dsums, shape, split),),
+    lambda shape, split, _, dsums: (spread(dsums, shape, split),),
 )
-_spread.defvjp(
-    lambda vector, shape, split: (_spread(vector, shape, split), None),
+spread.defvjp(
+    lambda vector, shape, split: (spread(vector, shape, split), None),
     lambda shape, split, _, dmaps: (_sums(dmaps, shape, split),),
 )
 

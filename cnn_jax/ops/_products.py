@@ -21,6 +21,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from cnn_jax.ops._affine import add_bias
+
 # With fewer filters than these a product is narrow.
 _NARROW = 16
 
@@ -81,22 +83,37 @@ def products(
     geometry: Geometry,
     images: Float[Array, "n h w c"],
     kernel: Float[Array, "kh kw cg f"],
+    bias: Float[Array, " f"] | None = None,
+    *,
     blocking: Blocking = ON_CPU,
+    split: bool = False,
 ) -> Float[Array, "n oh ow f"]:
-    """The feature maps of a convolution of this shape, every group by itself."""
-    one_group = partial(_one_group, geometry, blocking)
+    """The feature maps of a convolution of this shape, every group by itself.
+
+    A bias is added where the outputs of a block still lie side by side: its gradient is the sum of
+    rows that are wide, and of maps that are not put in order first.
+    """
+    one_group = partial(_one_group, geometry, blocking, split)
     if geometry.groups == 1:
-        return one_group(images, kernel)
+        return one_group(images, kernel, bias)
     grouped = images.reshape(*images.shape[:3], geometry.groups, -1)
     filters = kernel.reshape(*kernel.shape[:3], geometry.groups, -1)
-    maps = jax.vmap(one_group, in_axes=3, out_axes=3)(grouped, filters)
+    biases = None if bias is None else bias.reshape(geometry.groups, -1)
+    maps = jax.vmap(one_group, in_axes=(3, 3, 0), out_axes=3)(grouped, filters, biases)
     return maps.reshape(*maps.shape[:3], -1)
 
 
-def _one_group(geometry: Geometry, blocking: Blocking, images: Array, kernel: Array) -> Array:
-    rows, columns = geometry.rows, geometry.columns
+def _one_group(
+    geometry: Geometry,
+    blocking: Blocking,
+    split: bool,
+    images: Array,
+    kernel: Array,
+    bias: Array | None,
+) -> Array:
     channels, filters = kernel.shape[2:]
     if channels <= blocking.patches_up_to:
+        rows, columns = geometry.rows, geometry.columns
         down, across = block = _block(blocking, geometry, filters)
         kernel = _blocked_kernel(kernel, block)
         blocked = _blocked(rows, down), _blocked(columns, across)
@@ -105,9 +122,18 @@ def _one_group(geometry: Geometry, blocking: Blocking, images: Array, kernel: Ar
         else:
             patches = _gather(_gather(images, 2, blocked[1]), 1, blocked[0])
         maps = _product(patches, kernel.reshape(-1, down * across * filters), geometry.precision)
+        if bias is not None:
+            maps = add_bias(maps, jnp.tile(bias, down * across), split=split)
         # Rows of a block lie next to each other in the product, and one below the other in the map.
         maps = maps.reshape(*maps.shape[:3], down, -1).swapaxes(2, 3)
         return maps.reshape(len(images), rows.outputs, columns.outputs, filters)
+    maps = _by_taps(geometry, images, kernel)
+    return maps if bias is None else add_bias(maps, bias, split=split)
+
+
+def _by_taps(geometry: Geometry, images: Array, kernel: Array) -> Array:
+    rows, columns = geometry.rows, geometry.columns
+    channels, filters = kernel.shape[2:]
     wide = _gather(images, 2, columns)
     if rows.stride > 1:
         patches = _gather(wide, 1, rows)

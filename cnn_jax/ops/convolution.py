@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from cnn_jax.ops._affine import add_bias
 from cnn_jax.ops._direct import direct
 from cnn_jax.ops._onednn import DIMENSIONS, native, onednn
 from cnn_jax.ops._products import ON_ACCELERATORS, Geometry, Taps, products
@@ -28,7 +29,7 @@ from cnn_jax.ops._products import ON_ACCELERATORS, Geometry, Taps, products
 Lowering = Literal["auto", "products", "blocks", "direct", "onednn", "lax"]
 LOWERINGS: tuple[Lowering, ...] = ("auto", "products", "blocks", "direct", "onednn", "lax")
 Padding = str | int | Sequence[tuple[int, int]]
-Form = Callable[[Geometry, Array, Array], Array]
+Form = Callable[..., Array]
 # On CPU, on GPU, elsewhere.
 Forms = tuple[Form, Form, Form]
 
@@ -76,6 +77,7 @@ def lowering_on_accelerators(lowering: Lowering) -> Iterator[None]:
 def conv2d(
     images: Float[Array, "n h w c"],
     kernel: Float[Array, "kh kw cg f"],
+    bias: Float[Array, " f"] | None = None,
     *,
     strides: int | tuple[int, int] = 1,
     padding: Padding = "SAME",
@@ -83,6 +85,7 @@ def conv2d(
     groups: int = 1,
     precision: lax.PrecisionLike = None,
     lowering: Lowering = "auto",
+    split: bool = False,
 ) -> Float[Array, "n oh ow f"]:
     """Slides `kernel` over `images` and sums the products: the feature map of every filter.
 
@@ -93,6 +96,7 @@ def conv2d(
     Args:
         images: a batch of images or feature maps, channels last.
         kernel: f filters over windows of kh x kw pixels and cg = c / groups channels.
+        bias: a number that is added to each map (`add_bias`), if given.
         strides: step of the window in pixels, at least 1.
         padding: "SAME" (output size is input size / stride, rounded up), "VALID" (windows inside
             the image only), a number of pixels for all sides, or ((top, bottom), (left, right)).
@@ -102,6 +106,7 @@ def conv2d(
         lowering: "auto" picks by platform; "products" (fast on CPU), "blocks" (products that copy
             less and multiply more), "direct" (of the library that `cnn_jax.native.load` builds for
             CPU; products where there is none), "onednn" and "lax" force one form.
+        split: as in `channel_sums`, for the gradient of the bias.
 
     Returns:
         The feature maps.
@@ -112,19 +117,25 @@ def conv2d(
     if lowering not in LOWERINGS:
         raise ValueError(f"lowering must be one of {', '.join(LOWERINGS)}, got {lowering!r}")
     geometry = _geometry(images, kernel, strides, padding, dilation, groups, precision)
+    if bias is not None and bias.shape != kernel.shape[3:]:
+        raise ValueError(f"{kernel.shape[3]} filters need a bias each, got {bias.shape}")
     if images.shape[0] == 0:
         return jnp.zeros(
             (0, geometry.rows.outputs, geometry.columns.outputs, kernel.shape[3]), images.dtype
         )
+    arrays = (images, kernel) if bias is None else (images, kernel, bias)
     if lowering != "auto":
-        return _FORMS[lowering](geometry, images, kernel)
+        return _formed(_FORMS[lowering], geometry, split, *arrays)
     taken = groups == 1 and images.dtype in (jnp.float32, jnp.bfloat16)
     on_cpu = _FORMS[_on_cpu.get()] if taken else products
     on_gpu = elsewhere = _on_accelerators.get()
-    if elsewhere == "auto":
-        narrow = groups == 1 and kernel.shape[2] <= ON_ACCELERATORS.patches_up_to
-        on_gpu, elsewhere = "blocks" if narrow and geometry.dense else "lax", "lax"
-    return _by_platform(images, kernel, geometry, (on_cpu, _FORMS[on_gpu], _FORMS[elsewhere]))
+    if elsewhere != "auto":
+        return _by_platform(arrays, geometry, (on_cpu, _FORMS[on_gpu], _FORMS[elsewhere]), split)
+    narrow = groups == 1 and kernel.shape[2] <= ON_ACCELERATORS.patches_up_to
+    on_gpu = "blocks" if narrow and geometry.dense else "lax"
+    # A lone network is not slower where the bias comes last (measured: docs/accelerators.md).
+    maps = _by_platform(arrays[:2], geometry, (on_cpu, _FORMS[on_gpu], native), split)
+    return maps if bias is None else add_bias(maps, bias, split=split)
 
 
 def conv_general_dilated(
@@ -256,20 +267,30 @@ def _geometry(
     return Geometry(taps[0], taps[1], groups, precision)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _by_platform(images: Array, kernel: Array, geometry: Geometry, forms: Forms) -> Array:
-    return _choose([partial(form, geometry) for form in forms], images, kernel)
+def _formed(
+    form: Form, geometry: Geometry, split: bool, images: Array, kernel: Array, *bias: Array
+) -> Array:
+    """The feature maps in a form, with their bias if there is one."""
+    if form is _FORMS["blocks"]:
+        return form(geometry, images, kernel, *bias, split=split)
+    maps = form(geometry, images, kernel)
+    return add_bias(maps, *bias, split=split) if bias else maps
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
+def _by_platform(arrays: tuple[Array, ...], geometry: Geometry, forms: Forms, split: bool) -> Array:
+    return _choose([partial(_formed, form, geometry, split) for form in forms], *arrays)
 
 
 def _by_platform_backward(
-    geometry: Geometry, forms: Forms, residuals: tuple[Array, Array], dy: Array
+    geometry: Geometry, forms: Forms, split: bool, arrays: tuple[Array, ...], dy: Array
 ) -> tuple:
     # Differentiating each form by itself, and not the choice between them, keeps the residuals of
     # the form that is not taken out of the program.
-    def backward(form: Form, images: Array, kernel: Array, dy: Array) -> tuple:
-        return jax.vjp(partial(form, geometry), images, kernel)[1](dy)
+    def backward(form: Form, dy: Array, *arrays: Array) -> tuple:
+        return jax.vjp(partial(_formed, form, geometry, split), *arrays)[1](dy)
 
-    return _choose([partial(backward, form) for form in forms], *residuals, dy)
+    return (_choose([partial(backward, form) for form in forms], dy, *arrays),)
 
 
 def _choose(functions: Sequence[Callable], *arguments: Array) -> Any:
@@ -280,6 +301,5 @@ def _choose(functions: Sequence[Callable], *arguments: Array) -> Any:
 
 
 _by_platform.defvjp(
-    lambda images, kernel, *static: (_by_platform(images, kernel, *static), (images, kernel)),
-    _by_platform_backward,
+    lambda arrays, *static: (_by_platform(arrays, *static), arrays), _by_platform_backward
 )

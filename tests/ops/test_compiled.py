@@ -185,6 +185,7 @@ MAKERS: dict[str, Callable[[Draw], Case]] = {
     "global_avg_pool": lambda draw: Case(ops.global_avg_pool, (draw.images(),)),
     "add_bias": _of_channels(ops.add_bias, 1),
     "batch_norm": _of_channels(ops.batch_norm, 4),
+    "batch_norm_in_training": _of_channels(ops.batch_norm_in_training, 2),
     "batch_statistics": _of_channels(ops.batch_statistics, 0),
     "channel_sums": _of_channels(ops.channel_sums, 0),
     "dense": lambda draw: Case(

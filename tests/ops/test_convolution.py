@@ -128,6 +128,22 @@ def test_value_and_gradients_equal_those_of_lax(case):
     agree(check, *whole_numbers(0, case.images, case.kernel))
 
 
+@few(max_examples=10)
+@given(cases(), st.sampled_from(LOWERINGS))
+@example(BEYOND_TAPS, "blocks")
+@example(BEYOND_PATCHES, "blocks")
+def test_a_bias_is_added_to_every_map(case, lowering):
+    images, kernel, bias = whole_numbers(1, case.images, case.kernel, case.kernel[3:])
+    convolve = partial(conv2d, lowering=lowering, **case.options)
+    maps, back = jax.vjp(convolve, images, kernel, bias)
+    plain, plain_back = jax.vjp(convolve, images, kernel)
+    dmaps = whole_numbers(2, maps.shape)[0]
+    np.testing.assert_array_equal(maps, plain + bias)
+    *found, dbias = back(jnp.asarray(dmaps))
+    jax.tree.map(np.testing.assert_array_equal, found, list(plain_back(jnp.asarray(dmaps))))
+    np.testing.assert_array_equal(dbias, np.sum(dmaps, (0, 1, 2)))
+
+
 @few(max_examples=8)
 @given(cases(), st.sampled_from(OWN))
 @example(BEYOND_TAPS, "auto")
@@ -244,6 +260,11 @@ def test_bfloat16_is_kept(lowering, channels):
 def test_arguments_that_do_not_fit(images, kernel, options, words):
     with pytest.raises(ValueError, match=words):
         conv2d(jnp.zeros(images), jnp.zeros(kernel), **options)
+
+
+def test_a_bias_for_each_filter():
+    with pytest.raises(ValueError, match=r"3 filters need a bias each, got \(2,\)"):
+        conv2d(jnp.zeros((1, 4, 4, 1)), jnp.zeros((3, 3, 1, 3)), jnp.zeros(2))
 
 
 def test_dtypes_that_differ():
