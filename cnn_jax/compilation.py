@@ -1,10 +1,11 @@
 """How every program is compiled: under options with which XLA is known to be right, and fast.
 
 On CPU, XLA gives sums that follow a product to fused reductions of YNNPACK, some of which are wrong
-by any factor (see `MISCOMPILED`). `jit` is `jax.jit` without these. Nothing here changes what other
-programs of the process do.
+by any factor (see `MISCOMPILED`). `jit` is `jax.jit` without these. On a GPU of NVIDIA a whole step
+of training is one graph of kernels. Nothing here changes what other programs of the process do.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial, wraps
 from pathlib import Path
@@ -14,11 +15,13 @@ import jax
 import jax.numpy as jnp
 import jaxlib
 import numpy as np
+from jax.extend.backend import get_backend
 
 from cnn_jax import ops
 
 __all__ = [
     "EIGEN",
+    "GRAPHS",
     "ONEDNN",
     "SAFE",
     "TESTED",
@@ -47,14 +50,26 @@ EIGEN: CompilerOptions = {_FUSIONS: ""}
 # and ELU behind convolutions that are not `ops.conv2d`'s have wrong gradients (WORKSPACE.md).
 ONEDNN: CompilerOptions = {_FUSIONS: "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT", _ONEDNN_CALLS: True}
 
+# Convolutions are in CUDA graphs too, beside what is there by default; and what does not wait for
+# each other runs at the same time (measured: docs/accelerators.md).
+GRAPHS: CompilerOptions = {
+    "xla_gpu_enable_command_buffer": (
+        "FUSION,CUBLAS,CUBLASLT,CUDNN,CUSTOM_CALL,DYNAMIC_SLICE_FUSION,CONDITIONAL,CONVOLUTION"
+    ),
+    "xla_gpu_command_buffer_scheduling_mode": "CONCURRENT",
+}
+
 
 @lru_cache
 def _known(name: str, value: str | bool) -> bool:
-    """Whether this XLA has an option."""
+    """Whether this XLA has an option; of those for a GPU, with this value."""
+    missing = ["No such compile option"]
+    if name in GRAPHS:
+        missing.append("is not a valid enum value")
     try:
         jax.jit(jnp.negative, compiler_options={name: value}).lower(0.0).compile()
     except jax.errors.JaxRuntimeError as error:
-        if "No such compile option" not in str(error):
+        if not any(said in str(error) for said in missing):
             raise
         return False
     return True
@@ -71,15 +86,18 @@ def _reaches_onednn() -> bool:
 
 
 def compiler_options(wanted: Mapping[str, str | bool] = SAFE) -> CompilerOptions:
-    """Those of the options that the XLA of the default device has; none where it is no CPU.
+    """Those of the options that the XLA of the default device has.
 
     Args:
         wanted: for a CPU; SAFE, or EIGEN where products are narrow, or ONEDNN where a long training
-            is worth compiling it at every start. SAFE where XLA hands nothing to oneDNN.
+            is worth compiling it at every start. SAFE where XLA hands nothing to oneDNN. On a GPU
+            of NVIDIA they are those of GRAPHS that XLA_FLAGS does not set, elsewhere none.
     """
     if jax.default_backend() != "cpu":
-        return {}
-    if wanted.get(_ONEDNN_CALLS) and not _reaches_onednn():
+        on_cuda = "cuda" in get_backend().platform_version
+        said = os.environ.get("XLA_FLAGS", "")
+        wanted = {name: GRAPHS[name] for name in GRAPHS if on_cuda and name not in said}
+    elif wanted.get(_ONEDNN_CALLS) and not _reaches_onednn():
         wanted = SAFE
     return {name: value for name, value in wanted.items() if _known(name, value)}
 

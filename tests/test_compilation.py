@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ import pytest
 from cnn_jax import compilation, ops
 from cnn_jax.compilation import (
     EIGEN,
+    GRAPHS,
     MISCOMPILED,
     ONEDNN,
     SAFE,
@@ -48,6 +50,19 @@ def test_a_value_that_cannot_be_is_not_taken_for_a_missing_option():
 
 def test_other_devices_have_no_options(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(compilation.jax, "default_backend", lambda: "tpu")
+    assert compiler_options() == {}
+
+
+def test_a_gpu_has_the_options_that_xla_flags_does_not_set(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(compilation.jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(compilation, "_known", lambda name, value: True)
+    gpu = SimpleNamespace(platform_version="cuda 13000")
+    monkeypatch.setattr(compilation, "get_backend", lambda: gpu)
+    assert compiler_options(SAFE) == GRAPHS
+    first, *rest = GRAPHS
+    monkeypatch.setenv("XLA_FLAGS", f"--{first}=FUSION")
+    assert list(compiler_options()) == rest
+    gpu.platform_version = "rocm 60000"
     assert compiler_options() == {}
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from importlib import metadata
@@ -40,17 +41,24 @@ def define_flags() -> None:
     flags.DEFINE_multi_string(
         "xla_options", [], "Options of XLA, name=value;..., with which ours is timed too."
     )
-    flags.DEFINE_list("swept", ["lenet5", "cnn"], "The networks that train together.")
+    flags.DEFINE_list(
+        "swept", ["lenet5:1024", "cnn:256", "resnet20:16", "airnet:4", "resnet18:4"],
+        "The networks that train together, and how many at most.",
+    )  # fmt: skip
     flags.DEFINE_list("swept_precisions", ["bfloat16"], "Of the networks that train together.")
-    flags.DEFINE_list("trials", ["1", "4", "16", "64", "256", "1024"], "How many train together.")
+    flags.DEFINE_list("trials", ["4", "16", "64", "256", "1024"], "How many train together.")
     flags.DEFINE_list("ways", list(VECTORIZATIONS), "How they train together.")
     flags.DEFINE_integer(
-        "most_apart", 64, "How many train together at most in other ways than products.",
+        "most_apart", 4, "How many train together at most in other ways than products.",
         lower_bound=1,
     )  # fmt: skip
     flags.DEFINE_integer("rounds", 5, "Turns that every contender takes.", lower_bound=1)
     flags.DEFINE_integer("batch", 128, "Images in a step.", lower_bound=1)
-    flags.DEFINE_integer("recipe_seeds", 20, "Trainings of the recipe.", lower_bound=1)
+    flags.DEFINE_integer("recipe_seeds", 20, "Trainings of the recipe in a sweep.", lower_bound=1)
+    flags.DEFINE_integer(
+        "recipe_lone", 5, "Trainings of the recipe one after another, ours and PyTorch's.",
+        lower_bound=1,
+    )  # fmt: skip
     flags.DEFINE_list("recipe_ways", list(recipe.SHORT), "How the recipe is trained.")
     flags.DEFINE_string("recipe_data", "cifar10", "A name or a path, as --dataset of train.")
     flags.DEFINE_string("torch_python", torch_python(), "The interpreter that has PyTorch.")
@@ -76,7 +84,6 @@ def main() -> None:
     for name, known in (
         ("sections", SECTIONS),
         ("networks", tuple(TIMED)),
-        ("swept", tuple(TIMED)),
         ("precisions", PRECISIONS),
         ("swept_precisions", PRECISIONS),
         ("lowerings", LOWERINGS),
@@ -86,6 +93,10 @@ def main() -> None:
         wrong = [item for item in getattr(FLAGS, name) if item not in known]
         if wrong:
             raise UsageError(f"--{name} must be of {', '.join(known)}, got {wrong[0]!r}")
+    if not all(re.fullmatch(rf"({'|'.join(TIMED)}):[1-9]\d*", item) for item in FLAGS.swept):
+        raise UsageError(
+            f"--swept must be name:number, names of {', '.join(TIMED)}, got {','.join(FLAGS.swept)}"
+        )
     if not all(count.isdecimal() and int(count) for count in FLAGS.trials):
         raise UsageError(f"--trials must be numbers from 1 on, got {','.join(FLAGS.trials)}")
     if FLAGS.json and not Path(FLAGS.json).absolute().parent.is_dir():
@@ -144,13 +155,16 @@ def _speed() -> Section:
 
 
 def _trials() -> Section:
-    points = [
-        (way, int(count))
-        for count in FLAGS.trials
-        for way in FLAGS.ways
-        if way == "products" or int(count) <= FLAGS.most_apart
-    ]
-    workers = trials.start(FLAGS.swept, FLAGS.swept_precisions, FLAGS.batch, points)
+    points = {
+        name: [
+            (way, count)
+            for count in map(int, FLAGS.trials)
+            for way in FLAGS.ways
+            if count <= int(most) and (way == "products" or count <= FLAGS.most_apart)
+        ]
+        for name, most in (item.split(":") for item in FLAGS.swept)
+    }
+    workers = trials.start(points, FLAGS.swept_precisions, FLAGS.batch)
     return Section(
         list(workers.values()), lambda: trials.measure(workers, FLAGS.rounds), trials.show
     )
@@ -163,7 +177,7 @@ def _recipe() -> Section:
     )
     return Section(
         list(workers.values()),
-        lambda: recipe.measure(workers, range(FLAGS.recipe_seeds)),
+        lambda: recipe.measure(workers, FLAGS.recipe_seeds, FLAGS.recipe_lone),
         recipe.show,
     )
 

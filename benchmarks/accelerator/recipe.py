@@ -77,16 +77,17 @@ def _normalized(name: str) -> str:
     return str(path)
 
 
-def measure(workers: dict[str, Worker], seeds: Sequence[int]) -> Iterator[Trained]:
+def measure(workers: dict[str, Worker], seeds: int, lone: int) -> Iterator[Trained]:
     """What the trainings of every process give.
 
     Args:
         workers: of `start`.
-        seeds: one training each.
+        seeds: trainings of a sweep.
+        lone: trainings one after another.
     """
     for way, worker in workers.items():
         compiling = worker.ready()
-        found = worker.ask(*seeds)
+        found = worker.ask(*range(seeds if way == SWEEP else lone))
         yield Trained(way, tuple(found["seconds"]), tuple(found["accuracies"]), compiling)
 
 

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from rich.console import Console
@@ -45,23 +45,23 @@ class Together(NamedTuple):
 
 
 def start(
-    names: Sequence[str], precisions: Sequence[str], batch_size: int, points: Sequence[Point]
+    points: Mapping[str, Sequence[Point]], precisions: Sequence[str], batch_size: int
 ) -> dict[tuple[str, str], Worker]:
     """The processes, by network and precision, which compile.
 
     Args:
-        names: of networks.
+        points: of each network, by its name: how it trains together, of `VECTORIZATIONS`, and how
+            many.
         precisions: of each.
         batch_size: images in a step.
-        points: how networks train together, of `VECTORIZATIONS`, and how many.
     """
     return {
         (name, precision): Worker(
             f"cnn_jax on {name}", sys.executable, "trials_side", f"--network={name}",
             f"--precision={precision}", f"--batch_size={batch_size}", f"--steps={STEPS}",
-            f"--points={json.dumps([(LONE, 1), *points])}",
+            f"--points={json.dumps([(LONE, 1), *chosen])}",
         )
-        for name in names
+        for name, chosen in points.items()
         for precision in precisions
     }  # fmt: skip
 

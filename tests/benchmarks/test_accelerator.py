@@ -36,7 +36,7 @@ def test_speed_without_torch(capsys):
 
 def test_trials_in_every_way(capsys):
     points = [(way, 2) for way in VECTORIZATIONS]
-    workers = trials.start(["lenet5"], ["float32"], 8, points)
+    workers = trials.start({"lenet5": points}, ["float32"], 8)
     lone, *rows = trials.measure(workers, 1)
     worker.close(list(workers.values()))
     assert (lone.way, lone.times_lone) == (trials.LONE, 1)
