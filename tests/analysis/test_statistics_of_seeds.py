@@ -427,6 +427,13 @@ def test_interval_of_independent_answers_is_wilsons_over_all_of_them():
     assert low < right.mean() < high
 
 
+@pytest.mark.parametrize("examples", [1, 7, 200, 10_000])
+def test_interval_of_right_answers_is_scipys_to_the_last_bit(examples: int):
+    for right in {0, 1, examples // 3, examples // 2, examples - 1, examples}:
+        theirs = stats.binomtest(right, examples).proportion_ci(method="wilson")
+        assert wilson_interval(right, examples) == (theirs.low, theirs.high)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_answers_that_are_right_together_count_once(share: float):
     shares = (np.arange(40) < share * 40).astype(float)

@@ -19,10 +19,12 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
     Returns:
         Lower and upper end, in [0, 1].
     """
-    from scipy.stats import binomtest
-
-    interval = binomtest(successes, trials).proportion_ci(method="wilson")
-    return float(interval.low), float(interval.high)
+    share, square = successes / trials, _Z**2
+    # In SciPy's order (binomtest), to the last bit; its own takes a hundred times as long.
+    scale = 2 * (trials + square)
+    center = (2 * trials * share + square) / scale
+    half = _Z / scale * math.sqrt(4 * trials * share * (1 - share) + square)
+    return (0.0 if successes == 0 else center - half, 1.0 if successes == trials else center + half)
 
 
 def mean_interval(shares: Float[np.ndarray, "n"]) -> tuple[float, float]:
