@@ -73,6 +73,10 @@ class Sweep(NamedTuple):
     test: Callable[[SweepState, Trials, Examples], tuple[Metrics, Bool[Array, "trials n"]]]
 
 
+# Asked for its shapes and then called, it is traced once; inlined, it makes the same program.
+_traced_once = partial(jax.jit, inline=True)
+
+
 def choose_vectorization(trials: int) -> Vectorization:
     """How trials run together where they run fastest (measured: docs/accelerators.md).
 
@@ -102,6 +106,7 @@ def make_sweep(run: Run, vectorization: Vectorization, mesh: Mesh | None = None)
         return SweepState(states, jnp.ones(trials.keys.shape, bool))
 
     def epoch(size: Size, state: SweepState, trials: Trials, train: Examples) -> Trained:
+        @_traced_once
         def advance(state: TrainState, hparams: dict[str, Array], key: PRNGKeyArray) -> tuple:
             state, metrics, points = run.watched_epoch(state, hparams, key, train, size)
             return state, _finite(metrics["train_loss"], state.params), (metrics, points)
@@ -122,6 +127,7 @@ def make_sweep(run: Run, vectorization: Vectorization, mesh: Mesh | None = None)
     def over_split(measure: Callable) -> Callable:
         def of_all(state: SweepState, trials: Trials, examples: Examples) -> Any:
             def one(alive: Array, state: TrainState, hparams: dict) -> Any:
+                @_traced_once
                 def alone(state: TrainState, hparams: dict) -> Any:
                     return measure(state, hparams, examples)
 

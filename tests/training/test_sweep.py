@@ -33,6 +33,14 @@ def trial(config: Config, seed: int = 0, variant: int = 0, **numbers: float) -> 
     return Trial(variant, numbers, seed, hyperparameters(config, numbers))
 
 
+def two_trials(config: Config) -> Trials:
+    numbers = hyperparameters(config)
+    return Trials(
+        {name: jnp.full((2,), value, jnp.float32) for name, value in numbers.items()},
+        jax.vmap(jax.random.key)(jnp.arange(2)),
+    )
+
+
 def train_alone(
     config: Config, task: Task, member: Trial, train: Examples, validation: Examples
 ) -> list[dict[str, float]]:
@@ -133,14 +141,30 @@ def test_diverged_trials_may_go_on(task: Task, draw: Draw, vectorization: str):
     assert np.isfinite(list(fine.values())).all()
 
 
+@pytest.mark.parametrize("vectorization", VECTORIZATIONS)
+def test_what_a_trial_does_is_traced_once(task: Task, draw: Draw, vectorization: Vectorization):
+    config, traced = Config(TINY, batch_size=16), []
+    run = make_run(config, task)
+
+    def noted(name: str) -> Callable:
+        def function(*given: object) -> object:
+            traced.append(name)
+            return getattr(run, name)(*given)
+
+        return function
+
+    names = ["watched_epoch", "evaluate", "test"]
+    sweep = make_sweep(run._replace(**{name: noted(name) for name in names}), vectorization)
+    given = two_trials(config), draw(40)
+    state = jax.eval_shape(sweep.init, *given)
+    for function in (*sweep.epoch.values(), sweep.evaluate, sweep.test):
+        jax.eval_shape(function, state, *given)
+    assert traced == names
+
+
 def test_a_trial_that_is_not_alive_keeps_its_state(task: Task, draw: Draw):
     config = Config(TINY, batch_size=16)
-    sweep = make_sweep(make_run(config, task), "map")
-    numbers = hyperparameters(config)
-    trials = Trials(
-        {name: jnp.full((2,), value, jnp.float32) for name, value in numbers.items()},
-        jax.vmap(jax.random.key)(jnp.arange(2)),
-    )
+    sweep, trials = make_sweep(make_run(config, task), "map"), two_trials(config)
     before = sweep.init(trials, draw(40))._replace(alive=jnp.array([True, False]))
     (epoch,) = sweep.epoch.values()
     after, metrics, points = jax.jit(epoch)(before, trials, draw(40))
