@@ -1,5 +1,6 @@
 """What the trials of a sweep say per row: means, comparisons, failures, tuned values."""
 
+import functools
 import itertools
 import math
 from collections.abc import Mapping, Sequence
@@ -90,6 +91,12 @@ def mean_text(mean: SeedMean) -> str:
 
 def summarize(record: SweepRecord) -> list[VariantSummary]:
     """One summary per variant, the highest mean test accuracy first, those without one last."""
+    return list(_summaries(record))
+
+
+# Every table and chart of a report asks for those of one record, which does not change.
+@functools.lru_cache(maxsize=1)
+def _summaries(record: SweepRecord) -> tuple[VariantSummary, ...]:
     shown = [shown_trials(record, variant) for variant in range(len(record.variants))]
     accuracies = accuracies_by_row(record)
     comparisons = _comparisons(record, accuracies)
@@ -115,7 +122,9 @@ def summarize(record: SweepRecord) -> list[VariantSummary]:
         for variant, trials in enumerate(shown)
     ]
     place = {variant: place for place, block in enumerate(_blocks(record)) for variant in block}
-    return sorted(summaries, key=lambda s: (place[s.variant], -s.mean.mean if s.mean else math.inf))
+    return tuple(
+        sorted(summaries, key=lambda s: (place[s.variant], -s.mean.mean if s.mean else math.inf))
+    )
 
 
 def _blocks(record: SweepRecord) -> list[list[int]]:

@@ -22,6 +22,7 @@ from cnn_jax.analysis.ablation import (
     render_ablation_report,
     results_csv,
     results_rows,
+    summaries,
     summarize,
     summary_csv,
     table_rows,
@@ -60,6 +61,23 @@ def shuffled(record):
     trials = list(record.trials)
     random.Random(0).shuffle(trials)
     return dataclasses.replace(record, trials=trials)
+
+
+def test_all_tables_of_a_record_are_made_from_one_comparison(monkeypatch: pytest.MonkeyPatch):
+    compared = []
+
+    def noted(*given):
+        compared.append(given)
+        return compare_to_baseline(*given)
+
+    monkeypatch.setattr(summaries, "compare_to_baseline", noted)
+    record = sweeps.few()
+    summarize(record).clear()
+    assert summary_csv(record) and markdown_table(record) and table_rows(record)
+    assert len(compared) == 1
+    assert len(summarize(record)) == len(record.variants)
+    other = dataclasses.replace(record, equivalent_within=0.5)
+    assert summarize(other) != summarize(record)
 
 
 @pytest.mark.parametrize("name", sweeps.SWEEPS)
