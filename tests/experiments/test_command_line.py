@@ -11,7 +11,7 @@ from absl import flags
 
 import cnn_jax
 import experiments
-from cnn_jax.studies.run_directory import environment
+from cnn_jax.studies.run_directory import _environment, environment
 from cnn_jax.training import OPTIMIZERS, known_hyperparameters
 from experiments import ablation, as_started, command_line, train
 from experiments.command_line import GROUPS, PRESETS
@@ -153,16 +153,23 @@ def test_environment_names_code_and_processor(monkeypatch: pytest.MonkeyPatch):
 
 def test_code_that_no_repository_holds_has_no_commit(tmp_path: Path, monkeypatch):
     """Nor that of a repository in whose folder it happens to lie."""
+
+    def in_a_new_process() -> dict[str, str]:
+        _environment._commit.cache_clear()
+        return environment(as_started())
+
     (tmp_path / "cnn_jax").mkdir()
     (tmp_path / "cnn_jax" / "__init__.py").touch()
     monkeypatch.setattr(cnn_jax, "__file__", str(tmp_path / "cnn_jax" / "__init__.py"))
     git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
-    assert "commit" not in environment(as_started())
+    assert "commit" not in in_a_new_process()
     subprocess.run([*git, "init", "--quiet"], check=True)
     subprocess.run([*git, "commit", "--quiet", "--allow-empty", "-m", "empty"], check=True)
-    assert "commit" not in environment(as_started())
+    assert "commit" not in in_a_new_process()
     subprocess.run([*git, "add", "cnn_jax"], check=True)
     subprocess.run([*git, "commit", "--quiet", "-m", "code"], check=True)
-    assert environment(as_started())["changed"] == "no"
+    assert in_a_new_process()["changed"] == "no"
     (tmp_path / "cnn_jax" / "__init__.py").write_text("changed = True\n")
-    assert environment(as_started())["changed"] == "yes"
+    # What runs is what was there when it began.
+    assert environment(as_started())["changed"] == "no"
+    assert in_a_new_process()["changed"] == "yes"

@@ -6,6 +6,8 @@ import os
 import platform
 import subprocess
 import time
+from collections.abc import Mapping
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
@@ -52,7 +54,7 @@ def environment(command: str) -> dict[str, str]:
     options = " ".join(f"{name}={value}" for name, value in compilation.compiler_options().items())
     return {
         "cnn_jax": cnn_jax.__version__,
-        **_commit(),
+        **_commit(Path(cnn_jax.__file__).parents[1]),
         "python": platform.python_version(),
         **versions(),
         "platform": platform.platform(),
@@ -68,9 +70,12 @@ def environment(command: str) -> dict[str, str]:
     }
 
 
-def _commit() -> dict[str, str]:
-    """The commit of the code and whether it was changed since, where git knows the code."""
-    root = Path(cnn_jax.__file__).parents[1]
+@lru_cache
+def _commit(root: Path) -> Mapping[str, str]:
+    """The commit of the code and whether it was changed since, where git knows the code.
+
+    Asked once: what becomes of the files later is not what this process runs.
+    """
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(root), *arguments]
@@ -94,7 +99,8 @@ def _processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def versions() -> dict[str, str]:
+@lru_cache
+def versions() -> Mapping[str, str]:
     """Of the packages that results may depend on; without those that are not installed."""
     found = {}
     for name in _PACKAGES:
