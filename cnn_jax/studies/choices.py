@@ -161,7 +161,8 @@ def read_hparams(config: Config, choices: Choices) -> dict[str, float]:
     Raises:
         UsageError: if a number is chosen that this config does not read, or is out of range.
     """
-    chosen = {name: value for name, value in choices.items() if name in known_hyperparameters()}
+    known = known_hyperparameters()
+    chosen = {name: value for name, value in choices.items() if name in known}
     if chosen.get("dropout_rate") == 0 and not config.architecture.dropout:
         del chosen["dropout_rate"]
     return hyperparameters(config, chosen | augmentations(value_of(choices, "augment"))[1])

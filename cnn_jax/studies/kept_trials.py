@@ -82,7 +82,9 @@ class Keeper:
 
     def keep(self, plan: CellPlan, trial: Trial, state: TrainState) -> None:
         """Writes a trial down as a run; what lies there already was of an interrupted sweep."""
-        choices, config, hparams = self._as_run(trial)
+        choices = trial_choices(self.prepared.study, trial)
+        config = of_run.read_config(choices)
+        hparams = of_run.read_hparams(config, choices)
         files = loaded_files() if self.files is None else self.files
         path = folder_of(self.sweep, self.prepared.study, trial)
         if is_first():
@@ -110,25 +112,21 @@ class Keeper:
         directory.create(
             flagfile(choices, config, hparams, kept),
             of_run.every_choice(choices, config, hparams, files),
-            self.command(trial),
+            self._command(choices, files),
             files,
         )
 
     def command(self, trial: Trial) -> str:
         """The command that trains a trial alone."""
-        choices, _, _ = self._as_run(trial)
         files = loaded_files() if self.files is None else self.files
+        return self._command(trial_choices(self.prepared.study, trial), files)
+
+    def _command(self, choices: Mapping[str, Any], files: Sequence[ExtensionFile]) -> str:
         flags = [
             f"--extend={path}" for path in kept_paths(self.sweep, [file.name for file in files])
         ]
         flags += [flag_text(name, value) for name, value in sorted(choices.items())]
         return " ".join([self.train, *map(quote, flags)])
-
-    def _as_run(self, trial: Trial) -> tuple[dict[str, Any], Config, dict[str, float]]:
-        """The choices of a trial alone, and what they say."""
-        choices = trial_choices(self.prepared.study, trial)
-        config = of_run.read_config(choices)
-        return choices, config, of_run.read_hparams(config, choices)
 
     def _result(self, plan: CellPlan, trial: Trial) -> dict[str, Any]:
         count = len(plan.loaded.dataset.test)
