@@ -84,12 +84,15 @@ def batch_norm_in_training(
     Returns:
         The normalized maps, and the mean and the variance of every channel.
     """
-    return _in_training(maps, scale, bias, epsilon, split)
+    if split:
+        # XLA would have the devices exchange again what the gradient takes from the way forward.
+        return _composed(epsilon, True, maps, scale, bias)
+    return _in_training(maps, scale, bias, epsilon)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
 def _in_training(
-    maps: Array, scale: Array | None, bias: Array | None, epsilon: float, split: bool
+    maps: Array, scale: Array | None, bias: Array | None, epsilon: float
 ) -> Normalized:
     def at_once(maps: Array, scale: Array | None, bias: Array | None) -> Normalized:
         wide = maps.astype(jnp.promote_types(maps.dtype, jnp.float32))
@@ -99,21 +102,19 @@ def _in_training(
         variance = jnp.maximum(0.0, squares / count - mean * mean)
         return batch_norm(maps, mean, variance, scale, bias, epsilon=epsilon), mean, variance
 
-    return _by_platform(partial(_composed, epsilon, split), at_once, split, maps, scale, bias)
+    return _by_platform(partial(_composed, epsilon, False), at_once, maps, scale, bias)
 
 
 def _in_training_forward(
-    maps: Array, scale: Array | None, bias: Array | None, epsilon: float, split: bool
+    maps: Array, scale: Array | None, bias: Array | None, epsilon: float
 ) -> tuple[Normalized, tuple]:
-    normed, mean, variance = _in_training(maps, scale, bias, epsilon, split)
+    normed, mean, variance = _in_training(maps, scale, bias, epsilon)
     return (normed, mean, variance), (maps, scale, bias, mean, variance)
 
 
-def _in_training_backward(
-    epsilon: float, split: bool, residuals: tuple, cotangents: Normalized
-) -> tuple:
+def _in_training_backward(epsilon: float, residuals: tuple, cotangents: Normalized) -> tuple:
     def composed(residuals: tuple, cotangents: Normalized) -> tuple:
-        return jax.vjp(partial(_composed, epsilon, split), *residuals[:3])[1](cotangents)
+        return jax.vjp(partial(_composed, epsilon, False), *residuals[:3])[1](cotangents)
 
     def at_once(residuals: tuple, cotangents: Normalized) -> tuple:
         maps, scale, bias, mean, variance = residuals
@@ -129,7 +130,7 @@ def _in_training_backward(
         dbias = None if bias is None else total.astype(bias.dtype)
         return dmaps.astype(maps.dtype), dscale, dbias
 
-    return _by_platform(composed, at_once, split, residuals, cotangents)
+    return _by_platform(composed, at_once, residuals, cotangents)
 
 
 _in_training.defvjp(_in_training_forward, _in_training_backward)
@@ -144,11 +145,8 @@ def _composed(
 
 
 def _by_platform(
-    composed: Callable[..., tuple], at_once: Callable[..., tuple], split: bool, *arguments: object
+    composed: Callable[..., tuple], at_once: Callable[..., tuple], *arguments: object
 ) -> tuple:
-    """What one of the forms gives; devices that share a batch exchange what `composed` does."""
-    if split:
-        return composed(*arguments)
     return lax.platform_dependent(*arguments, cuda=at_once, rocm=at_once, default=composed)
 
 

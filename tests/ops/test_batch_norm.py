@@ -49,7 +49,7 @@ def close(found, expected, tolerance):
 def form(request, monkeypatch):
     if request.param == "at once":
         monkeypatch.setattr(
-            _batch_norm, "_by_platform", lambda composed, at_once, split, *given: at_once(*given)
+            _batch_norm, "_by_platform", lambda composed, at_once, *given: at_once(*given)
         )
 
 
