@@ -17,6 +17,7 @@ from cnn_jax.models.outside import Outside, split_variables
 from cnn_jax.models.plain import cnn, lenet5, vgg
 from cnn_jax.models.residual import resnet, resnet18, wide_resnet
 from cnn_jax.ops import Number
+from cnn_jax.ops.keys import flat_draws
 
 # The options of all networks but airnet, whose kernels begin as its recipe says.
 _SHARED = frozenset({"init"})
@@ -88,7 +89,7 @@ def build(
     Raises:
         UsageError: if the images are too small for it.
     """
-    model, rngs = MODELS[architecture.model], nnx.Rngs(key)
+    model, rngs = MODELS[architecture.model], nnx.Rngs(flat_draws(key))
     hyperparameters = hyperparameters or {}
     if model.whole:
         numbers = dict(model.numbers) | dict(architecture.numbers)

@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
 
 from cnn_jax.models import Mode, build, initialize_from_data, split_variables
 from cnn_jax.ops import LOSS_OUTPUT, augment, expected_calibration_error
+from cnn_jax.ops.keys import flat_draws
 from cnn_jax.training.checks import check
 from cnn_jax.training.config import Config
 from cnn_jax.training.devices import BATCH_AXIS, constrain, mesh_shape
@@ -117,6 +118,7 @@ class Keys(NamedTuple):
 
 def streams(key: PRNGKeyArray) -> Keys:
     """The streams of a seed's key, independent of the config: cells of a sweep share them."""
+    key = flat_draws(key)
     return Keys(*(jax.random.fold_in(key, index) for index in range(len(Keys._fields))))
 
 
