@@ -25,6 +25,7 @@ __all__ = [
     "ONEDNN",
     "SAFE",
     "TESTED",
+    "closure_converted",
     "compiler_options",
     "fast_precision",
     "jit",
@@ -127,6 +128,29 @@ def jit(
             return function(*args, **kwargs)
 
     return jax.jit(traced, compiler_options=options, **arguments)
+
+
+def closure_converted(
+    function: Callable[..., Any], *arguments: Any
+) -> tuple[Callable[..., Any], list[jax.Array]]:
+    """A function that is given the arrays that it closes over, and these.
+
+    Functions that differ in such arrays alone then share a compiled program, on disk too.
+
+    Args:
+        function: pure; it is traced.
+        *arguments: that it will be called with, or their shapes and types.
+
+    Returns:
+        A function of `(constants, *arguments)`, and the constants.
+    """
+    closed, result = jax.make_jaxpr(function, return_shape=True)(*arguments)
+
+    def converted(constants: list[jax.Array], *arguments: Any) -> Any:
+        leaves = jax.core.eval_jaxpr(closed.jaxpr, constants, *jax.tree.leaves(arguments))
+        return jax.tree.unflatten(jax.tree.structure(result), leaves)
+
+    return converted, closed.consts
 
 
 def fast_precision() -> str:

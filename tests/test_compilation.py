@@ -1,7 +1,7 @@
 """Programs compiled as the project's are, against the same arithmetic in float64."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -148,3 +148,21 @@ def test_bfloat16_is_chosen_where_it_is_fast(monkeypatch: pytest.MonkeyPatch):
     assert compilation.fast_precision() == "float32"
     monkeypatch.setattr(compilation.jax, "default_backend", lambda: "gpu")
     assert compilation.fast_precision() == "bfloat16"
+
+
+def test_functions_that_differ_in_arrays_alone_share_a_program():
+    def scaled(scale: jax.Array) -> Callable[[dict, jax.Array], dict]:
+        def function(tree: dict, key: jax.Array) -> dict:
+            mapped = jax.lax.map(lambda x: x * scale, tree["x"])
+            return {"mapped": mapped, "drawn": jax.random.normal(key, (3,)) * scale}
+
+        return function
+
+    arguments = {"x": jnp.arange(4.0)}, jax.random.key(0)
+    texts = set()
+    for scale in (jnp.float32(2), jnp.float32(3)):
+        converted, constants = compilation.closure_converted(scaled(scale), *arguments)
+        found = compilation.jit(converted)(constants, *arguments)
+        jax.tree.map(np.testing.assert_array_equal, found, scaled(scale)(*arguments))
+        texts.add(jax.jit(converted).lower(constants, *arguments).as_text())
+    assert len(texts) == 1

@@ -1,6 +1,7 @@
 """How kernels begin: draws that keep the size of what passes through, by the activation's gain."""
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from types import MappingProxyType
@@ -9,11 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, PRNGKeyArray
 
 from cnn_jax.ops import ACTIVATIONS, PARAMETRIC_ACTIVATIONS, Number
 from cnn_jax.ops.hyperparameters import declared
 
+# Of a standard normal distribution that is cut off at -2 and 2.
+_DEVIATION_CUT_AT_2 = 0.87962566103423978
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(200)
 # The numbers of the network that is being built.
 _NUMBERS: ContextVar[Mapping[str, Number]] = ContextVar("numbers", default=MappingProxyType({}))
@@ -89,12 +93,26 @@ def _by_gain(make: Callable[[float], nnx.Initializer], activation: str) -> nnx.I
     return lambda *shaped: draw(*shaped) * relative_gain(activation, numbers)
 
 
-def _auto(gain: float) -> nnx.Initializer:
-    return nnx.initializers.variance_scaling(gain**2, "fan_in", "truncated_normal")
+def _truncated_normal(gain: float) -> nnx.Initializer:
+    """Flax's `variance_scaling(gain**2, "fan_in", "truncated_normal")`.
+
+    It closes over the deviation as an array, which can so be an argument of the compiled program:
+    the networks of all activations begin by the same (`compilation.closure_converted`).
+    """
+
+    def draw(
+        key: PRNGKeyArray, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32
+    ) -> Float[Array, "*shape"]:
+        with jax.ensure_compile_time_eval():
+            variance = jnp.array(gain**2 / math.prod(shape[:-1]), dtype)
+            deviation = jnp.sqrt(variance) / jnp.array(_DEVIATION_CUT_AT_2, dtype)
+        return jax.random.truncated_normal(key, -2, 2, shape, dtype) * deviation
+
+    return draw
 
 
 INITIALIZATIONS: dict[str, Callable[[str], nnx.Initializer]] = {
-    "auto": lambda activation: _by_gain(_auto, activation),
+    "auto": lambda activation: _by_gain(_truncated_normal, activation),
     "glorot": lambda activation: nnx.initializers.glorot_normal(),
     "he": lambda activation: nnx.initializers.he_normal(),
     "lecun": lambda activation: nnx.initializers.lecun_normal(),

@@ -101,10 +101,12 @@ class Trainer:
     def start(self, trials: Sequence[Trial]) -> tuple[SweepState, Standing]:
         """The state and the standing of some trials before the first epoch."""
         standing = Standing(0, self._fill(range(len(trials))), tuple(trials))
-        init = compilation.jit(self._sweep.init, out_shardings=self._by_trial)
         keys = self._keys(standing, "init_seed")
         stacked = self._stack(standing)._replace(keys=put(keys, self._by_trial))
-        return self._mask(init(stacked, self._train), standing), standing
+        init, constants = compilation.closure_converted(self._sweep.init, stacked, self._train)
+        init = compilation.jit(init, out_shardings=self._by_trial)
+        state = init(put(constants, whole(self._mesh)), stacked, self._train)
+        return self._mask(state, standing), standing
 
     def like(self, standing: Standing) -> SweepState:
         """Shapes, types and places of the state at a standing, for reading a checkpoint.

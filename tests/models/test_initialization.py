@@ -131,3 +131,14 @@ def test_with_the_default_numbers_kernels_are_the_same_bytes(leaky: str, init: s
 def test_trials_with_numbers_of_their_own_begin_by_their_own_gains(leaky: str):
     found = jax.vmap(lambda n: relative_gain(leaky, {"negative": n}))(jnp.float32([0.1, 0.5, 1.0]))
     assert found[0] == 1 > found[1] > found[2]
+
+
+@pytest.mark.parametrize("shape", [(5, 5, 1, 6), (3, 3, 16, 16), (400, 120), (7, 3)])
+def test_auto_is_the_variance_scaling_of_flax_to_the_bit(shape: tuple[int, ...]):
+    key = jax.random.key(3)
+    for name in ("relu", "tanh"):
+        expected = nnx.initializers.variance_scaling(gain(name) ** 2, "fan_in", "truncated_normal")
+        found = INITIALIZATIONS["auto"](name)
+        np.testing.assert_array_equal(found(key, shape), expected(key, shape))
+        jitted = jax.jit(found, static_argnums=1)(key, shape)
+        np.testing.assert_array_equal(jitted, jax.jit(expected, static_argnums=1)(key, shape))
