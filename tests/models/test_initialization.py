@@ -8,8 +8,9 @@ from flax import nnx
 from scipy import integrate, stats
 
 import cnn_jax
+from cnn_jax import compilation
 from cnn_jax.errors import FieldError
-from cnn_jax.models import Architecture, build
+from cnn_jax.models import Architecture, build, split_variables
 from cnn_jax.models.initialization import INITIALIZATIONS, gain, relative_gain
 from cnn_jax.ops import ACTIVATIONS, PARAMETRIC_ACTIVATIONS
 
@@ -142,3 +143,17 @@ def test_auto_is_the_variance_scaling_of_flax_to_the_bit(shape: tuple[int, ...])
         np.testing.assert_array_equal(found(key, shape), expected(key, shape))
         jitted = jax.jit(found, static_argnums=1)(key, shape)
         np.testing.assert_array_equal(jitted, jax.jit(expected, static_argnums=1)(key, shape))
+
+
+def test_networks_of_all_activations_begin_by_one_program():
+    def program(activation: str) -> str:
+        architecture = Architecture("cnn", activation, filters=(4,), hidden=(8,), init="auto")
+
+        def variables(key: jax.Array) -> tuple:
+            return split_variables(build(architecture, (8, 8, 1), 10, key))
+
+        key = jax.random.key(0)
+        converted, constants = compilation.closure_converted(variables, key)
+        return jax.jit(converted).lower(constants, key).as_text()
+
+    assert len({program(name) for name in ("relu", "tanh", "mish")}) == 1
